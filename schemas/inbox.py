@@ -1,0 +1,58 @@
+"""What the worker hands to the inbox: everything one page shows, so that the page needs no other server to be up."""
+
+from __future__ import annotations
+
+from schemas.model import Record
+from schemas.report import Priority, Reading, ReviewOutcome
+from schemas.timeline import PatientBanner, TimelineEntry
+
+
+class InboxStudy(Record):
+    """The study as the banner and the list show it."""
+
+    study_instance_uid: str
+    description: str
+    modality: str
+    started: str | None
+    accession: str | None
+    prior_started: str | None
+
+
+class InboxResult(Record):
+    """One AI result to be reviewed. PHI: lives in the database and on the page, nowhere else."""
+
+    result_id: str
+    thread_id: str
+    study_key: str
+    workflow_id: str
+    """The workflow that takes the reviewer's decision as an Update."""
+    release_id: str
+    release_name: str
+    trained: bool
+    priority: Priority
+    report: str
+    """`DiagnosticReport/<id>/_history/<version>`"""
+    task: str
+    """`Task/<id>`"""
+    issued: str
+    acknowledge_by: str | None
+    conclusion: str
+    patient: PatientBanner
+    study: InboxStudy
+    reading: Reading
+    history: list[TimelineEntry]
+    supersedes: str | None
+    """Result id of the unread result that this one replaced."""
+
+
+class ReviewRecorded(Record):
+    """The outcome of a review as the inbox records it after FHIR has accepted it."""
+
+    result_id: str
+    act_id: str
+    outcome: ReviewOutcome
+    reviewer: str
+    at: str
+    reason_code: str | None
+    reason_text: str | None
+    report: str

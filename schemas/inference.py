@@ -1,0 +1,128 @@
+"""The wire between the worker and the model: what is asked, what may be answered, which release answered.
+
+The model answers questions: for every label asked, whether it is there, how likely, where, and what changed. There is no free text in an answer, so
+nothing that a chart or an image says can travel through it into a report.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pydantic import Field
+
+from schemas.model import Record
+
+Presence = Literal["detected", "not-detected", "indeterminate"]
+LikelihoodBand = Literal["absent", "improbable", "possible", "probable", "definite"]
+Side = Literal["left", "right", "midline", "bilateral", "not-applicable"]
+Change = Literal["new", "worse", "stable", "better", "resolved", "indeterminate", "not-compared"]
+
+NOT_COMPARED: Change = "not-compared"
+BOX_SCALE = 1000
+"""`box_2d` is [y0, x0, y1, x1] in thousandths of the slice's height and width (MedGemma's convention)."""
+MAX_LONG_AXIS_MM = 300
+
+
+class Location(Record):
+    """Where a finding is: `slice` counts from 1 in the stack that was shown; `box_2d` is [y0, x0, y1, x1], 0..1000."""
+
+    slice: int = Field(ge=1)
+    box_2d: tuple[int, int, int, int]
+    long_axis_mm: int = Field(ge=1, le=MAX_LONG_AXIS_MM)
+
+
+class AnsweredFinding(Record):
+    """The model's answer to one question."""
+
+    presence: Presence
+    likelihood: LikelihoodBand
+    side: Side
+    change: Change
+    location: Location | None
+
+
+class FindingsAnswer(Record):
+    """The model's whole answer: one entry for each label asked."""
+
+    findings: dict[str, AnsweredFinding]
+
+
+def answer_schema(labels: list[str], slices: int, *, compared: bool) -> dict[str, Any]:
+    """JSON Schema (2020-12) that constrains decoding: exactly `labels`, slices 1..`slices`; without a prior only `not-compared`."""
+    box = {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 0, "maximum": BOX_SCALE},
+        "minItems": 4,
+        "maxItems": 4,
+    }
+    location = _closed(
+        {
+            "slice": {"type": "integer", "minimum": 1, "maximum": slices},
+            "box_2d": box,
+            "long_axis_mm": {"type": "integer", "minimum": 1, "maximum": MAX_LONG_AXIS_MM},
+        }
+    )
+    changes = list(get_args(Change)) if compared else [NOT_COMPARED]
+    finding = _closed(
+        {
+            "presence": {"enum": list(get_args(Presence))},
+            "likelihood": {"enum": list(get_args(LikelihoodBand))},
+            "side": {"enum": list(get_args(Side))},
+            "change": {"enum": changes},
+            "location": {"anyOf": [{"type": "null"}, location]},
+        }
+    )
+    return _closed({"findings": _closed({label: finding for label in labels})})
+
+
+def _closed(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+class ModelRelease(Record):
+    """One release of the model as the runtime publishes it (`release.json` beside the checkpoint).
+
+    `name` is what people read (`untrained` until a trained checkpoint exists); `served_model_name` is what vLLM's `/v1/models` must answer, so that a
+    worker never credits one model with another's answer.
+    """
+
+    name: str
+    served_model_name: str
+    trained: bool
+    model_number: str
+    manufacturer: str
+    architecture: str
+    weights_sha256: str
+    runtime: str
+    max_slices: int
+    model_card: str
+
+
+class VolumeItem(Record):
+    """A volume as a request refers to it: the SHA-256 of its container, and its role for the reader."""
+
+    digest: str
+    slices: int
+    role: Literal["prior", "current"]
+
+
+class ModelRequest(Record):
+    """One question to the model. Order on the wire: instruction, volumes (prior first), query last (see docs/adr)."""
+
+    instruction: str
+    volumes: list[VolumeItem]
+    query: str
+    answer_schema: dict[str, Any]
+    max_tokens: int
+    priority: int
+    """vLLM's scheduling priority: lower runs first. Only the worker sets it."""
+
+
+class ModelAnswer(Record):
+    """The raw text of the answer and what it took."""
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    served_model_name: str

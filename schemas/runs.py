@@ -1,0 +1,230 @@
+"""Arguments and results of workflows and activities: references and keys, never pixels or Bundles.
+
+They travel through Temporal encrypted (services/clients/temporal.py); StudyInstanceUID and FHIR references are identifiers all the same, so none of them is
+ever part of a workflow id, a log line or an error.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from schemas.errors import Stage
+from schemas.model import Record
+from schemas.report import Priority, ReviewAct
+from schemas.timeline import StudyEntry
+
+Digest = str
+"""Hexadecimal SHA-256: the address of an object in the store."""
+
+RunState = Literal["running", "awaiting-review", "reviewed", "superseded", "unchanged", "failed"]
+
+
+class StudyAvailable(Record):
+    """The signal `study_available`: what an `imaging.study.available` event says, without its envelope."""
+
+    event_id: str
+    study_instance_uid: str
+    patient: str
+    inventory_digest: str
+    completeness: Literal["partial", "quiescent", "declared-complete"]
+    instance_count: int
+    imaging_study: str | None = None
+    service_request: str | None = None
+    accession: str | None = None
+
+
+class ObservationAvailable(Record):
+    """The signal `observation_available` of the patient's entity workflow."""
+
+    event_id: str
+    observation: str
+    patient: str
+    status: str
+
+
+class ReportStudyInput(Record):
+    """Starts `ReportStudyWorkflow`; `pending` carries events across continue-as-new."""
+
+    study_key: str
+    patient_key: str
+    pending: list[StudyAvailable] = []
+    seen_event_ids: list[str] = []
+
+
+class PatientInput(Record):
+    """Starts `PatientWorkflow`; the lists carry its memory across continue-as-new."""
+
+    patient_key: str
+    observations: list[ObservationAvailable] = []
+    seen_event_ids: list[str] = []
+
+
+class OpenRun(Record):
+    run_id: str
+    study_key: str
+    event: StudyAvailable
+
+
+class RunOpened(Record):
+    """`unchanged_result_id` is set when this very instance set has been read already: nothing is to be done."""
+
+    thread_id: str
+    unchanged_result_id: str | None
+
+
+class GatherTimeline(Record):
+    patient_key: str
+    event: StudyAvailable
+
+
+class TimelineGathered(Record):
+    timeline: Digest
+    entry_count: int
+    priority: Priority
+    priors: list[StudyEntry]
+    modalities: list[str]
+
+
+class FetchStudy(Record):
+    """Fetch one study and build the volume to be read; `like` narrows a prior to what the current study is."""
+
+    study_instance_uid: str
+    timeline: Digest
+    expected_inventory_digest: str | None
+    like: Digest | None = None
+
+
+class StudyFetched(Record):
+    """`volume` addresses a `StoredVolume`."""
+
+    volume: Digest
+    sop_instance_uids: Digest
+    """Addresses the JSON list of every SOP Instance UID of the study."""
+    inventory_digest: str
+    slices: int
+
+
+class PriorFetched(Record):
+    """The prior to compare with, or the reason why there is none."""
+
+    fetched: StudyFetched | None
+    study: StudyEntry | None
+    reason: str | None
+
+
+class FetchPrior(Record):
+    timeline: Digest
+    current: StudyFetched
+
+
+class AskModel(Record):
+    timeline: Digest
+    current: StudyFetched
+    prior: PriorFetched
+    priority: Priority
+
+
+class ModelAnswered(Record):
+    """`answer` addresses a `ModelAnswer`, `request` the canonical `ModelRequest` (the rendered prompt, kept in the evidence store)."""
+
+    answer: Digest
+    request: Digest
+    started: str
+    ended: str
+
+
+class CheckAnswer(Record):
+    timeline: Digest
+    current: StudyFetched
+    prior: PriorFetched
+    answered: ModelAnswered
+
+
+class ReadingChecked(Record):
+    """`reading` addresses a `Reading`."""
+
+    reading: Digest
+    finding_count: int
+    dropped_count: int
+
+
+class BuildResult(Record):
+    run_id: str
+    thread_id: str
+    event: StudyAvailable
+    timeline: Digest
+    current: StudyFetched
+    prior: PriorFetched
+    answered: ModelAnswered
+    checked: ReadingChecked
+    priority: Priority
+
+
+class ResultBuilt(Record):
+    """`bundle` addresses the transaction Bundle: built once, posted as often as it takes."""
+
+    result_id: str
+    thread_id: str
+    bundle: Digest
+    supersedes: str | None
+    """Result id of the unread result that the Bundle cancels."""
+
+
+class ResultWritten(Record):
+    """Versioned references, as the FHIR server answered."""
+
+    result_id: str
+    thread_id: str
+    report: str
+    task: str
+    observations: list[str]
+    provenance: str
+    created: int
+    """How many resources were new; 0 when the result stood there already."""
+
+
+class CreateInboxEntry(Record):
+    run_id: str
+    study_key: str
+    workflow_id: str
+    event: StudyAvailable
+    timeline: Digest
+    current: StudyFetched
+    prior: PriorFetched
+    checked: ReadingChecked
+    built: ResultBuilt
+    written: ResultWritten
+    priority: Priority
+
+
+class RunFailure(Record):
+    """What `ai.run.failed` and `longview runs` say: no free text, no identifier."""
+
+    run_id: str
+    study_key: str
+    thread_id: str
+    event: StudyAvailable
+    stage: Stage
+    code: str
+    hint: str
+    retryable: bool
+    attempts: int
+
+
+class WriteReview(Record):
+    act: ReviewAct
+    written: ResultWritten
+
+
+class ReviewWritten(Record):
+    act_id: str
+    result_id: str
+    outcome: str
+    report: str
+    provenance: str
+
+
+class CloseRun(Record):
+    run_id: str
+    state: RunState
+    result_id: str | None = None
