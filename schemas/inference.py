@@ -72,7 +72,7 @@ def answer_schema(labels: list[str], slices: int, *, compared: bool) -> dict[str
             "location": {"anyOf": [{"type": "null"}, location]},
         }
     )
-    return _closed({"findings": _closed({label: finding for label in labels})})
+    return _closed({"findings": _closed(dict.fromkeys(labels, finding))})
 
 
 def _closed(properties: dict[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def encode_volume(volume: Volume) -> list[bytes | memoryview]:
     )
     start = len(MAGIC) + 4
     header += b" " * (-(start + len(header)) % ALIGNMENT)
-    return [MAGIC + struct.pack("<I", len(header)) + header, memoryview(voxels).cast("B")]
+    return [MAGIC + struct.pack("<I", len(header)) + header, memoryview(voxels.data).cast("B")]
 
 
 def decode_volume(data: bytes | memoryview) -> Volume:
