@@ -63,8 +63,9 @@ class Namespace:
         """Key of a patient; `patient` is the unversioned reference `Patient/<id>`."""
         return self.key(self.tenant, "patient", patient.split("/_history/")[0])
 
-    def thread_id(self, study_instance_uid: str, task: str) -> str:
-        return self.key("thread", self.tenant, study_instance_uid, task)
+    def thread_id(self, study_instance_uid: str) -> str:
+        """Identity of all results about one study, whatever their versions."""
+        return self.key("thread", self.tenant, study_instance_uid, READING_TASK)
 
     def result_id(self, thread_id: str, manifest_ni: str, release: str, revision: int = 0) -> str:
         return self.key("result", thread_id, manifest_ni, release, str(revision))
@@ -72,6 +73,10 @@ class Namespace:
     def event_id(self, event_type: str, fact: str) -> str:
         """Id of an event: the same fact and version always gives the same id."""
         return self.key(self.tenant, event_type, fact)
+
+
+READING_TASK = "imaging-findings"
+"""The task in a thread's identity: what is asked of a study."""
 
 
 def study_workflow_id(study_key: str) -> str:

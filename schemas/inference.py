@@ -48,13 +48,11 @@ class FindingsAnswer(Record):
 
 
 def answer_schema(labels: list[str], slices: int, *, compared: bool) -> dict[str, Any]:
-    """JSON Schema (2020-12) that constrains decoding: exactly `labels`, slices 1..`slices`; without a prior only `not-compared`."""
-    box = {
-        "type": "array",
-        "items": {"type": "integer", "minimum": 0, "maximum": BOX_SCALE},
-        "minItems": 4,
-        "maxItems": 4,
-    }
+    """JSON Schema (2020-12) that constrains decoding: exactly `labels`, slices 1..`slices`; without a prior only `not-compared`.
+
+    Presence decides the shape, so an answer cannot contradict itself: what is detected has a place and is at least possible, what is not has none.
+    """
+    box = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": BOX_SCALE}, "minItems": 4, "maxItems": 4}
     location = _closed(
         {
             "slice": {"type": "integer", "minimum": 1, "maximum": slices},
@@ -62,17 +60,27 @@ def answer_schema(labels: list[str], slices: int, *, compared: bool) -> dict[str
             "long_axis_mm": {"type": "integer", "minimum": 1, "maximum": MAX_LONG_AXIS_MM},
         }
     )
-    changes = list(get_args(Change)) if compared else [NOT_COMPARED]
-    finding = _closed(
+    shapes = {
+        "detected": (("possible", "probable", "definite"), ("new", "worse", "stable", "better", "indeterminate"), location),
+        "not-detected": (("absent", "improbable"), ("stable", "resolved", "indeterminate"), {"type": "null"}),
+        "indeterminate": (("possible",), ("indeterminate",), {"type": "null"}),
+    }
+    finding = {"anyOf": [_shape(presence, *shape, compared=compared) for presence, shape in shapes.items()]}
+    return _closed({"findings": _closed(dict.fromkeys(labels, finding))})
+
+
+def _shape(
+    presence: str, likelihoods: tuple[str, ...], changes: tuple[str, ...], location: dict[str, Any], *, compared: bool
+) -> dict[str, Any]:
+    return _closed(
         {
-            "presence": {"enum": list(get_args(Presence))},
-            "likelihood": {"enum": list(get_args(LikelihoodBand))},
+            "presence": {"enum": [presence]},
+            "likelihood": {"enum": list(likelihoods)},
             "side": {"enum": list(get_args(Side))},
-            "change": {"enum": changes},
-            "location": {"anyOf": [{"type": "null"}, location]},
+            "change": {"enum": list(changes) if compared else [NOT_COMPARED]},
+            "location": location,
         }
     )
-    return _closed({"findings": _closed(dict.fromkeys(labels, finding))})
 
 
 def _closed(properties: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Arguments and results of workflows and activities: references and keys, never pixels or Bundles.
 
-They travel through Temporal encrypted (services/clients/temporal.py); StudyInstanceUID and FHIR references are identifiers all the same, so none of them is
+They travel through Temporal encrypted; StudyInstanceUID and FHIR references are identifiers all the same, so none of them is
 ever part of a workflow id, a log line or an error.
 """
 
@@ -47,6 +47,7 @@ class ReportStudyInput(Record):
 
     study_key: str
     patient_key: str
+    thread_id: str
     pending: list[StudyAvailable] = []
     seen_event_ids: list[str] = []
 
@@ -57,19 +58,6 @@ class PatientInput(Record):
     patient_key: str
     observations: list[ObservationAvailable] = []
     seen_event_ids: list[str] = []
-
-
-class OpenRun(Record):
-    run_id: str
-    study_key: str
-    event: StudyAvailable
-
-
-class RunOpened(Record):
-    """`unchanged_result_id` is set when this very instance set has been read already: nothing is to be done."""
-
-    thread_id: str
-    unchanged_result_id: str | None
 
 
 class GatherTimeline(Record):
@@ -86,12 +74,10 @@ class TimelineGathered(Record):
 
 
 class FetchStudy(Record):
-    """Fetch one study and build the volume to be read; `like` narrows a prior to what the current study is."""
+    """Fetch the study and build the volume to be read."""
 
     study_instance_uid: str
     timeline: Digest
-    expected_inventory_digest: str | None
-    like: Digest | None = None
 
 
 class StudyFetched(Record):
@@ -149,8 +135,8 @@ class ReadingChecked(Record):
 
 
 class BuildResult(Record):
-    run_id: str
     thread_id: str
+    issued: str
     event: StudyAvailable
     timeline: Digest
     current: StudyFetched
@@ -187,6 +173,7 @@ class CreateInboxEntry(Record):
     run_id: str
     study_key: str
     workflow_id: str
+    issued: str
     event: StudyAvailable
     timeline: Digest
     current: StudyFetched
@@ -212,6 +199,8 @@ class RunFailure(Record):
 
 
 class WriteReview(Record):
+    study_key: str
+    thread_id: str
     act: ReviewAct
     written: ResultWritten
 
@@ -224,7 +213,60 @@ class ReviewWritten(Record):
     provenance: str
 
 
+class RecordReview(Record):
+    """After FHIR has accepted the review: what the inbox and the bus are told."""
+
+    review: WriteReview
+    reviewed: ReviewWritten
+
+
 class CloseRun(Record):
     run_id: str
     state: RunState
     result_id: str | None = None
+
+
+class TakeInventory(Record):
+    """Ask the archive what the study holds now, and the records whether that has been read already."""
+
+    run_id: str
+    study_key: str
+    thread_id: str
+    event: StudyAvailable
+    timeline: Digest
+
+
+class InventoryTaken(Record):
+    """`unchanged_result_id` is set when this very instance set has been read by this release: nothing is to be done."""
+
+    inventory_digest: str
+    unchanged_result_id: str | None
+
+
+StepState = Literal["running", "done", "failed"]
+
+
+class StepProgress(Record):
+    """One step of a run; times are RFC 3339 in UTC, workflow time."""
+
+    step: str
+    started: str
+    ended: str | None
+    state: StepState
+
+
+class StudyProgress(Record):
+    """Answer of the query `progress`."""
+
+    state: RunState
+    steps: list[StepProgress]
+    written: ResultWritten | None
+    failure_code: str | None
+    failure_stage: str | None
+
+
+class StudyOutcome(Record):
+    """Result of `ReportStudyWorkflow`."""
+
+    state: RunState
+    result_id: str | None

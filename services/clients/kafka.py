@@ -1,0 +1,138 @@
+"""Kafka: a consumer that commits only what it was told to, and a producer that waits for the broker's word."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.structs import OffsetAndMetadata
+
+from schemas.errors import PartUnavailable, TransientFailure
+from schemas.events import CloudEvent, Headers, binary_form
+
+BOOTSTRAP_TIMEOUT_MS = 15_000
+SEND_SECONDS = 30
+PARTITIONS = 4
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of a topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]] = field(default_factory=list)
+
+
+class Consumer:
+    """A member of a consumer group with automatic commits off."""
+
+    def __init__(self, bootstrap: str, group: str, topics: Iterable[str], *, poll_records: int = 50) -> None:
+        self._consumer = _connected(
+            lambda: KafkaConsumer(
+                *topics,
+                bootstrap_servers=bootstrap.split(","),
+                group_id=group,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                max_poll_records=poll_records,
+                session_timeout_ms=10_000,
+                heartbeat_interval_ms=3_000,
+                bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
+            )
+        )
+
+    def poll(self, timeout_ms: int = 500) -> list[Record]:
+        """The next records, in order within each partition."""
+        polled = self._consumer.poll(timeout_ms=timeout_ms)
+        return [
+            Record(m.topic, m.partition, m.offset, m.key, m.value, list(m.headers))
+            for messages in polled.values()
+            for m in messages
+        ]
+
+    def commit(self, handled: Iterable[Record]) -> None:
+        """Commit behind the last handled record of each partition; `TransientFailure` if the group has moved on."""
+        offsets: dict[TopicPartition, OffsetAndMetadata] = {}
+        for record in handled:
+            offsets[TopicPartition(record.topic, record.partition)] = OffsetAndMetadata(record.offset + 1, "", -1)
+        if not offsets:
+            return
+        try:
+            self._consumer.commit(offsets)
+        except KafkaError as error:
+            raise TransientFailure("kafka-commit", "the offsets were not committed; the records will come again") from error
+
+    def rewind(self, records: Iterable[Record]) -> None:
+        """Make the given records come again, each partition from its first one."""
+        first: dict[TopicPartition, int] = {}
+        for record in records:
+            partition = TopicPartition(record.topic, record.partition)
+            first[partition] = min(first.get(partition, record.offset), record.offset)
+        assigned = self._consumer.assignment()
+        for partition, offset in first.items():
+            if partition in assigned:
+                self._consumer.seek(partition, offset)
+
+    def close(self) -> None:
+        self._consumer.close(autocommit=False)
+
+
+class Producer:
+    """Idempotent, acks=all; every send waits until the broker has it."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._producer = _connected(
+            lambda: KafkaProducer(
+                bootstrap_servers=bootstrap.split(","), acks="all", bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS
+            )
+        )
+
+    def send_event(self, topic: str, event: CloudEvent) -> None:
+        key, headers, value = binary_form(event)
+        self.send(topic, key, value, headers)
+
+    def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        """`TransientFailure` if the broker did not take it in time; sending again is safe for consumers, who drop known event ids."""
+        try:
+            self._producer.send(topic, key=key, value=value, headers=list(headers)).get(timeout=SEND_SECONDS)
+        except KafkaError as error:
+            raise TransientFailure("kafka-send", "the broker did not take a record") from error
+
+    def close(self) -> None:
+        self._producer.close(timeout=5)
+
+
+def ensure_topics(bootstrap: str, topics: Iterable[str]) -> None:
+    """Create the topics that are not there (embedded broker, tests; a hospital's broker is its own administrators')."""
+    admin = _connected(
+        lambda: KafkaAdminClient(bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS)
+    )
+    try:
+        known = set(admin.list_topics())
+        for topic in _missing(topics, known):
+            try:
+                admin.create_topics([NewTopic(topic, num_partitions=PARTITIONS, replication_factor=1)])
+            except TopicAlreadyExistsError:
+                logging.getLogger(__name__).debug("topic %s is there already", topic)
+    finally:
+        admin.close()
+
+
+def _missing(topics: Iterable[str], known: set[str]) -> Iterator[str]:
+    return (topic for topic in topics if topic not in known)
+
+
+def _connected(connect: Callable[[], Any]) -> Any:
+    try:
+        return connect()
+    except (KafkaError, OSError) as error:
+        raise PartUnavailable("kafka-unavailable", "Kafka does not answer: check LONGVIEW_KAFKA_BOOTSTRAP.") from error

@@ -1,0 +1,163 @@
+"""From a bus record to Temporal: validate, signal-with-start, dead-letter what can never be handled.
+
+The order of effects is what keeps every event: first Temporal accepts (or the dead letter is stored and published), then the offset is committed. A crash in between makes the
+record come again, and the workflow drops it by its event id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from datetime import timedelta
+from typing import Protocol
+
+from pydantic import ValidationError
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from schemas.errors import InvalidEvent, TransientFailure
+from schemas.events import (
+    DEAD_LETTER,
+    OBSERVATION_AVAILABLE,
+    STUDY_AVAILABLE,
+    CloudEvent,
+    dataschema,
+    now_rfc3339,
+    parse_event,
+)
+from schemas.identifiers import Namespace, patient_workflow_id, study_workflow_id
+from schemas.runs import ObservationAvailable, PatientInput, ReportStudyInput, StudyAvailable
+from services.clients.kafka import Record
+from workflows.patient.workflow import PatientWorkflow
+from workflows.report_study.workflow import ReportStudyWorkflow
+
+log = logging.getLogger(__name__)
+RPC_TIMEOUT = timedelta(seconds=20)
+
+
+class DeadLetters(Protocol):
+    """Keeps a dead record so that it can be replayed, and tells the bus; safe to repeat."""
+
+    def keep(self, record: Record, invalid: InvalidEvent, event: CloudEvent) -> None: ...
+
+
+class Intake:
+    """Handles one record; when `handle` returns, the record may be committed."""
+
+    def __init__(self, client: Client, namespace: Namespace, task_queue: str, source: str, dead_letters: DeadLetters) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._task_queue = task_queue
+        self._source = source
+        self._dead_letters = dead_letters
+
+    async def handle(self, record: Record) -> None:
+        """`TransientFailure` if Temporal or the dead-letter topic is away: do not commit, try again."""
+        try:
+            event = parse_event(record.headers, record.value)
+            await self._deliver(event)
+            log.info("accepted %s event=%s", event.type, event.id)
+        except InvalidEvent as invalid:
+            log.warning(
+                "dead letter: topic=%s partition=%d offset=%d code=%s", record.topic, record.partition, record.offset, invalid.code
+            )
+            await asyncio.to_thread(self._dead_letters.keep, record, invalid, self._dead_letter(record, invalid))
+
+    async def _deliver(self, event: CloudEvent) -> None:
+        if event.tenant != self._namespace.tenant:
+            raise InvalidEvent("permanent-error", "event-other-tenant", "the event belongs to another tenant")
+        try:
+            if event.type == STUDY_AVAILABLE:
+                await self._signal_study(StudyAvailable.model_validate(_study_fields(event)))
+            elif event.type == OBSERVATION_AVAILABLE:
+                await self._signal_patient(ObservationAvailable.model_validate(_observation_fields(event)))
+            else:
+                raise InvalidEvent("unknown-type", "event-type-not-taken", "events of this type are not taken from this topic")
+        except ValidationError as error:
+            raise InvalidEvent("schema-invalid", "event-schema-invalid", "the data cannot be read") from error
+        except RPCError as error:
+            if error.status is RPCStatusCode.INVALID_ARGUMENT:
+                raise InvalidEvent("permanent-error", "temporal-refused", "Temporal refused the event") from error
+            raise TransientFailure("temporal-unavailable", "Temporal did not accept the event") from error
+
+    async def _signal_study(self, event: StudyAvailable) -> None:
+        study_key = self._namespace.study_key(event.study_instance_uid)
+        await self._client.start_workflow(
+            ReportStudyWorkflow.run,
+            ReportStudyInput(
+                study_key=study_key,
+                patient_key=self._namespace.patient_key(event.patient),
+                thread_id=self._namespace.thread_id(event.study_instance_uid),
+            ),
+            id=study_workflow_id(study_key),
+            task_queue=self._task_queue,
+            start_signal="study_available",
+            start_signal_args=[event],
+            rpc_timeout=RPC_TIMEOUT,
+        )
+
+    async def _signal_patient(self, event: ObservationAvailable) -> None:
+        patient_key = self._namespace.patient_key(event.patient)
+        await self._client.start_workflow(
+            PatientWorkflow.run,
+            PatientInput(patient_key=patient_key),
+            id=patient_workflow_id(patient_key),
+            task_queue=self._task_queue,
+            start_signal="observation_available",
+            start_signal_args=[event],
+            rpc_timeout=RPC_TIMEOUT,
+        )
+
+    def _dead_letter(self, record: Record, invalid: InvalidEvent) -> CloudEvent:
+        """The event for `<topic>.dlq`: where the record is and why it is there; its bytes stay in the object store."""
+        value_sha = hashlib.sha256(record.value or b"").hexdigest()
+        now = now_rfc3339()
+        fact = f"{record.topic}|{record.partition}|{record.offset}|{value_sha}"
+        key = self._namespace.key(self._namespace.tenant, "dead-letter", fact)
+        return CloudEvent(
+            id=self._namespace.event_id(DEAD_LETTER, fact),
+            source=self._source,
+            type=DEAD_LETTER,
+            subject=f"dead-letter/{key}",
+            time=now,
+            dataschema=dataschema(self._namespace.base, DEAD_LETTER),
+            partitionkey=key,
+            tenant=self._namespace.tenant,
+            data={
+                "reason": invalid.reason,
+                "stage": "ingest",
+                "attempts": 1,
+                "firstFailedAt": now,
+                "lastFailedAt": now,
+                "errorCode": invalid.code,
+                "original": {
+                    "topic": record.topic,
+                    "partition": record.partition,
+                    "offset": record.offset,
+                    "valueSha256": value_sha,
+                    "valueLocation": "object-store",
+                    "objectKey": value_sha,
+                },
+            },
+        )
+
+
+def _study_fields(event: CloudEvent) -> dict[str, object]:
+    data = event.data
+    return {
+        "event_id": event.id,
+        "study_instance_uid": data["studyInstanceUid"],
+        "patient": data["patient"],
+        "inventory_digest": data["inventoryDigest"],
+        "completeness": data["completeness"],
+        "instance_count": data["instanceCount"],
+        "imaging_study": data.get("imagingStudy"),
+        "service_request": data.get("serviceRequest"),
+        "accession": (data.get("accession") or {}).get("value"),
+    }
+
+
+def _observation_fields(event: CloudEvent) -> dict[str, object]:
+    data = event.data
+    return {"event_id": event.id, "observation": data["observation"], "patient": data["patient"], "status": data["status"]}

@@ -1,0 +1,130 @@
+"""What a process is told by its environment: read once, in the entry point, into one frozen object."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from schemas.errors import PartUnavailable
+from schemas.identifiers import Namespace
+
+PREFIX = "LONGVIEW_"
+HIDDEN = "(hidden)"
+
+
+def _setting(default: str, meaning: str, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"meaning": meaning, "secret": secret})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings; each is the variable LONGVIEW_<NAME IN CAPITALS>. An empty address means: not given, the launcher starts the embedded part."""
+
+    state_dir: str = _setting(".longview", "folder of the embedded parts' data, logs and process ids")
+    store_dir: str = _setting("", "folder of the object store (default: <state_dir>/store)")
+    kafka_bootstrap: str = _setting("", "Kafka bootstrap servers, host:port[,host:port]")
+    temporal_address: str = _setting("", "Temporal frontend, host:port")
+    temporal_namespace: str = _setting("default", "Temporal namespace")
+    task_queue: str = _setting("longview", "Temporal task queue")
+    fhir_url: str = _setting("", "base URL of the FHIR R4 server")
+    fhir_token: str = _setting("", "bearer token for the FHIR server", secret=True)
+    dicomweb_url: str = _setting("", "base URL of the DICOMweb archive")
+    dicomweb_public_url: str = _setting(
+        "", "DICOMweb base URL that readers of the result can reach (default: dicomweb_url)"
+    )
+    database_url: str = _setting("", "SQLAlchemy URL of the database (default: SQLite in state_dir)", secret=True)
+    model_url: str = _setting("", "base URL of the vLLM server, without /v1")
+    model_token: str = _setting("", "bearer token for the vLLM server", secret=True)
+    model_media: str = _setting("file", "how volumes reach vLLM: file (shared disk) or data (in the request)")
+    model_release: str = _setting("", "path of the served checkpoint's release.json")
+    payload_key_file: str = _setting("", "file with the AES-256 key (base64) that encrypts Temporal payloads")
+    canonical_base: str = _setting("https://ai.example.org/fhir", "canonical base URL of this deployment")
+    tenant: str = _setting("hospital", "name of the hospital within this deployment")
+    accession_system: str = _setting(
+        "", "identifier system of accession numbers (default: <canonical_base>/sid/accession)"
+    )
+    organization: str = _setting("Radiology", "operating organization: a reference (Organization/..) or a name")
+    review_role: str = _setting(
+        "Duty radiologist", "duty role that reviews: a reference (PractitionerRole/..) or a name"
+    )
+    acknowledge_minutes: str = _setting("60", "minutes within which a result is to be acknowledged")
+    inbox_host: str = _setting("127.0.0.1", "address the inbox listens on")
+    inbox_port: str = _setting("0", "port the inbox listens on (0: any free one)")
+    inbox_url: str = _setting("", "URL under which people reach the inbox")
+    ready_file: str = _setting("", "file a process writes when it is ready")
+
+    def __post_init__(self) -> None:
+        if self.model_media not in ("file", "data"):
+            raise PartUnavailable(
+                "setting-model-media", "LONGVIEW_MODEL_MEDIA is neither 'file' nor 'data': set one of them."
+            )
+        for name in ("acknowledge_minutes", "inbox_port"):
+            if not getattr(self, name).isdigit():
+                raise PartUnavailable("setting-number", f"{PREFIX}{name.upper()} is not a whole number: set one.")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Settings from LONGVIEW_* variables; an unknown one is refused, since it is most often a slip of the pen."""
+        known = {PREFIX + f.name.upper(): f.name for f in fields(cls)}
+        given = {k: v for k, v in environment.items() if k.startswith(PREFIX) and not k.startswith(_NOT_SETTINGS)}
+        if unknown := sorted(set(given) - set(known)):
+            raise PartUnavailable(
+                "setting-unknown", f"{unknown[0]} is not a setting: see 'longview config' for all of them."
+            )
+        return cls(**{known[k]: v for k, v in given.items() if v})
+
+    @property
+    def namespace(self) -> Namespace:
+        return Namespace(self.canonical_base, self.tenant)
+
+    @property
+    def state(self) -> Path:
+        return Path(self.state_dir).resolve()
+
+    @property
+    def store(self) -> Path:
+        return Path(self.store_dir).resolve() if self.store_dir else self.state / "store"
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.state / 'longview.db'}"
+
+    @property
+    def media(self) -> Literal["file", "data"]:
+        return "data" if self.model_media == "data" else "file"
+
+    @property
+    def accessions(self) -> str:
+        return self.accession_system or f"{self.canonical_base}/sid/accession"
+
+    @property
+    def event_source(self) -> str:
+        return f"urn:longview:{re.sub(r'[^A-Za-z0-9-]', '-', self.tenant)}:ai"
+
+    def require(self, name: str) -> str:
+        """A setting that must be given; one sentence says which and how."""
+        value = str(getattr(self, name))
+        if not value:
+            raise PartUnavailable(
+                "setting-missing", f"{PREFIX}{name.upper()} is not set: set it, or start the part with 'longview up'."
+            )
+        return value
+
+    def describe(self, environment: Mapping[str, str] = os.environ) -> list[tuple[str, str, str, str]]:
+        """Rows (variable, value, source, meaning) with secrets hidden, for `longview config`."""
+        rows = []
+        for f in fields(self):
+            variable, value = PREFIX + f.name.upper(), str(getattr(self, f.name))
+            shown = HIDDEN if f.metadata["secret"] and value else value
+            rows.append(
+                (variable, shown, "environment" if environment.get(variable) else "default", f.metadata["meaning"])
+            )
+        return rows
+
+
+_NOT_SETTINGS = ("LONGVIEW_TEST_", "LONGVIEW_CACHE", "LONGVIEW_BENCH_")
+"""Variables of the build and of the tests, which no process reads."""

@@ -1,0 +1,63 @@
+"""The content-addressed object store on a folder: an object's address is the SHA-256 of its bytes.
+
+Objects are PHI (pixels, charts): the folder is created for its owner alone. Writing is atomic (temporary file, fsync, rename), so a
+killed process leaves either a whole object or none, and writing the same bytes twice is writing them once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from schemas.errors import PermanentFailure
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class FolderObjectStore:
+    """Objects as files `root/ab/cd/<sha256>`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def put(self, data: bytes | Iterable[bytes | memoryview]) -> str:
+        """Store the bytes (or buffers, one after the other) and return their address."""
+        buffers = [data] if isinstance(data, bytes) else data
+        digest = hashlib.sha256()
+        handle, temporary = tempfile.mkstemp(prefix=".put-", dir=self._root)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                for buffer in buffers:
+                    digest.update(buffer)
+                    file.write(buffer)
+                file.flush()
+                os.fsync(file.fileno())
+            address = digest.hexdigest()
+            target = self.path(address)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return address
+
+    def get(self, digest: str) -> bytes:
+        """The bytes, checked against their address."""
+        try:
+            data = self.path(digest).read_bytes()
+        except FileNotFoundError as error:
+            raise PermanentFailure("object-missing", "an object of this run is no longer in the store") from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise PermanentFailure("object-corrupt", "an object of this run does not match its address")
+        return data
+
+    def path(self, digest: str) -> Path:
+        """Where the object lies (or would lie); a digest is never taken for a path."""
+        if not _DIGEST.fullmatch(digest):
+            raise PermanentFailure("object-address", "an address is not a SHA-256")
+        return self._root / digest[:2] / digest[2:4] / digest

@@ -1,0 +1,90 @@
+"""Around every activity: a heartbeat while it runs, and our named errors as Temporal understands them.
+
+Only what can heal is tried again: `TransientFailure` and faults of our own are retryable, everything named otherwise is not. The message of an unknown
+fault is replaced by its class name, because it may repeat what it was given: identifiers, chart text.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from schemas.errors import LongviewError, TransientFailure
+
+log = logging.getLogger(__name__)
+BEATS_A_TIMEOUT = 3
+
+
+class ActivityGuard(Interceptor):
+    """Installs the guard around each activity."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _Guarded(super().intercept_activity(next))
+
+
+class _Guarded(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        info = activity.info()
+        function = input.fn
+        input.fn = lambda *arguments: _run(function, *arguments)
+        try:
+            return await super().execute_activity(input)
+        except (ApplicationError, CancelledError):
+            raise
+        except LongviewError as error:
+            log.warning("activity=%s attempt=%d code=%s", info.activity_type, info.attempt, error.code)
+            raise _application_error(error, info.attempt) from None
+        except Exception as error:
+            code = f"fault-{type(error).__name__.lower()}"[:64]
+            log.error("activity=%s attempt=%d code=%s at %s", info.activity_type, info.attempt, code, _place(error))  # noqa: TRY400
+            raise ApplicationError(code, "an unexpected fault of the worker; its log has the place", info.attempt, type=code) from None
+
+
+def _application_error(error: LongviewError, attempt: int) -> ApplicationError:
+    healing = isinstance(error, TransientFailure)
+    return ApplicationError(error.code, error.hint, attempt, type=error.code, non_retryable=not healing)
+
+
+def _place(error: Exception) -> str:
+    """File and line where the fault arose: enough to find it, without a message that may hold an identifier."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"
+
+
+def _run(function: Any, *arguments: Any) -> Any:
+    """In the activity's own thread."""
+    with _beating():
+        return function(*arguments)
+
+
+@contextmanager
+def _beating() -> Iterator[None]:
+    """Heartbeats from a side thread, so that a long call into FHIR, the archive or the model needs no thought of them."""
+    timeout = activity.info().heartbeat_timeout
+    if timeout is None:
+        yield
+        return
+    done = threading.Event()
+    context = contextvars.copy_context()
+
+    def beat() -> None:
+        while not done.wait(timeout.total_seconds() / BEATS_A_TIMEOUT):
+            context.run(activity.heartbeat)
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,37 @@
+"""The Temporal worker: workflows on its event loop, activities in a bounded thread pool."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from services.worker.interceptor import ActivityGuard
+from workflows.patient.workflow import PatientWorkflow
+from workflows.report_study.activities import ReportStudyActivities
+from workflows.report_study.workflow import ReportStudyWorkflow
+
+ACTIVITY_THREADS = 4
+"""A volume in flight takes about 0.4 GiB: this bounds the worker's memory."""
+
+GRACE = timedelta(seconds=5)
+
+
+async def run_worker(client: Client, task_queue: str, activities: ReportStudyActivities, stop: asyncio.Event) -> None:
+    """Serve the task queue until `stop` is set."""
+    with ThreadPoolExecutor(ACTIVITY_THREADS, thread_name_prefix="activity") as executor:
+        worker = Worker(
+            client,
+            task_queue=task_queue,
+            workflows=[ReportStudyWorkflow, PatientWorkflow],
+            activities=activities.all(),
+            activity_executor=executor,
+            max_concurrent_activities=ACTIVITY_THREADS,
+            graceful_shutdown_timeout=GRACE,
+            interceptors=[ActivityGuard()],
+        )
+        async with worker:
+            await stop.wait()

@@ -1,0 +1,57 @@
+"""From a study in the archive to a stored volume: which series, why, and the slices that the model is shown."""
+
+from __future__ import annotations
+
+from schemas.errors import GeometryError, PermanentFailure
+from schemas.identifiers import canonical_json, instance_set_digest
+from schemas.imaging import SeriesInventory, SeriesVolume, StoredVolume, StudyInventory
+from schemas.runs import StudyFetched
+from schemas.timeline import PatientBanner
+from schemas.volume import Volume, encode_volume, model_slices
+from workflows.ports import ImageArchive, ObjectStore
+from workflows.series import choose_series, read_series
+
+
+def check_patient(study: StudyInventory, patient: PatientBanner) -> None:
+    """The study's PatientID must be one of the identifiers of the event's patient: otherwise this is the wrong patient's study."""
+    if not study.patient_id or study.patient_id not in {identifier.value for identifier in patient.identifiers}:
+        raise PermanentFailure("patient-mismatch", "the study's PatientID is not an identifier of the event's patient")
+
+
+def fetch_volume(
+    archive: ImageArchive, store: ObjectStore, study: StudyInventory, max_slices: int, like: SeriesVolume | None = None
+) -> StudyFetched:
+    """The first preferred series that is a plain grid, stored; the first series' `GeometryError` if none is."""
+    refused: GeometryError | None = None
+    for choice in choose_series(study, like):
+        try:
+            series, volume = read_series(list(archive.retrieve_series(study.study_instance_uid, choice.series.series_instance_uid)))
+        except GeometryError as error:
+            refused = refused or error
+            continue
+        return _store(store, study, series, volume, choice.reason, max_slices)
+    raise refused or PermanentFailure("no-volume-series", "the study has no series of slices that could be read as a volume")
+
+
+def _store(
+    store: ObjectStore, study: StudyInventory, series: SeriesVolume, volume: Volume, reason: str, max_slices: int
+) -> StudyFetched:
+    shown = model_slices(len(series.frames), max_slices)
+    whole = store.put(encode_volume(volume))
+    spacing = (volume.spacing[0] * (len(series.frames) - 1) / max(len(shown) - 1, 1), *volume.spacing[1:])
+    for_model = whole
+    if len(shown) < len(series.frames):
+        for_model = store.put(encode_volume(Volume(volume.voxels[shown], spacing, volume.units, volume.modality)))
+    stored = StoredVolume(
+        series=series, volume_digest=whole, model_volume_digest=for_model, model_slices=shown, reason=reason
+    )
+    return StudyFetched(
+        volume=store.put(canonical_json(stored.model_dump())),
+        sop_instance_uids=store.put(canonical_json(sorted(set(study.sop_instance_uids)))),
+        inventory_digest=instance_set_digest(study.sop_instance_uids),
+        slices=len(shown),
+    )
+
+
+def same_kind(inventory: list[SeriesInventory], modality: str) -> bool:
+    return any(series.modality == modality for series in inventory)

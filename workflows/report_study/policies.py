@@ -1,0 +1,63 @@
+"""How long each step may take, what is tried again, and who goes first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.common import Priority as TemporalPriority
+from temporalio.common import RetryPolicy
+
+from schemas.errors import Stage
+from schemas.report import Priority
+
+HEARTBEAT = timedelta(seconds=15)
+"""A worker that was killed is noticed after this long; live activities beat every third of it."""
+
+RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=20),
+)
+"""Only what can heal reaches it: permanent failures are raised as non-retryable (services.worker.interceptor)."""
+
+REPLANS = 3
+"""How often a result is built anew because the chart changed between building and posting."""
+
+COMPLETENESS_PATIENCE = timedelta(days=7)
+"""A study that is announced as partial and never completed ends as `study-never-complete` after this long."""
+
+REMEMBERED_EVENTS = 500
+"""Event ids kept in workflow state to drop redelivered events (contract 4, rule 3)."""
+
+TEMPORAL_PRIORITY: dict[Priority, int] = {"stat": 1, "asap": 2, "urgent": 3, "routine": 4}
+
+
+@dataclass(frozen=True)
+class StepPolicy:
+    """`attempt` bounds one try, `total` all of them with the waits between."""
+
+    stage: Stage
+    attempt: timedelta
+    total: timedelta
+
+
+STEPS: dict[str, StepPolicy] = {
+    "gather_timeline": StepPolicy("fetch-history", timedelta(minutes=5), timedelta(hours=2)),
+    "take_inventory": StepPolicy("fetch-images", timedelta(minutes=2), timedelta(hours=2)),
+    "fetch_study": StepPolicy("fetch-images", timedelta(minutes=30), timedelta(hours=4)),
+    "fetch_prior": StepPolicy("fetch-images", timedelta(minutes=30), timedelta(hours=4)),
+    "ask_model": StepPolicy("inference", timedelta(minutes=15), timedelta(hours=6)),
+    "check_answer": StepPolicy("validate", timedelta(minutes=5), timedelta(hours=1)),
+    "build_result": StepPolicy("validate", timedelta(minutes=5), timedelta(hours=1)),
+    "write_result": StepPolicy("write-fhir", timedelta(minutes=2), timedelta(hours=24)),
+    "create_inbox_entry": StepPolicy("notify", timedelta(minutes=2), timedelta(hours=24)),
+    "write_review": StepPolicy("write-fhir", timedelta(minutes=2), timedelta(minutes=10)),
+    "record_review": StepPolicy("notify", timedelta(minutes=2), timedelta(hours=24)),
+    "record_failure": StepPolicy("notify", timedelta(minutes=2), timedelta(days=7)),
+    "close_run": StepPolicy("notify", timedelta(minutes=2), timedelta(days=7)),
+}
+
+
+def temporal_priority(priority: Priority) -> TemporalPriority:
+    return TemporalPriority(priority_key=TEMPORAL_PRIORITY[priority])

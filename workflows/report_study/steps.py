@@ -1,0 +1,79 @@
+"""Runs the activities of a study under their policies and keeps the progress that people see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
+
+with workflow.unsafe.imports_passed_through():
+    from schemas.errors import Stage
+    from schemas.report import Priority
+    from schemas.runs import StepProgress
+    from workflows.report_study import policies
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+class StepFailed(Exception):
+    """An activity failed for good: what `ai.run.failed` says of it."""
+
+    def __init__(self, code: str, stage: Stage, hint: str, retryable: bool, attempts: int) -> None:
+        super().__init__(code)
+        self.code, self.stage, self.hint = code, stage, hint
+        self.retryable, self.attempts = retryable, attempts
+
+
+class StepRunner:
+    """One activity after the other; `progress` lists those of the newest run."""
+
+    def __init__(self) -> None:
+        self.progress: list[StepProgress] = []
+        self.priority: Priority = "routine"
+
+    def restart(self) -> None:
+        self.progress = []
+        self.priority = "routine"
+
+    async def run(self, step: Callable[[Any, Argument], Result], argument: Argument) -> Result:
+        """The activity's result; `StepFailed` when it cannot heal or its time is over."""
+        name = step.__name__
+        policy = policies.STEPS[name]
+        self.progress.append(StepProgress(step=name, started=_now(), ended=None, state="running"))
+        position = len(self.progress) - 1
+        try:
+            result = await workflow.execute_activity_method(
+                step,
+                argument,
+                start_to_close_timeout=policy.attempt,
+                schedule_to_close_timeout=policy.total,
+                heartbeat_timeout=policies.HEARTBEAT,
+                retry_policy=policies.RETRY,
+                priority=policies.temporal_priority(self.priority),
+            )
+        except ActivityError as error:
+            self._end(position, "failed")
+            raise _failure(name, policy, error) from None
+        self._end(position, "done")
+        return result
+
+    def _end(self, position: int, state: Any) -> None:
+        if position < len(self.progress):
+            self.progress[position] = self.progress[position].model_copy(update={"ended": _now(), "state": state})
+
+
+def _failure(name: str, policy: policies.StepPolicy, error: ActivityError) -> StepFailed:
+    cause = error.cause
+    if isinstance(cause, TimeoutError) and isinstance(cause.cause, ApplicationError):
+        cause = cause.cause
+    if isinstance(cause, ApplicationError) and cause.type:
+        hint, attempts = [*cause.details, "", 1][:2]
+        return StepFailed(cause.type, policy.stage, str(hint), not cause.non_retryable, int(attempts))
+    return StepFailed(f"{name.replace('_', '-')}-timed-out", policy.stage, "the step did not end in its time", True, 1)
+
+
+def _now() -> str:
+    return workflow.now().isoformat(timespec="milliseconds")
