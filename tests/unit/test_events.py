@@ -1,0 +1,111 @@
+"""What the gateway accepts from the bus, and what it says about the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import InvalidEvent
+from schemas.events import (
+    MAX_VALUE_BYTES,
+    STUDY_AVAILABLE,
+    CloudEvent,
+    binary_form,
+    dataschema,
+    parse_event,
+)
+
+BASE = "https://ai.example.org/fhir"
+UID = "1.2.826.0.1.3680043.8.498.1001"
+KEY = "71789d26-4b4b-5b98-b75d-e765c73199d6"
+
+
+def study_event(**data: Any) -> dict[str, Any]:
+    return {
+        "specversion": "1.0",
+        "id": "b5adf433-e5fd-5714-8b57-09492de60034",
+        "source": "urn:example:hospital:archive",
+        "type": STUDY_AVAILABLE,
+        "subject": f"study/{KEY}",
+        "time": "2026-11-23T09:20:32Z",
+        "datacontenttype": "application/json",
+        "dataschema": dataschema(BASE, STUDY_AVAILABLE),
+        "partitionkey": KEY,
+        "tenant": "hospital",
+        "data": {
+            "studyInstanceUid": UID,
+            "patient": "Patient/pat-1",
+            "completeness": "quiescent",
+            "instanceCount": 3,
+            "inventoryDigest": "ni:///sha-256;" + "A" * 43,
+            "source": {"kind": "dicomweb", "messageId": "m-1"},
+            **data,
+        },
+    }
+
+
+def structured(event: dict[str, Any]) -> tuple[list[tuple[str, bytes]], bytes]:
+    return [("content-type", b"application/cloudevents+json")], orjson.dumps(event)
+
+
+def test_an_event_survives_the_bus_in_binary_mode() -> None:
+    event = CloudEvent.model_validate(study_event())
+    key, headers, value = binary_form(event)
+    assert key == KEY.encode()
+    assert dict(headers)["ce_type"] == STUDY_AVAILABLE.encode()
+    assert b"specversion" not in value
+    assert parse_event(headers, value) == event
+
+
+def test_structured_mode_is_read_too() -> None:
+    assert parse_event(*structured(study_event())).data["studyInstanceUid"] == UID
+
+
+def test_a_stray_field_is_an_error_that_does_not_repeat_it() -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        parse_event(*structured(study_event(patientName="DOE^ANN")))
+    assert caught.value.reason == "schema-invalid"
+    assert "DOE" not in str(caught.value)
+    assert "patientName" not in str(caught.value)
+
+
+def test_an_event_of_an_unknown_type_is_named_as_such() -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        parse_event(*structured({**study_event(), "type": "org.example.other"}))
+    assert caught.value.reason == "unknown-type"
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "code"),
+    [
+        (None, "schema-invalid", "event-empty"),
+        (b"not json", "schema-invalid", "event-not-json"),
+        (b"[1, 2]", "schema-invalid", "event-not-object"),
+        (b"x" * (MAX_VALUE_BYTES + 1), "too-large", "event-too-large"),
+    ],
+)
+def test_what_cannot_be_an_event_is_named(value: bytes | None, reason: str, code: str) -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        parse_event([], value)
+    assert (caught.value.reason, caught.value.code) == (reason, code)
+
+
+@pytest.mark.parametrize("time", ["yesterday", "2026-13-01T00:00:00Z"])
+def test_formats_are_checked_not_only_types(time: str) -> None:
+    with pytest.raises(InvalidEvent):
+        parse_event(*structured({**study_event(), "time": time}))
+
+
+def test_an_invalid_event_is_never_sent() -> None:
+    with pytest.raises(InvalidEvent):
+        binary_form(CloudEvent.model_validate(study_event(instanceCount=-1)))
+
+
+@given(st.binary(max_size=200), st.lists(st.tuples(st.sampled_from(["ce_specversion", "ce_type", "content-type", "x"]), st.binary(max_size=20))))
+def test_no_record_can_crash_the_consumer(value: bytes, headers: list[tuple[str, bytes]]) -> None:
+    with pytest.raises(InvalidEvent):
+        parse_event(headers, value)

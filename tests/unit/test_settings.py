@@ -1,0 +1,40 @@
+"""Settings: read once, refused when wrong, shown without secrets."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.errors import PartUnavailable
+from services.settings import HIDDEN, Settings
+
+
+def test_settings_come_from_the_environment_and_stay() -> None:
+    settings = Settings.from_environment({"LONGVIEW_TENANT": "st-mary", "PATH": "/bin"})
+    assert settings.tenant == "st-mary"
+    with pytest.raises(AttributeError):
+        settings.tenant = "other"  # type: ignore[misc]
+
+
+def test_a_slip_of_the_pen_is_refused() -> None:
+    with pytest.raises(PartUnavailable, match="LONGVIEW_FHIR_UR is not a setting"):
+        Settings.from_environment({"LONGVIEW_FHIR_UR": "http://fhir"})
+
+
+@pytest.mark.parametrize("variable", ["LONGVIEW_MODEL_MEDIA", "LONGVIEW_INBOX_PORT", "LONGVIEW_ACKNOWLEDGE_MINUTES"])
+def test_values_are_checked(variable: str) -> None:
+    with pytest.raises(PartUnavailable, match=variable):
+        Settings.from_environment({variable: "nonsense"})
+
+
+def test_secrets_are_hidden_when_settings_are_shown() -> None:
+    environment = {"LONGVIEW_DATABASE_URL": "postgresql://u:pw@h/d", "LONGVIEW_FHIR_TOKEN": "t0ken"}
+    rows = Settings.from_environment(environment).describe(environment)
+    text = repr(rows)
+    assert "pw" not in text
+    assert "t0ken" not in text
+    assert {value for name, value, *_ in rows if name in environment} == {HIDDEN}
+
+
+def test_a_missing_setting_says_its_name() -> None:
+    with pytest.raises(PartUnavailable, match="LONGVIEW_FHIR_URL is not set"):
+        Settings().require("fhir_url")
