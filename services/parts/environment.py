@@ -1,0 +1,68 @@
+"""The environment of a child: a few named variables of the machine, and every setting in force."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+
+from services.settings import PREFIX, Settings
+
+INHERITED = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "XDG_CACHE_HOME",
+    "LD_LIBRARY_PATH",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)
+MODEL_PREFIXES = ("VLLM_", "OMP_", "HF_", "CUDA_", "LONGVIEW_CACHE")
+"""What the model server may be tuned with besides our settings."""
+
+
+def child_environment(
+    settings: Settings, *, ready_file: Path | None = None, source: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """INHERITED variables and all settings that have a value; nothing else of the launcher's environment leaks into a part."""
+    passed = {name: source[name] for name in INHERITED if name in source}
+    given = {PREFIX + f.name.upper(): str(getattr(settings, f.name)) for f in fields(settings)}
+    given = {name: value for name, value in given.items() if value}
+    ready = {PREFIX + "READY_FILE": str(ready_file)} if ready_file else {}
+    return passed | {"PYTHONUNBUFFERED": "1"} | given | ready
+
+
+def part_environment(source: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """For the servers that are not ours: no setting of ours, hence no secret of ours."""
+    return {name: source[name] for name in INHERITED if name in source} | {"PYTHONUNBUFFERED": "1"}
+
+
+def model_environment(settings: Settings, source: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """For vLLM: what tunes it, and no setting of ours (it takes arguments)."""
+    tuned = {name: value for name, value in source.items() if name.startswith(MODEL_PREFIXES)}
+    return part_environment(source) | tuned
+
+
+def absolute(settings: Settings) -> Settings:
+    """The same settings with absolute paths, since a child runs in a folder of its own."""
+    release = str(Path(settings.model_release).resolve()) if settings.model_release else ""
+    key = str(Path(settings.payload_key_file).resolve()) if settings.payload_key_file else ""
+    return replace(
+        settings,
+        state_dir=str(settings.state),
+        store_dir=str(settings.store),
+        database_url=settings.database,
+        model_release=release,
+        payload_key_file=key,
+    )
+
+
+def cache_folder(source: Mapping[str, str] = os.environ) -> Path:
+    """Where checkpoints that can be built again are kept: LONGVIEW_CACHE, else the user's cache folder."""
+    base = source.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(source.get("LONGVIEW_CACHE") or Path(base) / "longview").resolve()

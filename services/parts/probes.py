@@ -1,0 +1,147 @@
+"""Is a part there? Each probe asks the part itself and raises `NotReady` with the reason, which holds no identifier."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from schemas.errors import LongviewError
+
+PROBE_SECONDS = 5.0
+
+
+class NotReady(Exception):
+    """The part does not answer (yet); the text says how."""
+
+
+def http_ok(url: str, *, token: str = "") -> httpx.Response:
+    """`GET url` must answer 200 to 204. Proxies of the environment are not used: the parts are asked directly."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        response = httpx.get(url, headers=headers, timeout=PROBE_SECONDS, trust_env=False)
+    except httpx.HTTPError as error:
+        raise NotReady(f"it does not answer ({type(error).__name__})") from error
+    if response.status_code not in (200, 204):
+        raise NotReady(f"it answers with HTTP status {response.status_code}")
+    return response
+
+
+def fhir_ok(base_url: str, token: str = "") -> None:
+    """A FHIR server of release 4 (`CapabilityStatement.fhirVersion` 4.0.x)."""
+    response = http_ok(f"{base_url.rstrip('/')}/metadata", token=token)
+    try:
+        version = str(response.json()["fhirVersion"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotReady("its /metadata is not a CapabilityStatement in JSON") from error
+    if not version.startswith("4.0"):
+        raise NotReady(f"it serves FHIR {version[:8]}, not R4")
+
+
+def dicomweb_ok(base_url: str) -> None:
+    """QIDO-RS answers (one study is asked for, and not looked at)."""
+    http_ok(f"{base_url.rstrip('/')}/studies?limit=1")
+
+
+def model_ok(base_url: str, token: str = "") -> None:
+    """vLLM's own health."""
+    http_ok(f"{base_url.rstrip('/')}/health", token=token)
+
+
+def kafka_ok(bootstrap: str) -> None:
+    """The cluster answers a metadata request."""
+    _tcp_ok(bootstrap.split(",")[0])
+    from kafka.admin import KafkaAdminClient
+    from kafka.errors import KafkaError
+
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    try:
+        admin = KafkaAdminClient(bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=int(PROBE_SECONDS * 1000))
+    except (KafkaError, OSError, ValueError) as error:
+        raise NotReady(f"no Kafka broker answers there ({type(error).__name__})") from error
+    try:
+        admin.list_topics()
+    except KafkaError as error:
+        raise NotReady(f"the broker does not answer ({type(error).__name__})") from error
+    finally:
+        admin.close()
+
+
+def temporal_ok(address: str, namespace: str) -> None:
+    """The frontend is healthy and knows the namespace."""
+    _tcp_ok(address)
+    asyncio.run(_temporal_ok(address, namespace))
+
+
+async def _temporal_ok(address: str, namespace: str) -> None:
+    from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+    from temporalio.client import Client
+    from temporalio.service import RPCError
+
+    try:
+        client = await asyncio.wait_for(Client.connect(address, namespace=namespace), PROBE_SECONDS)
+        await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
+    except RPCError as error:
+        raise NotReady(f"the namespace is not there ({error.status.name})") from error
+    except (RuntimeError, TimeoutError) as error:
+        raise NotReady("no Temporal frontend answers there") from error
+
+
+def database_ok(url: str) -> None:
+    """The database can be opened."""
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        engine = create_engine(_synchronous(url))
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+        engine.dispose()
+    except (SQLAlchemyError, ImportError) as error:
+        raise NotReady(f"it cannot be opened ({type(error).__name__})") from error
+
+
+def _synchronous(url: str) -> str:
+    """The URL with a driver that needs no event loop."""
+    for asynchronous, plain in (
+        ("sqlite+aiosqlite:", "sqlite:"),
+        ("postgresql+asyncpg:", "postgresql+psycopg:"),
+        ("postgresql:", "postgresql+psycopg:"),
+    ):
+        if url.startswith(asynchronous):
+            return plain + url.removeprefix(asynchronous)
+    return url
+
+
+def ready_file_ok(path: Path) -> None:
+    """A process of ours has written its ready file."""
+    if not path.exists():
+        raise NotReady("it has not said that it is ready")
+
+
+def fhir_preflight(base_url: str, token: str) -> list[str]:
+    """What the FHIR server lacks of what we rely on (contract 6); empty if nothing."""
+    from services.clients import fhir
+
+    client: Any = fhir.FhirClient(base_url, token=token)
+    preflight = getattr(client, "preflight", None)
+    if preflight is None:
+        return []
+    try:
+        found = preflight()
+    except LongviewError as error:
+        return [error.hint or error.code]
+    return [str(problem) for problem in (found or [])]
+
+
+def _tcp_ok(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS):
+            return
+    except (OSError, ValueError) as error:
+        raise NotReady("nothing listens there") from error
