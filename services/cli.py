@@ -1,0 +1,272 @@
+"""`longview`: the one door for operators. What a command needs is imported inside it, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import functools
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
+
+import click
+
+if TYPE_CHECKING:
+    from services.parts.launcher import Outcome
+    from services.settings import Settings
+
+Arguments = ParamSpec("Arguments")
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+
+
+def _settings() -> Settings:
+    from services.settings import Settings
+
+    return Settings.from_environment()
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    from services.parts.tables import print_table
+
+    print_table(title, columns, rows)
+
+
+def named_failures(command: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """A failure of ours is one sentence and status 1, never a traceback; Ctrl-C is status 130."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        from schemas.errors import LongviewError
+
+        try:
+            command(*args, **kwargs)
+        except LongviewError as error:
+            _fail(error.hint or error.code)
+        except KeyboardInterrupt:
+            _say("stopped")
+            sys.exit(130)
+
+    return wrapped
+
+
+def _fail(sentence: str) -> NoReturn:
+    _say(f"longview: {sentence}")
+    sys.exit(1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="longview")
+def main() -> None:
+    """Longview: a new study in, a labelled FHIR result and an inbox entry out."""
+    signal.signal(signal.SIGTERM, _as_interrupt)
+
+
+def _as_interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+# -- the parts ---------------------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--only", "only", multiple=True, metavar="PART", help="This part and those it needs; may be given again.")
+@named_failures
+def up(only: tuple[str, ...]) -> None:
+    """Start or find every part and wait until it is healthy."""
+    from services.demo.data import adopt
+    from services.parts.launcher import Launcher
+
+    settings = _settings()
+    outcomes = Launcher(settings, report=_report).up(only)
+    adopt(settings.state)
+    if all(outcome.state in ("running", "done", "found") for outcome in outcomes):
+        _say("everything is running already")
+    inbox = next((outcome.url for outcome in outcomes if outcome.name == "inbox"), "")
+    if inbox:
+        click.echo(inbox)
+
+
+def _report(outcome: Outcome) -> None:
+    took = f"{outcome.seconds:6.1f} s" if outcome.seconds else " " * 8
+    _say(f"  {outcome.name:<11} {outcome.state:<8} {took}  {outcome.url}")
+
+
+@main.command()
+@named_failures
+def down() -> None:
+    """Stop every part that was started here."""
+    from services.parts.launcher import Launcher
+
+    stopped = Launcher(_settings()).down()
+    _say(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+@main.command()
+@click.argument("part")
+@named_failures
+def restart(part: str) -> None:
+    """Stop one part and start it again on the same port."""
+    from services.parts.launcher import Launcher
+
+    outcome = Launcher(_settings(), report=_report).restart(part)
+    if outcome.note:
+        _say(f"note: {outcome.note}")
+
+
+@main.command()
+@as_json
+@named_failures
+def status(as_json: bool) -> None:
+    """Ask every part how it is; status 1 if one that should run does not."""
+    from dataclasses import asdict
+
+    from services.parts.status import part_states
+
+    states = part_states(_settings())
+    if as_json:
+        click.echo(json.dumps({"parts": [asdict(state) for state in states]}, indent=2))
+    else:
+        rows = [[s.name, s.state, str(s.pid or ""), s.url, s.version] for s in states]
+        _table("parts", ["part", "state", "pid", "address", "version"], rows)
+    problems = [state.problem for state in states if state.problem]
+    for problem in problems:
+        _say(problem)
+    sys.exit(1 if problems else 0)
+
+
+@main.command()
+@as_json
+@named_failures
+def doctor(as_json: bool) -> None:
+    """Examine machine, versions and parts; one sentence of mending for each problem."""
+    from dataclasses import asdict
+
+    from services.parts.doctor import examine
+
+    checks = examine(_settings())
+    if as_json:
+        click.echo(json.dumps({"checks": [asdict(check) | {"ok": check.ok} for check in checks]}, indent=2))
+    else:
+        _table("doctor", ["check", "", "seen"], [[c.name, "ok" if c.ok else "!!", c.seen] for c in checks])
+        for check in checks:
+            if not check.ok:
+                _say(f"{check.name}: {check.mend}")
+    sys.exit(0 if all(check.ok for check in checks) else 1)
+
+
+@main.command()
+@as_json
+@named_failures
+def config(as_json: bool) -> None:
+    """The settings in force, secrets hidden."""
+    rows = _settings().describe()
+    if as_json:
+        names = ("variable", "value", "source", "meaning")
+        click.echo(json.dumps({"settings": [dict(zip(names, row, strict=True)) for row in rows]}, indent=2))
+    else:
+        _table("settings", ["variable", "value", "source", "meaning"], [list(row) for row in rows])
+
+
+# -- work --------------------------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="End by itself, stopping what it has started.")
+@as_json
+@click.option("--study", type=click.Path(path_type=Path), help="Folder of DICOM files of your own.")
+@click.option("--patient", type=click.Path(path_type=Path), help="FHIR R4 Bundle or Patient of your own (JSON).")
+@click.option("--keep", is_flag=True, help="With --once: leave the parts running.")
+@click.option("--seed", default=1, show_default=True, help="Which phantom patient to make.")
+def demo(once: bool, as_json: bool, study: Path | None, patient: Path | None, keep: bool, seed: int) -> None:
+    """Send one study through everything, and show each step."""
+    from services.demo.command import DemoOptions, run_demo
+
+    options = DemoOptions(once=once or as_json, as_json=as_json, study=study, patient=patient, keep=keep, seed=seed)
+    sys.exit(run_demo(_settings, options))
+
+
+@main.command()
+@click.option("--study", required=True, metavar="UID", help="StudyInstanceUID of a study in the archive.")
+@click.option("--patient", required=True, metavar="Patient/ID", help="The FHIR patient it belongs to.")
+@named_failures
+def publish(study: str, patient: str) -> None:
+    """Announce a study of the archive on the bus."""
+    from services.demo.publish import publish_study
+    from services.parts.launcher import connected_settings
+
+    published = publish_study(connected_settings(_settings()), study, patient)
+    click.echo(published.workflow_id)
+
+
+@main.command()
+@click.option("--failed", is_flag=True, help="Only runs that failed.")
+@as_json
+@named_failures
+def runs(failed: bool, as_json: bool) -> None:
+    """What was read, and what failed at which stage and why."""
+    from services.bootstrap import list_runs
+    from services.parts.launcher import connected_settings
+
+    _rows("runs", list_runs(connected_settings(_settings()), failed=failed), as_json)
+
+
+@main.command("dead-letters")
+@as_json
+@named_failures
+def dead_letters(as_json: bool) -> None:
+    """Records of the bus that could not be handled."""
+    from services.bootstrap import list_dead_letters
+    from services.parts.launcher import connected_settings
+
+    _rows("dead letters", list_dead_letters(connected_settings(_settings())), as_json)
+
+
+@main.command()
+@click.argument("dead_letter")
+@named_failures
+def replay(dead_letter: str) -> None:
+    """Send a dead letter to its topic again, under the same event id."""
+    from services.bootstrap import replay_dead_letter
+    from services.parts.launcher import connected_settings
+
+    replay_dead_letter(connected_settings(_settings()), dead_letter)
+    _say("sent again")
+
+
+def _rows(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({title.replace(" ", "_"): rows}, indent=2, default=str))
+    elif not rows:
+        _say(f"no {title}")
+    else:
+        columns = list(rows[0])
+        _table(title, columns, [["" if row[c] is None else str(row[c]) for c in columns] for row in rows])
+
+
+@main.command()
+@click.argument("name", required=False)
+@click.option("--all", "all_of_them", is_flag=True, help="Every benchmark, one after the other.")
+@as_json
+@named_failures
+def bench(name: str | None, all_of_them: bool, as_json: bool) -> None:
+    """Measure speed as ratios, each taken in one run."""
+    from services.bench.run import known_benches, run_bench
+
+    if not name and not all_of_them:
+        raise click.UsageError(f"name a benchmark ({', '.join(known_benches())}) or give --all")
+    for each in known_benches() if all_of_them else [str(name)]:
+        result = run_bench(each)
+        if as_json:
+            click.echo(json.dumps(result))
+        else:
+            rows = [[key, f"{value:.3g}"] for key, value in result["ratios"].items()]
+            _table(f"bench {each}", ["ratio", "value"], rows)
+
+
+if __name__ == "__main__":
+    main()

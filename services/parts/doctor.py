@@ -1,0 +1,139 @@
+"""`longview doctor`: is this machine fit, and does every part answer? One sentence of mending for each problem."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from schemas.errors import PartUnavailable
+from services.parts.launcher import connected_settings
+from services.parts.ports import HOST
+from services.parts.probes import fhir_preflight
+from services.parts.status import part_states
+from services.settings import Settings
+
+SUPPORTED_PYTHON = ((3, 11), (3, 14))
+LEAST_DISK_GIB = 3.0
+LEAST_MEMORY_GIB = 6.0
+GIB = 1024**3
+_PINNED = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^;,\s]+)")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One look: what, what was seen, and how to mend it (empty: nothing to mend)."""
+
+    name: str
+    seen: str
+    mend: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.mend
+
+
+def examine(settings: Settings) -> list[Check]:
+    """All checks, the machine's first."""
+    return [*_machine(settings), *_packages(), *_parts(settings)]
+
+
+def _machine(settings: Settings) -> Iterator[Check]:
+    yield _python()
+    yield _processor()
+    yield _memory()
+    yield from _disk(settings)
+    yield _loopback()
+
+
+def _python() -> Check:
+    least, beyond = SUPPORTED_PYTHON
+    seen = platform.python_version()
+    fit = least <= sys.version_info[:2] < beyond
+    return Check("python", seen, "" if fit else "Python is not 3.11 to 3.13: install one of these and make the environment anew.")
+
+
+def _processor() -> Check:
+    seen = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        return Check("machine", seen, "the model server's package is for Linux on x86-64 alone: use such a machine.")
+    if " avx2" not in Path("/proc/cpuinfo").read_text():
+        return Check("machine", seen, "the processor has no AVX2: set LONGVIEW_MODEL_URL to a vLLM server elsewhere.")
+    return Check("machine", seen)
+
+
+def _memory() -> Check:
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / GIB
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    fit = total >= LEAST_MEMORY_GIB
+    mend = "" if fit else f"there is less than {LEAST_MEMORY_GIB:.0f} GiB of memory: use a larger machine."
+    return Check("memory", f"{total:.1f} GiB, {available:.1f} GiB unused", mend)
+
+
+def _disk(settings: Settings) -> Iterator[Check]:
+    folder = settings.state
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free / GIB
+    short = free < LEAST_DISK_GIB
+    yield Check("disk", f"{free:.1f} GiB free", f"there is less than {LEAST_DISK_GIB:.0f} GiB free: make room." if short else "")
+    writable = os.access(there, os.W_OK)
+    mend = "" if writable else "the state folder cannot be written: set LONGVIEW_STATE_DIR to one that can."
+    yield Check("state folder", str(folder), mend)
+
+
+def _loopback() -> Check:
+    try:
+        with socket.socket() as bound:
+            bound.bind((HOST, 0))
+    except OSError:
+        return Check("loopback", HOST, "no port can be opened on 127.0.0.1: let this user open one.")
+    return Check("loopback", f"ports can be opened on {HOST}")
+
+
+def _packages() -> Iterator[Check]:
+    """What the wheel asks for by an exact version must be there in that version."""
+    for name, wanted in sorted(_pinned().items()):
+        try:
+            seen = version(name)
+        except PackageNotFoundError:
+            yield Check(name, "not installed", f"{name} is not installed: make the environment anew.")
+            continue
+        mend = f"{name} is not {wanted}: make the environment anew from requirements.lock."
+        yield Check(name, seen, "" if seen == wanted else mend)
+
+
+def _pinned() -> dict[str, str]:
+    try:
+        asked = requires("longview") or []
+    except PackageNotFoundError:
+        return {}
+    matches = [_PINNED.match(text) for text in asked]
+    return {match[1]: match[2] for match in matches if match}
+
+
+def _parts(settings: Settings) -> Iterator[Check]:
+    states = part_states(settings)
+    for part in states:
+        yield Check(f"part {part.name}", f"{part.state} {part.url}".strip(), part.problem)
+    if any(part.name == "fhir" and part.state in ("running", "found") for part in states):
+        yield from _preflight(settings)
+
+
+def _preflight(settings: Settings) -> Iterator[Check]:
+    """What we rely on in a FHIR server (contract 6)."""
+    try:
+        connected = connected_settings(settings)
+        problems = fhir_preflight(connected.fhir_url, connected.fhir_token)
+    except PartUnavailable as error:
+        problems = [error.hint]
+    if not problems:
+        yield Check("fhir preflight", "transactions, conditional creates, versions and searches behave as relied on")
+    for problem in problems:
+        yield Check("fhir preflight", problem, f"the FHIR server cannot be used as it is: {problem.rstrip('.')}.")
