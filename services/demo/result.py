@@ -1,0 +1,122 @@
+"""Reads the result back from where clinicians will find it: the FHIR server and the inbox. What is not there as promised is a failure."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from schemas.errors import PermanentFailure
+from schemas.runs import ResultWritten
+from services.demo.load import Fhir
+
+Resource = dict[str, Any]
+
+INBOX_SECONDS = 20.0
+UNTRAINED = "untrained"
+UNTRAINED_NOTICE = "The model is untrained: its weights are random, and what it says about the images is meaningless."
+
+
+@dataclass(frozen=True)
+class ReadBack:
+    """What FHIR says of the result."""
+
+    report: str
+    task: str
+    status: str
+    labels: list[str]
+    release: str
+    findings: list[dict[str, Any]]
+    conclusion: str
+
+
+def read_back(fhir: Fhir, written: ResultWritten) -> ReadBack:
+    """Report, findings, device and task from the FHIR server; `PermanentFailure` unless the report is `partial`, labelled AIAST, and has its Task."""
+    report = fhir.read(written.report.split("/_history/")[0])
+    task = fhir.read(written.task.split("/_history/")[0])
+    labels = [str(label.get("code")) for label in report.get("meta", {}).get("security", [])]
+    if report.get("status") != "partial" or "AIAST" not in labels:
+        raise PermanentFailure(
+            "report-not-labelled", "the report in FHIR is not 'partial' with the label AIAST: do not use it."
+        )
+    if task.get("resourceType") != "Task":
+        raise PermanentFailure("task-missing", "the report has no Task in FHIR: see 'longview runs'.")
+    observations = [fhir.read(result["reference"].split("/_history/")[0]) for result in report.get("result", [])]
+    return ReadBack(
+        report=written.report.split("/_history/")[0],
+        task=written.task.split("/_history/")[0],
+        status=str(report["status"]),
+        labels=labels,
+        release=_release(fhir, observations),
+        findings=[_finding(observation) for observation in observations],
+        conclusion=str(report.get("conclusion", "")),
+    )
+
+
+def _release(fhir: Fhir, observations: list[Resource]) -> str:
+    """The release's name, as the Device says it that the findings name."""
+    references = [o["device"]["reference"] for o in observations if "reference" in o.get("device", {})]
+    if not references:
+        return ""
+    device = fhir.read(references[0].split("/_history/")[0])
+    for version in device.get("version", []):
+        if "release" in _text(version.get("type", {})).lower():
+            return str(version.get("value", "")).partition("+")[0]
+    names = device.get("deviceName", [])
+    return str(names[0].get("name", "")) if names else ""
+
+
+def _finding(observation: Resource) -> dict[str, Any]:
+    """One row of the findings table: label, presence, and every component under its code."""
+    row: dict[str, Any] = {
+        "label": _text(observation.get("code", {})),
+        "presence": _text(observation.get("valueCodeableConcept", {})),
+    }
+    for component in observation.get("component", []):
+        name = _code(component.get("code", {}))
+        if "valueQuantity" in component:
+            quantity = component["valueQuantity"]
+            row[name] = f"{quantity.get('value')} {quantity.get('unit') or quantity.get('code') or ''}".strip()
+        else:
+            row[name] = _code(component.get("valueCodeableConcept", {}))
+    return row
+
+
+def _text(concept: Resource) -> str:
+    codings = concept.get("coding") or [{}]
+    return str(concept.get("text") or codings[0].get("display") or codings[0].get("code") or "")
+
+
+def _code(concept: Resource) -> str:
+    """A local code if there is one (it has no display of another system's), else the text."""
+    for coding in concept.get("coding") or []:
+        if "snomed" not in str(coding.get("system", "")) and coding.get("code"):
+            return str(coding["code"])
+    return _text(concept)
+
+
+def inbox_entry(inbox_url: str, result_id: str) -> dict[str, Any]:
+    """The entry as the inbox shows it; `PermanentFailure` if it does not show it in time."""
+    deadline = time.monotonic() + INBOX_SECONDS
+    while True:
+        entry = _ask_inbox(f"{inbox_url.rstrip('/')}/api/results/{result_id}")
+        if entry is not None:
+            return entry
+        if time.monotonic() > deadline:
+            raise PermanentFailure(
+                "inbox-entry-missing", "the inbox does not show the result: see 'longview status' and the inbox's log."
+            )
+        time.sleep(0.5)
+
+
+def _ask_inbox(url: str) -> dict[str, Any] | None:
+    try:
+        response = httpx.get(url, timeout=5.0, trust_env=False, headers={"Accept": "application/json"})
+    except httpx.HTTPError:
+        return None
+    if response.status_code != 200:
+        return None
+    body = response.json()
+    return body if isinstance(body, dict) else None
