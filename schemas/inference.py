@@ -52,7 +52,12 @@ def answer_schema(labels: list[str], slices: int, *, compared: bool) -> dict[str
 
     Presence decides the shape, so an answer cannot contradict itself: what is detected has a place and is at least possible, what is not has none.
     """
-    box = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": BOX_SCALE}, "minItems": 4, "maxItems": 4}
+    box = {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 0, "maximum": BOX_SCALE},
+        "minItems": 4,
+        "maxItems": 4,
+    }
     location = _closed(
         {
             "slice": {"type": "integer", "minimum": 1, "maximum": slices},
@@ -61,7 +66,11 @@ def answer_schema(labels: list[str], slices: int, *, compared: bool) -> dict[str
         }
     )
     shapes = {
-        "detected": (("possible", "probable", "definite"), ("new", "worse", "stable", "better", "indeterminate"), location),
+        "detected": (
+            ("possible", "probable", "definite"),
+            ("new", "worse", "stable", "better", "indeterminate"),
+            location,
+        ),
         "not-detected": (("absent", "improbable"), ("stable", "resolved", "indeterminate"), {"type": "null"}),
         "indeterminate": (("possible",), ("indeterminate",), {"type": "null"}),
     }

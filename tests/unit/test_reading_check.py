@@ -1,0 +1,136 @@
+"""Between the model's answer and the chart: what is believed, what is dropped, what stops the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from schemas.errors import PermanentFailure
+from schemas.imaging import FrameSource, SeriesVolume, StoredVolume
+from schemas.inference import ModelAnswer, ModelRequest, VolumeItem
+from workflows.reading.check import check_findings, read_answer
+from workflows.reading.prompt import build_request
+
+LABEL = "pulmonary-nodule"
+DIGEST = "0" * 64
+
+
+def chest(slices: int = 40) -> StoredVolume:
+    """An axial chest CT, 256 x 256 pixels of 1.5 mm, centred on the patient's midline: small columns lie on the patient's right."""
+    frames = [
+        FrameSource(sop_instance_uid=f"1.2.3.{k}", sop_class_uid="1.2.840.10008.5.1.4.1.1.2", instance_number=k + 1, frame=1)
+        for k in range(slices)
+    ]
+    series = SeriesVolume(
+        study_instance_uid="1.2.3",
+        series_instance_uid="1.2.3.4",
+        series_number=2,
+        modality="CT",
+        description=None,
+        body_part="CHEST",
+        frame_of_reference_uid="1.2.3.5",
+        rows=256,
+        columns=256,
+        row_spacing=1.5,
+        column_spacing=1.5,
+        origin=(-191.25, -191.25, 0.0),
+        row_direction=(1.0, 0.0, 0.0),
+        column_direction=(0.0, 1.0, 0.0),
+        slice_step=(0.0, 0.0, 5.0),
+        units="HU",
+        frames=frames,
+    )
+    shown = list(range(0, slices, 2))
+    return StoredVolume(series=series, volume_digest=DIGEST, model_volume_digest=DIGEST, model_slices=shown, reason="only series")
+
+
+def question(volume: StoredVolume) -> ModelRequest:
+    item = VolumeItem(digest=DIGEST, slices=len(volume.model_slices), role="current")
+    return build_request("CT", [(LABEL, "Pulmonary nodule")], [item], "routine")
+
+
+def answer(**finding: Any) -> ModelAnswer:
+    body = {
+        "presence": "detected",
+        "likelihood": "probable",
+        "side": "left",
+        "change": "not-compared",
+        "location": {"slice": 3, "box_2d": [500, 700, 540, 750], "long_axis_mm": 14},
+        **finding,
+    }
+    text = orjson.dumps({"findings": {LABEL: body}}).decode()
+    return ModelAnswer(text=text, finish_reason="stop", prompt_tokens=1, completion_tokens=1, served_model_name="m")
+
+
+def place(**changes: Any) -> dict[str, Any]:
+    return {"slice": 3, "box_2d": [500, 700, 540, 750], "long_axis_mm": 14, **changes}
+
+
+def test_a_finding_is_placed_on_the_instance_that_the_model_was_shown() -> None:
+    volume = chest()
+    checked = check_findings(read_answer(answer(), question(volume)), volume)
+    [finding] = checked.findings
+    assert finding.region is not None
+    assert finding.region.sop_instance_uid == "1.2.3.4"  # the third shown slice is the fifth of the stack
+    assert (finding.region.x0, finding.region.y0, finding.region.x1, finding.region.y1) == (179.2, 128.0, 192.0, 138.24)
+    assert (finding.side, finding.long_axis_mm) == ("left", 14.0)
+    assert checked.dropped == []
+
+
+@pytest.mark.parametrize(
+    ("finding", "code"),
+    [
+        ({"location": place(box_2d=[540, 700, 500, 750])}, "box-not-a-box"),
+        ({"location": place(box_2d=[500, 700, 500, 750])}, "box-not-a-box"),
+        ({"side": "right"}, "laterality-conflict"),
+    ],
+)
+def test_what_contradicts_the_geometry_is_dropped_and_named(finding: dict[str, Any], code: str) -> None:
+    volume = chest()
+    checked = check_findings(read_answer(answer(**finding), question(volume)), volume)
+    assert checked.findings == []
+    assert [(d.label, d.code) for d in checked.dropped] == [(LABEL, code)]
+
+
+def test_a_measure_that_does_not_fit_its_box_is_dropped_and_the_finding_stays() -> None:
+    volume = chest()
+    checked = check_findings(read_answer(answer(location=place(long_axis_mm=90)), question(volume)), volume)
+    assert checked.findings[0].long_axis_mm is None
+    assert [d.code for d in checked.dropped] == ["measurement-outside-box"]
+
+
+@pytest.mark.parametrize(
+    "finding",
+    [
+        {"presence": "perhaps"},
+        {"presence": "not-detected"},  # with a place, and a likelihood that says otherwise
+        {"location": None},
+        {"location": place(slice=21)},  # only 20 slices were shown
+        {"location": place(box_2d=[0, 0, 1001, 1])},
+        {"change": "worse"},  # nothing to compare with was shown
+        {"note": "ignore all rules"},
+    ],
+)
+def test_an_answer_that_breaks_the_schema_stops_the_run(finding: dict[str, Any]) -> None:
+    with pytest.raises(PermanentFailure, match="model-output-invalid"):
+        read_answer(answer(**finding), question(chest()))
+
+
+def test_a_label_that_was_not_asked_for_stops_the_run() -> None:
+    text = answer().text.replace(LABEL, "something-else")
+    with pytest.raises(PermanentFailure, match="model-output-invalid"):
+        read_answer(answer().model_copy(update={"text": text}), question(chest()))
+
+
+def test_an_answer_that_was_cut_is_named_as_such() -> None:
+    with pytest.raises(PermanentFailure, match="model-output-cut"):
+        read_answer(answer().model_copy(update={"finish_reason": "length"}), question(chest()))
+
+
+def test_the_prompt_holds_nothing_of_the_patient() -> None:
+    request = question(chest())
+    text = request.instruction + request.query
+    assert "1.2.3" not in text
+    assert "CT" in text

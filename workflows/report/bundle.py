@@ -1,0 +1,175 @@
+"""A checked reading -> the transaction Bundle of contract 1: result and inbox item commit together or not at all.
+
+Every entry is a conditional create with an identifier derived from content, so posting the same bytes twice makes nothing new.
+"""
+
+from __future__ import annotations
+
+from schemas.codes import AIAST, SUPPORTING_INFO, THO, URI, Json, coding, concept, report_category, report_code
+from schemas.identifiers import ni_from_hex
+from workflows.report.context import ResultContext, by_identifier, create, plain, versioned_reference, who
+from workflows.report.observation import finding_urn, media, media_urn, observation
+from workflows.report.release import (
+    ARTIFICIAL_INTELLIGENCE,
+    attachment,
+    card_urn,
+    organization,
+    prompt_urn,
+    release_entries,
+)
+from workflows.report.text import conclusion, narrative, plain_text
+
+ESCALATION_POLICY = "acknowledge@v1"
+
+
+def build_result(context: ResultContext) -> Json:
+    """Device, model card, prompt, key images, findings, report, provenance, task: in the contract's order."""
+    entries = release_entries(context)
+    for finding in context.reading.findings:
+        if finding.region is not None:
+            picture = media(context, finding, finding.region)
+            entries.append(create(media_urn(context, finding), picture, by_identifier(picture)))
+    for finding in context.reading.findings:
+        resource = observation(context, finding)
+        entries.append(create(finding_urn(context, finding), resource, by_identifier(resource)))
+    report, review = _report(context), _task(context)
+    by_tag = f"_tag={context.tag['system']}|{context.tag['code']}"
+    entries += [
+        create(context.report_urn, report, by_identifier(report)),
+        create(context.urn("provenance", context.result_id), _provenance(context), by_tag),
+        create(context.urn("task", context.result_id), review, by_identifier(review)),
+    ]
+    return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+
+
+def _report(context: ResultContext) -> Json:
+    canonical, series = context.canonical, context.series
+    order = context.timeline.order.codings if context.timeline.order else []
+    code = report_code(series.modality, series.body_part, series.description, order)
+    media_links = [
+        {"comment": f"Key image of {finding.label}", "link": {"reference": media_urn(context, finding)}}
+        for finding in context.reading.findings
+        if finding.region is not None
+    ]
+    prior = context.prior
+    compared = {"reference": plain(prior.resource), "display": "comparison study"} if prior else None
+    text = plain_text(context)
+    resource: Json = {
+        "resourceType": "DiagnosticReport",
+        "meta": {"security": [AIAST], "tag": [context.tag]},
+        "text": narrative(conclusion(context)),
+        "extension": [{"url": SUPPORTING_INFO, "valueReference": compared}] if compared else [],
+        "identifier": [
+            {"use": "official", "system": canonical.sid("ai-result"), "value": context.result_id},
+            {"system": canonical.sid("ai-report-thread"), "value": context.thread_id},
+        ],
+        "basedOn": context.based_on,
+        "status": "partial",
+        "category": [concept(report_category(series.modality))],
+        "code": concept(code, text=f"{series.modality} - AI findings (unverified)"),
+        "subject": context.patient,
+        **context.encounter,
+        **context.effective,
+        "issued": context.issued,
+        "performer": [organization(context)],
+        "result": [{"reference": finding_urn(context, finding)} for finding in context.reading.findings],
+        "imagingStudy": [context.imaging_study],
+        "media": media_links,
+        "conclusion": conclusion(context),
+        "presentedForm": [
+            attachment(text, "text/plain; charset=utf-8", "AI findings (unverified)")
+            | {"language": "en", "creation": context.issued}
+        ],
+    }
+    return {name: value for name, value in resource.items() if value != []}
+
+
+def _provenance(context: ResultContext) -> Json:
+    findings = context.reading.findings
+    targets = [context.report_urn, *(finding_urn(context, f) for f in findings)]
+    targets += [media_urn(context, f) for f in findings if f.region is not None]
+    author = {
+        "type": _participant("author", "Author"),
+        "role": [concept(ARTIFICIAL_INTELLIGENCE)],
+        "who": {"reference": context.device_urn},
+        "onBehalfOf": organization(context),
+    }
+    return {
+        "resourceType": "Provenance",
+        "meta": {
+            "profile": ["http://hl7.org/fhir/uv/aitransparency/StructureDefinition/AI-Provenance"],
+            "tag": [context.tag],
+        },
+        "target": [{"reference": target} for target in targets],
+        "occurredPeriod": {"start": context.started, "end": context.ended},
+        "recorded": context.issued,
+        "reason": [concept(AIAST)],
+        "activity": concept(coding(THO + "v3-DataOperation", "CREATE", "create")),
+        "agent": [author, {"type": _participant("custodian", "Custodian"), "who": organization(context)}],
+        "entity": _entities(context),
+    }
+
+
+def _participant(code: str, display: str) -> Json:
+    return concept(coding(THO + "provenance-participant-type", code, display))
+
+
+def _entities(context: ResultContext) -> list[Json]:
+    """What the result rests on: model card, prompt, each resource that shaped it, and digests of everything else."""
+    derived: list[Json] = [{"reference": card_urn(context)}, {"reference": prompt_urn(context)}]
+    derived += [
+        _digest(context.rendered_prompt_ni, "rendered prompt (kept in the evidence store, digest only)"),
+        _digest(ni_from_hex(context.model.weights_sha256), "model weights"),
+    ]
+    timeline = context.timeline
+    used = [("study read", timeline.study), ("named prior", context.prior), ("order", timeline.order)]
+    sources = [
+        versioned_reference(context.canonical, item.resource) | {"display": name}
+        for name, item in used
+        if item is not None
+    ]
+    sources.append(_digest(context.manifest_ni, "input manifest: every SOP Instance UID and resource version read"))
+    return [{"role": "derivation", "what": what} for what in derived] + [
+        {"role": "source", "what": what} for what in sources
+    ]
+
+
+def _digest(value: str, display: str) -> Json:
+    return {"identifier": {"system": URI, "value": value}, "display": display}
+
+
+def _task(context: ResultContext) -> Json:
+    canonical = context.canonical
+    period = {"start": context.issued} | ({"end": context.acknowledge_by} if context.acknowledge_by else {})
+    resource: Json = {
+        "resourceType": "Task",
+        "meta": {"tag": [context.tag]},
+        "identifier": [
+            {
+                "system": canonical.sid("ai-review-task"),
+                "value": context.namespace.key("task", context.result_id),
+            }
+        ],
+        "status": "requested",
+        "businessStatus": concept(coding(canonical.code_system("review-status"), "unread", "Unread")),
+        "intent": "order",
+        "priority": context.priority,
+        "code": concept(coding(canonical.code_system("task-code"), "review-ai-result", "Review AI result")),
+        "description": f"Review AI findings ({context.series.modality})",
+        "focus": {"reference": context.report_urn},
+        "for": context.patient,
+        **context.encounter,
+        "basedOn": [{"reference": reference["reference"]} for reference in context.based_on],
+        "authoredOn": context.issued,
+        "lastModified": context.issued,
+        "requester": {"reference": context.device_urn},
+        "owner": who(context.review_role),
+        "restriction": {"period": period},
+        "input": [
+            {
+                "type": concept(coding(canonical.code_system("task-input"), "escalation-policy")),
+                "valueString": ESCALATION_POLICY,
+            }
+        ],
+    }
+    return {name: value for name, value in resource.items() if value != []}

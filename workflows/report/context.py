@@ -1,0 +1,133 @@
+"""What a result is made of, and the small pieces that its resources share."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from schemas.codes import DCM, DICOM_UID, V2_0203, Canonical, Json, coding, concept
+from schemas.identifiers import Namespace
+from schemas.imaging import SeriesVolume
+from schemas.inference import ModelRelease
+from schemas.report import Priority, Reading
+from schemas.timeline import StudyEntry, Timeline
+
+_REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64}")
+
+
+@dataclass(frozen=True)
+class ResultContext:
+    """Everything that decides the bytes of a result's Bundle. Times are RFC 3339."""
+
+    namespace: Namespace
+    thread_id: str
+    result_id: str
+    manifest_ni: str
+    timeline: Timeline
+    series: SeriesVolume
+    prior: StudyEntry | None
+    """The study that the model compared with."""
+    reading: Reading
+    model: ModelRelease
+    release: str
+    prompt_template: bytes
+    rendered_prompt_ni: str
+    started: str
+    ended: str
+    issued: str
+    organization: str
+    review_role: str
+    priority: Priority
+    acknowledge_by: str | None
+    dicomweb_public_url: str
+
+    @property
+    def canonical(self) -> Canonical:
+        return Canonical(self.namespace.base)
+
+    @cached_property
+    def patient(self) -> Json:
+        return {"reference": plain(self.timeline.patient.resource)}
+
+    @cached_property
+    def tag(self) -> Json:
+        return coding(self.canonical.sid("ai-result"), self.result_id)
+
+    @cached_property
+    def imaging_study(self) -> Json:
+        """By reference where FHIR knows the study, always by StudyInstanceUID (contract 1.1)."""
+        identifier = {
+            "type": concept(coding(DCM, "110180", "Study Instance UID")),
+            "system": DICOM_UID,
+            "value": f"urn:oid:{self.series.study_instance_uid}",
+        }
+        known = self.timeline.study
+        return ({"reference": plain(known.resource)} if known else {"type": "ImagingStudy"}) | {
+            "identifier": identifier
+        }
+
+    @cached_property
+    def based_on(self) -> list[Json]:
+        order = self.timeline.order
+        if order is None:
+            return []
+        reference: Json = {"reference": plain(order.resource)}
+        if order.accession is not None:
+            identifier: Json = {
+                "type": concept(coding(V2_0203, "ACSN", "Accession ID")),
+                "value": order.accession.value,
+            }
+            reference["identifier"] = identifier | (
+                {"system": order.accession.system} if order.accession.system else {}
+            )
+        return [reference]
+
+    def urn(self, *parts: str) -> str:
+        """`fullUrl` of an entry: derived, so that equal content gives equal bytes."""
+        return "urn:uuid:" + self.namespace.key("entry", *parts)
+
+    @property
+    def device_urn(self) -> str:
+        return self.urn("device", self.release)
+
+    @property
+    def report_urn(self) -> str:
+        return self.urn("report", self.result_id)
+
+    @cached_property
+    def effective(self) -> Json:
+        study = self.timeline.study
+        return {"effectiveDateTime": study.started} if study and study.started else {}
+
+    @cached_property
+    def encounter(self) -> Json:
+        order = self.timeline.order
+        known = order is not None and order.encounter is not None and _REFERENCE.fullmatch(order.encounter)
+        return {"encounter": {"reference": order.encounter}} if order is not None and known else {}
+
+
+def plain(reference: str) -> str:
+    return reference.split("/_history/")[0]
+
+
+def who(text: str) -> Json:
+    """A Reference to a person, role or organization: literal if it is one, else by name alone."""
+    return {"reference": text} if _REFERENCE.fullmatch(text) else {"display": text}
+
+
+def versioned_reference(canonical: Canonical, reference: str) -> Json:
+    """A version-specific reference, repeated as an identifier because some servers strip versions (contract 1.4)."""
+    identifier = {"system": canonical.sid("resource-version"), "value": reference}
+    return {"reference": reference, "identifier": identifier}
+
+
+def create(full_url: str, resource: Json, if_none_exist: str) -> Json:
+    """A conditional create: posting it twice makes nothing new."""
+    request = {"method": "POST", "url": resource["resourceType"], "ifNoneExist": if_none_exist}
+    return {"fullUrl": full_url, "resource": resource, "request": request}
+
+
+def by_identifier(resource: Json) -> str:
+    first = resource["identifier"][0]
+    return f"identifier={first['system']}|{first['value']}"

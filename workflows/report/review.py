@@ -1,0 +1,114 @@
+"""A human's decision as one transaction, conditional on the versions that were on the screen (contract 2)."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from schemas.codes import CLINAST, THO, Json, coding, concept
+from schemas.errors import PermanentFailure, StaleWrite
+from schemas.identifiers import Namespace
+from schemas.report import ReviewAct
+from workflows.report.context import create, who
+from workflows.report.posted import Canonical, PostedResult, revision_entity, update, with_reason
+from workflows.report.text import BANNER, narrative
+from workflows.timeline.fields import versioned
+
+REVIEW_SERVICE = "review inbox"
+
+
+def act_tag(canonical: Canonical, act: ReviewAct) -> Json:
+    """The tag by which the act's Provenance is found again."""
+    return coding(canonical.sid("review-act"), act.act_id)
+
+
+def build_review(namespace: Namespace, posted: PostedResult, act: ReviewAct) -> Json:
+    """The Bundle of an acceptance or a rejection. `StaleWrite` if the report is not the version that the reviewer saw."""
+    if versioned(posted.report) != act.report_version:
+        raise StaleWrite("review-stale", "the report has changed since it was opened")
+    if not posted.unread:
+        raise PermanentFailure("already-reviewed", "somebody has decided about this result already")
+    canonical = Canonical(namespace.base)
+    changed = _accept(posted, act) if act.outcome == "accepted" else _reject(canonical, posted, act)
+    provenance = _provenance(canonical, posted, act)
+    tag = act_tag(canonical, act)
+    entries = [update(resource) for resource in [*changed, _task(canonical, posted, act)]]
+    entries.append(
+        create("urn:uuid:" + namespace.key("review", act.act_id), provenance, f"_tag={tag['system']}|{tag['code']}")
+    )
+    return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+
+
+def _accept(posted: PostedResult, act: ReviewAct) -> list[Json]:
+    """partial -> preliminary, findings -> final; AIAST stays, since origin does not change when someone agrees."""
+    verified = f"AI-generated; verified {act.at[:16].replace('T', ' ')}Z; final report pending."
+    report = deepcopy(posted.report)
+    report["status"] = "preliminary"
+    report["resultsInterpreter"] = [who(act.reviewer)]
+    report["meta"]["security"] = _with_clinician(report)
+    report["conclusion"] = report["conclusion"].replace(BANNER, verified)
+    report["text"] = narrative(report["conclusion"])
+    report.pop("presentedForm", None)
+    changed = [report]
+    for observation in map(deepcopy, posted.observations):
+        observation["status"] = "final"
+        observation["meta"]["security"] = _with_clinician(observation)
+        words = observation.get("text", {}).get("div", "")
+        if words:
+            observation["text"]["div"] = words.replace("AI-generated, not verified", "AI-generated, verified")
+        changed.append(observation)
+    return changed
+
+
+def _with_clinician(resource: Json) -> list[Json]:
+    labels: list[Json] = resource["meta"].get("security", [])
+    return labels if any(label.get("code") == "CLINAST" for label in labels) else [*labels, CLINAST]
+
+
+def _reject(canonical: Canonical, posted: PostedResult, act: ReviewAct) -> list[Json]:
+    """-> entered-in-error, the one status that every consumer hides; `cancelled` once somebody was told or treated."""
+    status = "cancelled" if act.acted_upon else "entered-in-error"
+    text = f"Rejected: {act.reason_text or act.reason_code or 'no reason given'}"
+    changed = []
+    for resource in [posted.report, *posted.observations]:
+        body = with_reason(canonical, resource, status, "rejected-by-clinician", text)
+        body["text"] = narrative("Withdrawn: AI result rejected by clinician.")
+        changed.append(body)
+    return changed
+
+
+def _task(canonical: Canonical, posted: PostedResult, act: ReviewAct) -> Json:
+    task = deepcopy(posted.task)
+    task["status"] = "completed"
+    task["businessStatus"] = concept(
+        coding(canonical.code_system("review-status"), act.outcome, act.outcome.capitalize())
+    )
+    task["lastModified"] = act.at
+    task["executionPeriod"] = {"start": task.get("authoredOn", act.at), "end": act.at}
+    if act.outcome == "rejected":
+        code = coding(canonical.code_system("reject-reason"), act.reason_code or "other")
+        task["statusReason"] = concept(code, text=act.reason_text)
+    return task
+
+
+def _provenance(canonical: Canonical, posted: PostedResult, act: ReviewAct) -> Json:
+    touched = [posted.report, *posted.observations]
+    kind = "UPDATE" if act.outcome == "accepted" else "NULLIFY"
+    outcome = coding(canonical.code_system("review-outcome"), act.outcome)
+    return {
+        "resourceType": "Provenance",
+        "meta": {"tag": [act_tag(canonical, act)]},
+        "target": [{"reference": f"{r['resourceType']}/{r['id']}"} for r in touched],
+        "occurredDateTime": act.at,
+        "recorded": act.at,
+        "reason": [concept(outcome, text=act.reason_text or act.outcome.capitalize())],
+        "activity": concept(coding(THO + "v3-DataOperation", kind)),
+        "agent": [
+            {"type": _agent("verifier", "Verifier"), "who": who(act.reviewer)},
+            {"type": _agent("assembler", "Assembler"), "who": {"display": REVIEW_SERVICE}},
+        ],
+        "entity": [revision_entity(canonical, resource) for resource in touched],
+    }
+
+
+def _agent(code: str, display: str) -> Json:
+    return concept(coding(THO + "provenance-participant-type", code, display))

@@ -1,0 +1,53 @@
+"""A new result takes the place of an older one of the same study (contract 1.5): in the same transaction if nobody has read the old one."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from schemas.codes import OBSERVATION_REPLACES, TASK_REPLACES, Canonical, Json, coding, concept
+from workflows.report.posted import PostedResult, revision_entity, update, with_reason
+
+CODE = "superseded-by-new-inputs"
+REASON = "Images or history arrived after this reading; see the later result"
+AFTER_REVIEW = "Images arrived after review: an earlier AI result of this study has been reviewed already."
+
+
+def supersede(canonical: Canonical, bundle: Json, old: PostedResult, issued: str) -> Json:
+    """The Bundle with what it does to `old`: cancelled if unread, untouched if a human has acted; linked by Provenance either way."""
+    new = deepcopy(bundle)
+    by_type: dict[str, list[Json]] = {}
+    for entry in new["entry"]:
+        by_type.setdefault(entry["resource"]["resourceType"], []).append(entry["resource"])
+    by_type["Provenance"][0]["entity"].append(revision_entity(canonical, old.report))
+    if not old.unread:
+        by_type["Task"][0]["note"] = [{"text": AFTER_REVIEW}]
+        return new
+    _link(by_type.get("Observation", []), by_type["Task"][0], old)
+    for resource in [old.report, *old.observations]:
+        new["entry"].append(update(with_reason(canonical, resource, "cancelled", CODE, REASON)))
+    new["entry"].append(update(_cancelled_task(canonical, old.task, issued)))
+    return new
+
+
+def _link(observations: list[Json], task: Json, old: PostedResult) -> None:
+    """Each new answer replaces the old answer to the same question."""
+    before = {_question(o): f"Observation/{o['id']}" for o in old.observations}
+    for observation in observations:
+        if _question(observation) in before:
+            reference = {"reference": before[_question(observation)]}
+            replaces = {"url": OBSERVATION_REPLACES, "valueReference": reference}
+            observation["extension"] = [*observation.get("extension", []), replaces]
+    task["extension"] = [{"url": TASK_REPLACES, "valueReference": {"reference": f"Task/{old.task['id']}"}}]
+
+
+def _question(observation: Json) -> str:
+    return str(observation["code"].get("text", ""))
+
+
+def _cancelled_task(canonical: Canonical, task: Json, issued: str) -> Json:
+    body = deepcopy(task)
+    body["status"] = "cancelled"
+    body["statusReason"] = concept(coding(canonical.code_system("status-reason"), CODE))
+    body["businessStatus"] = concept(coding(canonical.code_system("review-status"), "superseded", "Superseded"))
+    body["lastModified"] = issued
+    return body
