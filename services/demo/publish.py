@@ -27,11 +27,11 @@ class Published:
 
 def publish_study(settings: Settings, study_instance_uid: str, patient: str) -> Published:
     """Publish the event of a study that the archive holds; the same instance set always gives the same event id."""
+    if not _PATIENT.fullmatch(patient):
+        raise PermanentFailure("patient-reference", "the patient is not a reference: write it as Patient/ID.")
     from services.clients.dicomweb import DicomWebArchive
     from services.clients.kafka import Producer
 
-    if not _PATIENT.fullmatch(patient):
-        raise PermanentFailure("patient-reference", "the patient is not a reference: write it as Patient/ID.")
     study = DicomWebArchive(settings.require("dicomweb_url")).find_study(study_instance_uid)
     event = study_event(settings, study, patient)
     producer = Producer(settings.require("kafka_bootstrap"))

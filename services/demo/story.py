@@ -60,9 +60,9 @@ def _nodule(diameter: float) -> Sphere:
 def _chart(seed: int, canonical_base: str, accession_system: str) -> Chart:
     given, sex = NAMES[seed % len(NAMES)]
     patient = PatientTags(f"PH{seed:06d}", f"Phantom^{given}", "19580214", sex)
-    uids = Namespace(canonical_base, f"demo-{seed}")
+    uids = Namespace(canonical_base, "demo")
     prior = StudyTags(
-        "prior",
+        f"{seed}-prior",
         uids,
         f"D{seed:05d}A",
         CURRENT_STARTED - MONTHS_APART,
@@ -70,7 +70,7 @@ def _chart(seed: int, canonical_base: str, accession_system: str) -> Chart:
         "AXIAL 5.0 STANDARD",
     )
     current = StudyTags(
-        "current", uids, f"D{seed:05d}B", CURRENT_STARTED, "CT CHEST WITHOUT CONTRAST", "AXIAL 4.0 STANDARD"
+        f"{seed}-current", uids, f"D{seed:05d}B", CURRENT_STARTED, "CT CHEST WITHOUT CONTRAST", "AXIAL 4.0 STANDARD"
     )
     return Chart(
         base=canonical_base,
