@@ -69,8 +69,6 @@ class TimelineGathered(Record):
     timeline: Digest
     entry_count: int
     priority: Priority
-    priors: list[StudyEntry]
-    modalities: list[str]
 
 
 class FetchStudy(Record):

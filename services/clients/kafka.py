@@ -69,7 +69,9 @@ class Consumer:
         try:
             self._consumer.commit(offsets)
         except KafkaError as error:
-            raise TransientFailure("kafka-commit", "the offsets were not committed; the records will come again") from error
+            raise TransientFailure(
+                "kafka-commit", "the offsets were not committed; the records will come again"
+            ) from error
 
     def rewind(self, records: Iterable[Record]) -> None:
         """Make the given records come again, each partition from its first one."""

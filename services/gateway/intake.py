@@ -1,7 +1,7 @@
 """From a bus record to Temporal: validate, signal-with-start, dead-letter what can never be handled.
 
-The order of effects is what keeps every event: first Temporal accepts (or the dead letter is stored and published), then the offset is committed. A crash in between makes the
-record come again, and the workflow drops it by its event id.
+The order of effects is what keeps every event: first Temporal accepts (or the dead letter is stored and published), then the offset is
+committed. A crash in between makes the record come again, and the workflow drops it by its event id.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class DeadLetters(Protocol):
 class Intake:
     """Handles one record; when `handle` returns, the record may be committed."""
 
-    def __init__(self, client: Client, namespace: Namespace, task_queue: str, source: str, dead_letters: DeadLetters) -> None:
+    def __init__(
+        self, client: Client, namespace: Namespace, task_queue: str, source: str, dead_letters: DeadLetters
+    ) -> None:
         self._client = client
         self._namespace = namespace
         self._task_queue = task_queue
@@ -60,7 +62,11 @@ class Intake:
             log.info("accepted %s event=%s", event.type, event.id)
         except InvalidEvent as invalid:
             log.warning(
-                "dead letter: topic=%s partition=%d offset=%d code=%s", record.topic, record.partition, record.offset, invalid.code
+                "dead letter: topic=%s partition=%d offset=%d code=%s",
+                record.topic,
+                record.partition,
+                record.offset,
+                invalid.code,
             )
             await asyncio.to_thread(self._dead_letters.keep, record, invalid, self._dead_letter(record, invalid))
 
@@ -73,7 +79,9 @@ class Intake:
             elif event.type == OBSERVATION_AVAILABLE:
                 await self._signal_patient(ObservationAvailable.model_validate(_observation_fields(event)))
             else:
-                raise InvalidEvent("unknown-type", "event-type-not-taken", "events of this type are not taken from this topic")
+                raise InvalidEvent(
+                    "unknown-type", "event-type-not-taken", "events of this type are not taken from this topic"
+                )
         except ValidationError as error:
             raise InvalidEvent("schema-invalid", "event-schema-invalid", "the data cannot be read") from error
         except RPCError as error:
@@ -160,4 +168,9 @@ def _study_fields(event: CloudEvent) -> dict[str, object]:
 
 def _observation_fields(event: CloudEvent) -> dict[str, object]:
     data = event.data
-    return {"event_id": event.id, "observation": data["observation"], "patient": data["patient"], "status": data["status"]}
+    return {
+        "event_id": event.id,
+        "observation": data["observation"],
+        "patient": data["patient"],
+        "status": data["status"],
+    }

@@ -1,7 +1,7 @@
 """One entity per patient: remembers which observations were announced, so that a study read later knows them.
 
-Takes events in order, drops redelivered ones by id, and carries its memory across continue-as-new. What an observation means for a result that stands already is not
-decided here yet.
+Takes events in order, drops redelivered ones by id, and carries its memory across continue-as-new. What an observation means for a
+result that stands already is not decided here yet.
 """
 
 from __future__ import annotations

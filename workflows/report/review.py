@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from copy import deepcopy
 
-from schemas.codes import CLINAST, THO, Json, coding, concept
+from schemas.codes import CLINAST, THO, Canonical, Json, coding, concept
 from schemas.errors import PermanentFailure, StaleWrite
 from schemas.identifiers import Namespace
 from schemas.report import ReviewAct
 from workflows.report.context import create, who
-from workflows.report.posted import Canonical, PostedResult, revision_entity, update, with_reason
+from workflows.report.posted import PostedResult, revision_entity, update, with_reason
 from workflows.report.text import BANNER, narrative
 from workflows.timeline.fields import versioned
 

@@ -13,14 +13,15 @@ from typing import Any, TypeVar
 import orjson
 from temporalio import activity
 
+from schemas.codes import Canonical, FindingLabel, labels_for
 from schemas.errors import PermanentFailure, StaleWrite, TransientFailure
 from schemas.events import now_rfc3339
-from schemas.identifiers import Namespace, canonical_json, instance_set_digest
+from schemas.identifiers import Namespace, canonical_json, instance_set_digest, ni_from_hex
 from schemas.imaging import StoredVolume
-from schemas.inbox import ReviewRecorded
+from schemas.inbox import InboxResult, InboxStudy, ReviewRecorded
 from schemas.inference import ModelAnswer, ModelRequest, VolumeItem
 from schemas.model import Record
-from schemas.report import Reading
+from schemas.report import InputManifest, Reading
 from schemas.runs import (
     AskModel,
     BuildResult,
@@ -45,14 +46,20 @@ from schemas.runs import (
     WriteReview,
 )
 from schemas.timeline import Timeline
-from workflows.ports import FhirServer, ImageArchive, Inbox, Model, ObjectStore, PatientMemory, RunRecords
+from workflows.ports import FhirServer, ImageArchive, Inbox, Model, ObjectStore, PatientMemory, Resource, RunRecords
 from workflows.reading.check import check_findings, read_answer
-from workflows.reading.prompt import build_request
+from workflows.reading.prompt import PROMPT_TEMPLATE, build_request
 from workflows.reading.release import release_id
+from workflows.report import ResultContext, build_result, build_review, supersede
 from workflows.report_study import events
+from workflows.report_study.evidence import render_evidence
+from workflows.report_study.fhir_results import find_result, find_review, read_posted, standing_result, written_result
 from workflows.report_study.imaging import check_patient, fetch_volume
+from workflows.timeline import build_timeline, check_subject
 
 MAX_PRIORS_TRIED = 3
+HISTORY_SHOWN = 200
+"""How many of the newest entries of the history the inbox shows."""
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
@@ -187,7 +194,9 @@ class ReportStudyActivities:
         volumes = [VolumeItem(digest=current.model_volume_digest, slices=len(current.model_slices), role="current")]
         if args.prior.fetched is not None:
             prior = self._load(StoredVolume, args.prior.fetched.volume)
-            volumes.insert(0, VolumeItem(digest=prior.model_volume_digest, slices=len(prior.model_slices), role="prior"))
+            volumes.insert(
+                0, VolumeItem(digest=prior.model_volume_digest, slices=len(prior.model_slices), role="prior")
+            )
         labels = [(label.code, label.text) for label in self._labels(self._load(Timeline, args.timeline), current)]
         request = build_request(current.series.modality, labels, volumes, args.priority)
         answer = self._model.ask(request)
@@ -198,7 +207,9 @@ class ReportStudyActivities:
     @activity.defn
     def check_answer(self, args: CheckAnswer) -> ReadingChecked:
         """What the checks leave of the answer, with the slices that show it."""
-        answer = read_answer(self._load(ModelAnswer, args.answered.answer), self._load(ModelRequest, args.answered.request))
+        answer = read_answer(
+            self._load(ModelAnswer, args.answered.answer), self._load(ModelRequest, args.answered.request)
+        )
         current = self._load(StoredVolume, args.current.volume)
         prior = self._load(StoredVolume, args.prior.fetched.volume) if args.prior.fetched else None
         checked = check_findings(answer, current)
@@ -213,9 +224,188 @@ class ReportStudyActivities:
             reading=self._keep(reading), finding_count=len(reading.findings), dropped_count=len(reading.dropped)
         )
 
+    @activity.defn
+    def build_result(self, args: BuildResult) -> ResultBuilt:
+        """The transaction Bundle, built once and kept; posting it again is posting the same bytes."""
+        context = self._context(args)
+        canonical = context.canonical
+        bundle = build_result(context)
+        old = standing_result(self._fhir, canonical, args.thread_id, context.result_id)
+        if old is not None:
+            bundle = supersede(canonical, bundle, old, args.issued)
+        return ResultBuilt(
+            result_id=context.result_id,
+            thread_id=args.thread_id,
+            bundle=self._store.put(canonical_json(bundle)),
+            supersedes=old.result_id(canonical) if old is not None and old.unread else None,
+        )
+
+    def _context(self, args: BuildResult) -> ResultContext:
+        site, timeline = self._site, self._load(Timeline, args.timeline)
+        current = self._load(StoredVolume, args.current.volume)
+        manifest = self._manifest(args, timeline)
+        model = self._model.release()
+        release = release_id(model)
+        return ResultContext(
+            namespace=site.namespace,
+            thread_id=args.thread_id,
+            result_id=site.namespace.result_id(args.thread_id, manifest, release),
+            manifest_ni=manifest,
+            timeline=timeline,
+            series=current.series,
+            prior=args.prior.study,
+            reading=self._load(Reading, args.checked.reading),
+            model=model,
+            release=release,
+            prompt_template=PROMPT_TEMPLATE,
+            rendered_prompt_ni=ni_from_hex(args.answered.request),
+            started=args.answered.started,
+            ended=args.answered.ended,
+            issued=args.issued,
+            organization=site.organization,
+            review_role=site.review_role,
+            priority=args.priority,
+            acknowledge_by=self._acknowledge_by(args.issued),
+            dicomweb_public_url=site.dicomweb_public_url,
+        )
+
+    def _manifest(self, args: BuildResult, timeline: Timeline) -> str:
+        """The digest of every input; the manifest itself stays in the store."""
+        prior = self._uids(args.prior.fetched.sop_instance_uids) if args.prior.fetched else []
+        manifest = InputManifest(
+            sop_instance_uids=self._uids(args.current.sop_instance_uids),
+            prior_sop_instance_uids=prior,
+            fhir=timeline.sources(),
+        )
+        return ni_from_hex(self._keep(manifest))
+
+    def _uids(self, digest: str) -> list[str]:
+        uids: list[str] = orjson.loads(self._store.get(digest))
+        return uids
+
+    def _acknowledge_by(self, issued: str) -> str:
+        return (datetime.fromisoformat(issued) + self._site.acknowledge_within).isoformat(timespec="milliseconds")
+
+    @activity.defn
+    def write_result(self, args: ResultBuilt) -> ResultWritten:
+        """Post the Bundle. A result that stands already is success; a lost race heals by the same bytes; a stale update must be built anew."""
+        canonical = self._canonical
+        standing = find_result(self._fhir, canonical, args.thread_id, args.result_id)
+        if standing is not None:
+            return standing
+        bundle = self._store.get(args.bundle)
+        try:
+            references = self._fhir.transaction(bundle)
+        except StaleWrite as stale:
+            return self._after_stale(args, bundle, stale)
+        return written_result(args, bundle, references)
+
+    def _after_stale(self, args: ResultBuilt, bundle: bytes, stale: StaleWrite) -> ResultWritten:
+        standing = find_result(self._fhir, self._canonical, args.thread_id, args.result_id)
+        if standing is not None:
+            return standing
+        if b'"ifMatch"' in bundle:
+            raise PermanentFailure("result-stale", "the result to be replaced has changed: build anew") from stale
+        raise TransientFailure("fhir-race", "another write came first; the same bytes are posted again") from stale
+
+    @activity.defn
+    def create_inbox_entry(self, args: CreateInboxEntry) -> None:
+        """The row that the inbox shows and the event `ai.result.available`, in one database transaction."""
+        result = self._inbox_result(args)
+        event = events.result_available(self._site.namespace, self._site.event_source, args.event.event_id, result)
+        self._inbox.add(args.run_id, result, event)
+
+    def _inbox_result(self, args: CreateInboxEntry) -> InboxResult:
+        timeline, series = self._load(Timeline, args.timeline), self._load(StoredVolume, args.current.volume).series
+        model, study, order = self._model.release(), timeline.study, timeline.order
+        report = self._fhir.read(args.written.report.split("/_history/")[0])
+        accession = order.accession.value if order and order.accession else args.event.accession
+        described = (study.description if study else None) or (order.text if order else None) or series.description
+        return InboxResult(
+            result_id=args.built.result_id,
+            thread_id=args.built.thread_id,
+            study_key=args.study_key,
+            workflow_id=args.workflow_id,
+            release_id=release_id(model),
+            release_name=model.name,
+            trained=model.trained,
+            priority=args.priority,
+            report=args.written.report,
+            task=args.written.task,
+            issued=args.issued,
+            acknowledge_by=self._acknowledge_by(args.issued),
+            conclusion=report.get("conclusion", ""),
+            patient=timeline.patient,
+            study=InboxStudy(
+                study_instance_uid=series.study_instance_uid,
+                description=described or f"{series.modality} study",
+                modality=series.modality,
+                started=study.started if study else None,
+                accession=accession,
+                prior_started=args.prior.study.started if args.prior.study else None,
+            ),
+            reading=self._load(Reading, args.checked.reading),
+            history=timeline.entries[-HISTORY_SHOWN:],
+            supersedes=args.built.supersedes,
+        )
+
+    @activity.defn
+    def write_review(self, args: WriteReview) -> ReviewWritten:
+        """A human's decision to FHIR, conditional on what was on the screen; an act that stands there already is success."""
+        canonical, act = self._canonical, args.act
+        done = find_review(self._fhir, canonical, act.act_id, act.result_id, act.outcome)
+        if done is None:
+            report = self._fhir.read(act.report_version.split("/_history/")[0])
+            posted = read_posted(self._fhir, canonical, report)
+            try:
+                self._fhir.transaction(canonical_json(build_review(self._site.namespace, posted, act)))
+            except StaleWrite as stale:
+                raise PermanentFailure("review-stale", "the result has changed since it was opened") from stale
+            done = find_review(self._fhir, canonical, act.act_id, act.result_id, act.outcome)
+        if done is None:
+            raise TransientFailure("fhir-unavailable", "the decision is not to be seen in FHIR yet")
+        return done
+
+    @activity.defn
+    def record_review(self, args: RecordReview) -> None:
+        """The inbox's row and the event `ai.result.reviewed`, after FHIR has accepted."""
+        act = args.review.act
+        recorded = ReviewRecorded(
+            result_id=act.result_id,
+            act_id=act.act_id,
+            outcome=act.outcome,
+            reviewer=act.reviewer,
+            at=act.at,
+            reason_code=act.reason_code,
+            reason_text=act.reason_text,
+            report=args.reviewed.report,
+        )
+        event = events.result_reviewed(
+            self._site.namespace,
+            self._site.event_source,
+            args.review.study_key,
+            args.review.thread_id,
+            recorded,
+            args.reviewed,
+        )
+        self._inbox.record_review(recorded, event)
+
+    @activity.defn
+    def record_failure(self, args: RunFailure) -> None:
+        """The table of runs and the event `ai.run.failed`."""
+        self._runs.fail_run(args, events.run_failed(self._site.namespace, self._site.event_source, args))
+
+    @activity.defn
+    def close_run(self, args: CloseRun) -> None:
+        self._runs.close_run(args.run_id, args.state, args.result_id)
+
+    @property
+    def _canonical(self) -> Canonical:
+        return Canonical(self._site.namespace.base)
+
     def _labels(self, timeline: Timeline, current: StoredVolume) -> list[FindingLabel]:
         codings = timeline.order.codings if timeline.order else []
-        return labels_for(current.series.modality, current.series.body_part, current.series.description, codings)
+        return labels_for(current.series.body_part, current.series.description, codings)
 
     def _keep(self, record: Record) -> str:
         return self._store.put(canonical_json(record.model_dump(mode="json")))

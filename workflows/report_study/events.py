@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from schemas.events import RESULT_AVAILABLE, RESULT_REVIEWED, RUN_FAILED, CloudEvent, dataschema, now_rfc3339
 from schemas.identifiers import Namespace
 from schemas.inbox import InboxResult, ReviewRecorded
@@ -9,7 +11,14 @@ from schemas.runs import ReviewWritten, RunFailure
 
 
 def _event(
-    ns: Namespace, source: str, kind: str, fact: str, study_key: str, thread: str, cause: str | None, data: dict[str, object]
+    ns: Namespace,
+    source: str,
+    kind: str,
+    fact: str,
+    study_key: str,
+    thread: str,
+    cause: str | None,
+    data: Mapping[str, object],
 ) -> CloudEvent:
     return CloudEvent(
         id=ns.event_id(kind, fact),
@@ -43,7 +52,9 @@ def result_available(ns: Namespace, source: str, cause: str, result: InboxResult
     return _event(ns, source, RESULT_AVAILABLE, result.result_id, result.study_key, result.thread_id, cause, data)
 
 
-def result_reviewed(ns: Namespace, source: str, study_key: str, thread: str, review: ReviewRecorded, written: ReviewWritten) -> CloudEvent:
+def result_reviewed(
+    ns: Namespace, source: str, study_key: str, thread: str, review: ReviewRecorded, written: ReviewWritten
+) -> CloudEvent:
     data = {
         "resultId": review.result_id,
         "threadId": thread,
@@ -52,7 +63,7 @@ def result_reviewed(ns: Namespace, source: str, study_key: str, thread: str, rev
         "provenance": written.provenance.split("/_history/")[0],
         "at": review.at,
     }
-    return _event(ns, source, RESULT_REVIEWED, review.act_id, study_key, thread, None, dict(data))
+    return _event(ns, source, RESULT_REVIEWED, review.act_id, study_key, thread, None, data)
 
 
 def run_failed(ns: Namespace, source: str, failure: RunFailure) -> CloudEvent:
@@ -66,4 +77,6 @@ def run_failed(ns: Namespace, source: str, failure: RunFailure) -> CloudEvent:
         "reference": failure.run_id,
     }
     fact = f"{failure.run_id}|{failure.code}|{failure.attempts}"
-    return _event(ns, source, RUN_FAILED, fact, failure.study_key, failure.thread_id, failure.event.event_id, dict(data))
+    return _event(
+        ns, source, RUN_FAILED, fact, failure.study_key, failure.thread_id, failure.event.event_id, dict(data)
+    )

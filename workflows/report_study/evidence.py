@@ -47,6 +47,8 @@ def _image(
         slice_number=k + 1,
         slice_count=count,
         region=finding.region if finding else None,
-        caption=f"{finding.label}: slice {k + 1} of {count}" if finding else f"No located finding: slice {k + 1} of {count}",
+        caption=f"{finding.label}: slice {k + 1} of {count}"
+        if finding
+        else f"No located finding: slice {k + 1} of {count}",
         prior_png_digest=beside,
     )

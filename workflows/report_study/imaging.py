@@ -25,12 +25,16 @@ def fetch_volume(
     refused: GeometryError | None = None
     for choice in choose_series(study, like):
         try:
-            series, volume = read_series(list(archive.retrieve_series(study.study_instance_uid, choice.series.series_instance_uid)))
+            series, volume = read_series(
+                list(archive.retrieve_series(study.study_instance_uid, choice.series.series_instance_uid))
+            )
         except GeometryError as error:
             refused = refused or error
             continue
         return _store(store, study, series, volume, choice.reason, max_slices)
-    raise refused or PermanentFailure("no-volume-series", "the study has no series of slices that could be read as a volume")
+    raise refused or PermanentFailure(
+        "no-volume-series", "the study has no series of slices that could be read as a volume"
+    )
 
 
 def _store(

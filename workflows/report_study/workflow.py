@@ -3,8 +3,8 @@
     study_available --> gather_timeline -> take_inventory -> fetch_study -> fetch_prior -> ask_model -> check_answer
                     --> build_result -> write_result -> create_inbox_entry --> [review] -> write_review -> record_review
 
-The workflow id is derived from the study, so there is one writer per study. Events of the same study arrive as signals and wait their turn; a changed instance set is read
-anew and supersedes the unread result; an unchanged one is not read twice.
+The workflow id is derived from the study, so there is one writer per study. Events of the same study arrive as signals and wait their turn;
+a changed instance set is read anew and supersedes the unread result; an unchanged one is not read twice.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class ReportStudyWorkflow:
                 return self._reviews[act.act_id]
             self._refuse_stale(act)
             written = self._written
-            assert written is not None  # noqa: S101 - _refuse_stale has refused otherwise
+            assert written is not None
             argument = WriteReview(
                 study_key=self._args.study_key, thread_id=self._args.thread_id, act=act, written=written
             )
@@ -150,8 +150,10 @@ class ReportStudyWorkflow:
     async def _wait_for_completeness(self) -> bool:
         try:
             await workflow.wait_condition(lambda: bool(self._pending), timeout=policies.COMPLETENESS_PATIENCE)
-        except asyncio.TimeoutError:
-            self._failure = StepFailed("study-never-complete", "ingest", "the study was never announced as complete", False, 1)
+        except TimeoutError:
+            self._failure = StepFailed(
+                "study-never-complete", "ingest", "the study was never announced as complete", False, 1
+            )
             self._state = "failed"
             return False
         return True

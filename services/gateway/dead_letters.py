@@ -1,0 +1,26 @@
+"""Keeps what cannot be handled: the bytes in the object store, the reason in the database, an event on the topic's dead-letter topic."""
+
+from __future__ import annotations
+
+from schemas.errors import InvalidEvent
+from schemas.events import CloudEvent, dead_letter_topic
+from services.clients.kafka import Producer, Record
+from services.db import DeadLetterRecords
+from services.store import FolderObjectStore
+
+
+class DeadLetterKeeper:
+    """Every step may be repeated: the object by its content, the row and the event by the record's place and content."""
+
+    def __init__(self, store: FolderObjectStore, records: DeadLetterRecords, producer: Producer) -> None:
+        self._store = store
+        self._records = records
+        self._producer = producer
+
+    def keep(self, record: Record, invalid: InvalidEvent, event: CloudEvent) -> None:
+        """`TransientFailure` if the bus does not take the event: the record must come again."""
+        digest = self._store.put(record.value or b"")
+        self._records.add(
+            event.id, record.topic, record.partition, record.offset, invalid, digest, record.key, record.headers
+        )
+        self._producer.send_event(dead_letter_topic(record.topic), event)
