@@ -164,7 +164,7 @@ class Demo:
         if progress.written is None:
             raise RunFailed("no-result", "the run ended without a result: see 'longview runs'.")
         back = read_back(server, progress.written)
-        entry = inbox_entry(self._settings.inbox_url, progress.written.result_id)
+        entry = inbox_entry(self._inbox_address(), progress.written.result_id)
         self._clock.lap("read the result back")
         return self._told(published, progress.written, back, entry)
 
@@ -183,6 +183,11 @@ class Demo:
             return published, progress
         finally:
             source.close()
+
+    def _inbox_address(self) -> str:
+        """Where the inbox listens, which need not be where people reach it."""
+        records = self._launcher.records() if self._launcher else {}
+        return records["inbox"].url if "inbox" in records else self._settings.inbox_url
 
     def _told(
         self, published: Published, written: ResultWritten, back: ReadBack, entry: dict[str, Any]

@@ -198,6 +198,7 @@ ARCHIVE = Part(
 DATABASE = Part(
     "database", "the database", "sqlalchemy", "set LONGVIEW_DATABASE_URL to a database that this user may change",
     step=steps.migrate_database,
+    healthy=lambda launch: probes.database_ok(launch.settings.database),
     has_port=False,
 )  # fmt: skip
 CHECKPOINT = Part(
@@ -239,7 +240,7 @@ INBOX = Part(
     "inbox", "the inbox", "longview", "look at its log",
     needs=("temporal", "database"),
     command=_ours("services.inbox", "--port", "{port}"),
-    provides=lambda launch: {"inbox_url": launch.settings.inbox_url or f"http://{launch.address}"},
+    provides=lambda launch: {"inbox_url": f"http://{launch.address}"},
     healthy=_healthy_at,
     patience=90.0,
 )  # fmt: skip

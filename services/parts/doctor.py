@@ -57,7 +57,9 @@ def _python() -> Check:
     least, beyond = SUPPORTED_PYTHON
     seen = platform.python_version()
     fit = least <= sys.version_info[:2] < beyond
-    return Check("python", seen, "" if fit else "Python is not 3.11 to 3.13: install one of these and make the environment anew.")
+    return Check(
+        "python", seen, "" if fit else "Python is not 3.11 to 3.13: install one of these and make the environment anew."
+    )
 
 
 def _processor() -> Check:
@@ -82,7 +84,9 @@ def _disk(settings: Settings) -> Iterator[Check]:
     there = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(there).free / GIB
     short = free < LEAST_DISK_GIB
-    yield Check("disk", f"{free:.1f} GiB free", f"there is less than {LEAST_DISK_GIB:.0f} GiB free: make room." if short else "")
+    yield Check(
+        "disk", f"{free:.1f} GiB free", f"there is less than {LEAST_DISK_GIB:.0f} GiB free: make room." if short else ""
+    )
     writable = os.access(there, os.W_OK)
     mend = "" if writable else "the state folder cannot be written: set LONGVIEW_STATE_DIR to one that can."
     yield Check("state folder", str(folder), mend)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from schemas.errors import PartUnavailable
+from schemas.errors import LongviewError, PartUnavailable
 from services.parts.catalog import HOST, PARTS, Launch, Part, Provides
 from services.parts.environment import absolute
 from services.parts.ports import choose_ports
@@ -59,8 +59,10 @@ class Launcher:
         provided: Provides = dict(self._provided)
         for record in self._file.read().values():
             provided |= record.provides
+        if self._given.inbox_url:
+            provided.pop("inbox_url", None)  # the address that people use may be another than the one it listens on
         key = self._given.payload_key_file or str(payload_key_file(self._given.state))
-        return replace(absolute(self._given), **(provided | {"payload_key_file": key}))
+        return absolute(replace(self._given, **(provided | {"payload_key_file": key})))
 
     def records(self) -> dict[str, PartRecord]:
         return self._file.read()
@@ -73,6 +75,7 @@ class Launcher:
             for name in running:
                 self._report(self._running_outcome(name))
             rest = [self._parts[name] for name in chosen if name not in running]
+            self._stop_leftovers(rest)
             started = self._start_all(rest, ports=self._ports(rest))
         return [self._running_outcome(name) for name in chosen if name in running] + started
 
@@ -186,7 +189,12 @@ class Launcher:
             if future.exception() is not None:
                 raise _GivenUp
         began = time.monotonic()
-        outcome = self._find(part) if self._is_found(part) else self._start(part, port)
+        try:
+            outcome = self._find(part) if self._is_found(part) else self._start(part, port)
+        except LongviewError:
+            raise
+        except Exception as error:  # a stray error's text may hold a URL with its password: only its kind is told
+            raise self._failure(part, f"an unexpected {type(error).__name__} came up") from error
         outcome = replace(outcome, seconds=round(time.monotonic() - began, 2))
         self._report(outcome)
         return outcome
@@ -307,6 +315,13 @@ class Launcher:
             stopped += [record.name for record in wave if record.process]
             left = [record for record in left if record not in wave]
         return stopped
+
+    def _stop_leftovers(self, parts: list[Part]) -> None:
+        """Children that outlived a killed part would hold its port or its files."""
+        records = self._file.read()
+        for part in parts:
+            if part.name in records:
+                self._stop_process(records[part.name])
 
     def _needs(self, name: str) -> tuple[str, ...]:
         return self._parts[name].needs if name in self._parts else ()

@@ -54,15 +54,13 @@ def _state(settings: Settings, launcher: Launcher, part: Part, record: PartRecor
 
 
 def _recorded(part: Part, record: PartRecord, launch: Launch) -> tuple[State, str]:
-    if record.process is None:
-        return "done", ""
     if not record.alive:
         return "dead", ""
     try:
         part.healthy(launch)
     except NotReady as reason:
         return "unhealthy", str(reason)
-    return "running", ""
+    return "running" if record.process else "done", ""
 
 
 def _found(settings: Settings, part: Part) -> PartStatus:
@@ -70,7 +68,9 @@ def _found(settings: Settings, part: Part) -> PartStatus:
     try:
         part.found(settings)
     except NotReady as reason:
-        return PartStatus(part.name, "unreachable", None, None, url, "", "", _sentence(part, "unreachable", str(reason)))
+        return PartStatus(
+            part.name, "unreachable", None, None, url, "", "", _sentence(part, "unreachable", str(reason))
+        )
     return PartStatus(part.name, "found", None, None, url, "", "", "")
 
 

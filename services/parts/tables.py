@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+PLAIN_WIDTH = 200
+"""For a file or a pipe, which has no width of its own."""
+
 
 def print_table(title: str, columns: list[str], rows: Iterable[list[str]]) -> None:
-    """A plain table as wide as the terminal; cells are shown as they are, never read as markup."""
+    """A plain table as wide as the terminal, if there is one; cells are shown as they are, never read as markup."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for position, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=position == 0)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
+    console.print(table)
