@@ -138,6 +138,6 @@ def _preflight(settings: Settings) -> Iterator[Check]:
     except PartUnavailable as error:
         problems = [error.hint]
     if not problems:
-        yield Check("fhir preflight", "transactions, conditional creates, versions and searches behave as relied on")
+        yield Check("fhir preflight", "by its CapabilityStatement the server serves what is relied on")
     for problem in problems:
-        yield Check("fhir preflight", problem, f"the FHIR server cannot be used as it is: {problem.rstrip('.')}.")
+        yield Check("fhir preflight", "the server lacks something that is relied on", problem)

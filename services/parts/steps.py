@@ -11,7 +11,6 @@ from typing import IO, TYPE_CHECKING
 import orjson
 
 from schemas.errors import PartUnavailable
-from schemas.events import INBOUND_TOPICS, OUTBOUND_TOPICS, dead_letter_topic
 from services.parts.environment import cache_folder, model_environment
 from services.parts.probes import NotReady
 from services.parts.scrub import last_words
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from services.settings import Settings
 
 BUILD_SECONDS = 300.0
-TOPICS = (*INBOUND_TOPICS, *OUTBOUND_TOPICS, *(dead_letter_topic(topic) for topic in INBOUND_TOPICS))
 
 QUIET_LOGGING = orjson.dumps(
     {
@@ -54,9 +52,11 @@ def sekmet_settings(address: str, folder: Path) -> bytes:
 
 def create_topics(launch: Launch) -> dict[str, str]:
     """The topics in and out and their dead-letter topics, where they are absent."""
+    from schemas.events import INBOUND_TOPICS, OUTBOUND_TOPICS, dead_letter_topic
     from services.clients.kafka import ensure_topics
 
-    ensure_topics(launch.settings.kafka_bootstrap, TOPICS)
+    topics = (*INBOUND_TOPICS, *OUTBOUND_TOPICS, *map(dead_letter_topic, INBOUND_TOPICS))
+    ensure_topics(launch.settings.kafka_bootstrap, topics)
     return {}
 
 
