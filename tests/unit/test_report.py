@@ -1,0 +1,140 @@
+"""What a result says in FHIR: labelled as AI, never final, the same bytes for the same inputs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fhir.resources.R4B import get_fhir_model_class
+
+from schemas.errors import PermanentFailure, StaleWrite
+from schemas.identifiers import canonical_json
+from tests.contract.written_bundles import (
+    CANONICAL,
+    NAMESPACE,
+    UNTRAINED,
+    act,
+    as_posted,
+    bare_context,
+    context,
+    written_bundles,
+)
+from workflows.report import build_result, build_review, supersede
+
+BUNDLES = written_bundles()
+
+
+def of(bundle: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [e["resource"] for e in bundle["entry"] if e["resource"]["resourceType"] == kind]
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_every_resource_is_valid_r4(name: str) -> None:
+    for entry in BUNDLES[name]["entry"]:
+        get_fhir_model_class(entry["resource"]["resourceType"]).model_validate(entry["resource"])
+
+
+@pytest.mark.parametrize("name", [n for n in BUNDLES if n != "seed"])
+def test_the_ai_never_writes_final_and_creates_only_conditionally(name: str) -> None:
+    for report in of(BUNDLES[name], "DiagnosticReport"):
+        assert report["status"] in ("partial", "preliminary", "cancelled", "entered-in-error")
+        assert "AIAST" in [label["code"] for label in report["meta"]["security"]]
+    for entry in BUNDLES[name]["entry"]:
+        assert entry["request"].get("ifNoneExist") or entry["request"].get("ifMatch")
+
+
+def test_equal_inputs_give_equal_bytes() -> None:
+    assert canonical_json(build_result(context())) == canonical_json(build_result(context()))
+
+
+def test_a_changed_instance_set_is_another_result_of_the_same_thread() -> None:
+    first, second = context(), context(manifest=b"one more slice")
+    assert first.thread_id == second.thread_id
+    assert first.result_id != second.result_id
+
+
+def test_the_untrained_model_says_so_wherever_a_person_may_look() -> None:
+    bundle = build_result(replace(context(), model=UNTRAINED))
+    [report], [device] = of(bundle, "DiagnosticReport"), of(bundle, "Device")
+    assert report["conclusion"].startswith("AI-generated, not verified. Untrained model")
+    assert "meaningless" in report["text"]["div"]
+    assert "meaningless" in device["note"][0]["text"]
+    assert {"type": {"text": "system-release"}, "value": "untrained"} in device["version"]
+    assert all("meaningless" in o["text"]["div"] for o in of(bundle, "Observation"))
+
+
+def test_a_negative_is_a_question_with_the_answer_not_detected() -> None:
+    effusion = next(o for o in of(build_result(context()), "Observation") if o["code"]["text"] == "Pleural effusion")
+    assert effusion["valueCodeableConcept"]["coding"][0]["display"] == "Not detected"
+    assert effusion["interpretation"][0]["coding"][0]["code"] == "N"
+
+
+def test_a_place_is_given_in_pixels_of_its_frame() -> None:
+    nodule = next(o for o in of(build_result(context()), "Observation") if o["code"]["text"] == "Pulmonary nodule")
+    region = next(e for e in nodule["extension"] if e["url"].endswith("image-region"))
+    points = [e["valueDecimal"] for e in region["extension"] if e["url"] == "coordinate"]
+    assert points == [301.0, 188.5, 329.0, 188.5, 329.0, 214.0, 301.0, 214.0, 301.0, 188.5]
+
+
+def test_without_study_order_and_organization_nothing_dangles() -> None:
+    text = canonical_json(build_result(bare_context())).decode()
+    assert "ImagingStudy/" not in text
+    assert "ServiceRequest/" not in text
+    assert "Organization/" not in text
+    assert '"coding":[]' not in text
+
+
+def test_when_nothing_passes_the_checks_the_result_says_that_it_abstained() -> None:
+    [report] = of(BUNDLES["result-abstained"], "DiagnosticReport")
+    assert "abstained" in report["conclusion"]
+    assert "result" not in report
+
+
+def test_what_was_dropped_is_said() -> None:
+    [report] = of(BUNDLES["result"], "DiagnosticReport")
+    assert "Dropped by a check: Pulmonary consolidation, because its side contradicts its box." in report["conclusion"]
+
+
+def test_accepting_verifies_and_keeps_the_origin() -> None:
+    bundle = BUNDLES["accept"]
+    [report] = of(bundle, "DiagnosticReport")
+    assert report["status"] == "preliminary"
+    assert {"AIAST", "CLINAST"} == {label["code"] for label in report["meta"]["security"]}
+    assert {o["status"] for o in of(bundle, "Observation")} == {"final"}
+    assert of(bundle, "Task")[0]["businessStatus"]["coding"][0]["code"] == "accepted"
+
+
+def test_rejecting_hides_the_result_and_keeps_the_reason_escaped() -> None:
+    bundle = BUNDLES["reject"]
+    assert {r["status"] for r in of(bundle, "DiagnosticReport") + of(bundle, "Observation")} == {"entered-in-error"}
+    assert of(bundle, "Task")[0]["statusReason"]["text"] == "vessel, <not> nodule"
+
+
+def test_rejecting_after_somebody_was_told_cancels_instead() -> None:
+    posted = as_posted(build_result(context()))
+    told = act("rejected", f"DiagnosticReport/{posted.report['id']}/_history/1", acted_upon=True)
+    assert {r["status"] for r in of(build_review(NAMESPACE, posted, told), "DiagnosticReport")} == {"cancelled"}
+
+
+def test_a_decision_about_another_version_is_refused() -> None:
+    posted = as_posted(build_result(context()))
+    with pytest.raises(StaleWrite):
+        build_review(NAMESPACE, posted, act("accepted", f"DiagnosticReport/{posted.report['id']}/_history/2"))
+    posted.report["status"] = "preliminary"
+    with pytest.raises(PermanentFailure, match="already-reviewed"):
+        build_review(NAMESPACE, posted, act("accepted", f"DiagnosticReport/{posted.report['id']}/_history/1"))
+
+
+def test_a_reviewed_result_is_left_as_it_is_when_images_arrive_later() -> None:
+    posted = as_posted(build_result(context()))
+    posted.report["status"] = "preliminary"
+    bundle = supersede(CANONICAL, build_result(context(manifest=b"later")), posted, "2026-11-24T00:00:00Z")
+    assert not [e for e in bundle["entry"] if e["request"]["method"] == "PUT"]
+    assert "after review" in of(bundle, "Task")[0]["note"][0]["text"]
+
+
+def test_no_ifmatch_means_the_superseding_of_an_unread_result_is_one_transaction() -> None:
+    changed = [e for e in BUNDLES["supersede"]["entry"] if e["request"]["method"] == "PUT"]
+    assert {e["resource"]["resourceType"] for e in changed} == {"DiagnosticReport", "Observation", "Task"}
+    assert {e["resource"]["status"] for e in changed} == {"cancelled"}
