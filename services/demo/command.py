@@ -237,9 +237,9 @@ def show_result(told: dict[str, Any]) -> None:
     """The result for people."""
     from services.parts.tables import print_table
 
-    columns = list(dict.fromkeys(name for finding in told["findings"] for name in finding))
-    rows = [[str(finding.get(name, "")) for name in columns] for finding in told["findings"]]
-    print_table("findings (AI, not verified)", columns, rows)
+    columns = ["text", "presence", "likelihood", "long_axis_mm", "change"]
+    rows = [["" if finding[name] is None else str(finding[name]) for name in columns] for finding in told["findings"]]
+    print_table("findings (AI, not verified)", ["finding", *columns[1:]], rows)
     for dropped in told["dropped"]:
         say(f"  dropped: {dropped.get('label')} ({dropped.get('code')})")
     compared = (

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from schemas.codes import PRESENCE, SCT
 from schemas.errors import PermanentFailure
 from schemas.runs import ResultWritten
 from services.demo.load import Fhir
@@ -15,6 +16,8 @@ from services.demo.load import Fhir
 Resource = dict[str, Any]
 
 INBOX_SECONDS = 20.0
+LONG_AXIS = "103339001"
+"""SNOMED CT: the long axis (contract 1.2)."""
 UNTRAINED = "untrained"
 UNTRAINED_NOTICE = "The model is untrained: its weights are random, and what it says about the images is meaningless."
 
@@ -69,19 +72,19 @@ def _release(fhir: Fhir, observations: list[Resource]) -> str:
 
 
 def _finding(observation: Resource) -> dict[str, Any]:
-    """One row of the findings table: label, presence, and every component under its code."""
-    row: dict[str, Any] = {
-        "label": _text(observation.get("code", {})),
-        "presence": _text(observation.get("valueCodeableConcept", {})),
+    """One row of the findings table: what was looked for, whether it is there, how likely, how large, what changed."""
+    code = observation.get("code", {})
+    answered = [coding.get("code") for coding in observation.get("valueCodeableConcept", {}).get("coding", [])]
+    components = {_code(component.get("code", {})): component for component in observation.get("component", [])}
+    axis = components.get(LONG_AXIS, {}).get("valueQuantity", {}).get("value")
+    return {
+        "label": _code(code),
+        "text": _text(code),
+        "presence": next((presence for presence, meant in PRESENCE.items() if meant["code"] in answered), ""),
+        "likelihood": _code(components.get("likelihood", {}).get("valueCodeableConcept", {})),
+        "long_axis_mm": None if axis is None else float(axis),
+        "change": _code(components.get("change-from-prior", {}).get("valueCodeableConcept", {})),
     }
-    for component in observation.get("component", []):
-        name = _code(component.get("code", {}))
-        if "valueQuantity" in component:
-            quantity = component["valueQuantity"]
-            row[name] = f"{quantity.get('value')} {quantity.get('unit') or quantity.get('code') or ''}".strip()
-        else:
-            row[name] = _code(component.get("valueCodeableConcept", {}))
-    return row
 
 
 def _text(concept: Resource) -> str:
@@ -90,11 +93,10 @@ def _text(concept: Resource) -> str:
 
 
 def _code(concept: Resource) -> str:
-    """A local code if there is one (it has no display of another system's), else the text."""
-    for coding in concept.get("coding") or []:
-        if "snomed" not in str(coding.get("system", "")) and coding.get("code"):
-            return str(coding["code"])
-    return _text(concept)
+    """The local code where there is one beside SNOMED's, else the first code."""
+    codings = concept.get("coding") or []
+    local = [coding for coding in codings if coding.get("system") != SCT]
+    return str((local or codings or [{}])[0].get("code", ""))
 
 
 def inbox_entry(inbox_url: str, result_id: str) -> dict[str, Any]:
