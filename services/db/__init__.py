@@ -1,0 +1,29 @@
+"""The database: runs, inbox, outbox and dead letters. SQLite embedded, PostgreSQL by URL."""
+
+from services.db.dead_letters import DeadLetterRecords, DeadLetterRow
+from services.db.engine import Database, open_database
+from services.db.inbox import InboxRecords
+from services.db.migration import migrate, open_migrated
+from services.db.outbox import OutboxRecords, WaitingEvent
+from services.db.reading import Change, Entry, EntryRow, Filter, InboxReader, Listing
+from services.db.runs import RunRecords, RunRow
+
+__all__ = [
+    "Change",
+    "Database",
+    "DeadLetterRecords",
+    "DeadLetterRow",
+    "Entry",
+    "EntryRow",
+    "Filter",
+    "InboxReader",
+    "InboxRecords",
+    "Listing",
+    "OutboxRecords",
+    "RunRecords",
+    "RunRow",
+    "WaitingEvent",
+    "migrate",
+    "open_database",
+    "open_migrated",
+]

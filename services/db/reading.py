@@ -1,0 +1,180 @@
+"""The inbox's table as the inbox page reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+from sqlalchemy import ColumnElement, Select, func, select
+
+from schemas.inbox import InboxResult
+from services.db.engine import Database
+from services.db.inbox import UNREVIEWED, write_change
+from services.db.models import InboxChange, InboxEntry
+
+Shown = Literal["open", "reviewed", "superseded", "all"]
+SHOWN: tuple[Shown, ...] = get_args(Shown)
+_STATUSES: dict[Shown, tuple[str, ...]] = {
+    "open": UNREVIEWED,
+    "reviewed": ("accepted", "rejected"),
+    "superseded": ("superseded",),
+    "all": (*UNREVIEWED, "accepted", "rejected", "superseded"),
+}
+
+
+@dataclass(frozen=True)
+class EntryRow:
+    """One line of the list."""
+
+    result_id: str
+    status: str
+    priority: str
+    modality: str
+    trained: bool
+    release_name: str
+    patient_name: str
+    birth_date: str | None
+    sex: str | None
+    record_number: str | None
+    accession: str | None
+    study_description: str
+    study_started: str | None
+    prior_started: str | None
+    headline: str
+    finding_count: int
+    issued_at: datetime
+    acknowledge_by: datetime | None
+    opened_at: datetime | None
+    superseded_by: str | None
+    reviewer: str | None
+    reviewed_at: datetime | None
+    reason_code: str | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One result with all that its page shows."""
+
+    row: EntryRow
+    result: InboxResult
+    reason_text: str | None
+    reviewed_report: str | None
+    newer_result_id: str | None
+    """The newest later result about the same study, if there is one."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One page of the list: `matching` counts what the filter lets through, `unread` and `open` the whole inbox."""
+
+    rows: list[EntryRow]
+    matching: int
+    unread: int
+    open: int
+    seq: int
+    """The last change that is part of this listing; changes after it are news."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What the list is to show; None lets all through."""
+
+    shown: Shown = "open"
+    modality: str | None = None
+    priority: str | None = None
+    limit: int = 100
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Change:
+    """One entry of the change feed."""
+
+    seq: int
+    result_id: str
+    kind: str
+
+
+class InboxReader:
+    """Reads lists, entries and changes, and notes that an entry was opened."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def list_entries(self, wanted: Filter) -> Listing:
+        """Unreviewed first, then by urgency, then by what is due first. The feed's position is read first: at worst a change comes twice."""
+        conditions = _conditions(wanted)
+        page = _ordered(select(*_row_columns()).where(*conditions)).limit(wanted.limit).offset(wanted.offset)
+        with self._database.reading() as session:
+            seq = session.scalar(select(func.max(InboxChange.seq))) or 0
+            rows = [EntryRow(**row._mapping) for row in session.execute(page)]
+            matching = session.scalar(select(func.count()).select_from(InboxEntry).where(*conditions)) or 0
+            counts = {row[0]: row[1] for row in session.execute(_counts())}
+        unread, opened = counts.get("unread", 0), counts.get("opened", 0)
+        return Listing(rows=rows, matching=matching, unread=unread, open=unread + opened, seq=seq)
+
+    def get(self, result_id: str) -> Entry | None:
+        """The entry, or None if there is none of this id."""
+        with self._database.reading() as session:
+            entry = session.get(InboxEntry, result_id)
+            if entry is None:
+                return None
+            return Entry(
+                row=EntryRow(**{name: getattr(entry, name) for name in EntryRow.__dataclass_fields__}),
+                result=InboxResult.model_validate(entry.document),
+                reason_text=entry.reason_text,
+                reviewed_report=entry.reviewed_report,
+                newer_result_id=entry.superseded_by or session.scalar(_newer(entry)),
+            )
+
+    def mark_opened(self, result_id: str) -> None:
+        """An unread entry becomes an opened one; for any other status nothing changes."""
+        with self._database.writing() as session:
+            entry = session.get(InboxEntry, result_id)
+            if entry is None or entry.opened_at is not None:
+                return
+            entry.opened_at = datetime.now(UTC)
+            if entry.status == "unread":
+                entry.status = "opened"
+                write_change(session, result_id, "opened")
+
+    def changes_since(self, seq: int, limit: int = 500) -> list[Change]:
+        """Changes after `seq`, oldest first. Since `seq` grows in commit order, none can appear later before one that was returned."""
+        later = select(InboxChange).where(InboxChange.seq > seq).order_by(InboxChange.seq).limit(limit)
+        with self._database.reading() as session:
+            return [Change(row.seq, row.result_id, row.kind) for row in session.scalars(later)]
+
+    def last_seq(self) -> int:
+        """The position of the feed's newest change; 0 when there is none."""
+        with self._database.reading() as session:
+            return session.scalar(select(func.max(InboxChange.seq))) or 0
+
+
+def _row_columns() -> list[Any]:
+    return [getattr(InboxEntry, name) for name in EntryRow.__dataclass_fields__]
+
+
+def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [InboxEntry.status.in_(_STATUSES[wanted.shown])]
+    if wanted.modality is not None:
+        conditions.append(InboxEntry.modality == wanted.modality)
+    if wanted.priority is not None:
+        conditions.append(InboxEntry.priority == wanted.priority)
+    return conditions
+
+
+def _ordered(rows: Select[Any]) -> Select[Any]:
+    reviewed = InboxEntry.status.not_in(UNREVIEWED)
+    undated = InboxEntry.acknowledge_by.is_(None)
+    due = (undated, InboxEntry.acknowledge_by, InboxEntry.issued_at, InboxEntry.result_id)
+    return rows.order_by(reviewed, InboxEntry.priority_rank, *due)
+
+
+def _counts() -> Select[str, int]:
+    return select(InboxEntry.status, func.count()).group_by(InboxEntry.status)
+
+
+def _newer(entry: InboxEntry) -> Select[str]:
+    later = (InboxEntry.thread_id == entry.thread_id, InboxEntry.issued_at > entry.issued_at)
+    return select(InboxEntry.result_id).where(*later).order_by(InboxEntry.issued_at.desc()).limit(1)

@@ -1,0 +1,108 @@
+"""The table of runs (`workflows.ports.RunRecords`), and how operators list it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from schemas.errors import PermanentFailure
+from schemas.events import CloudEvent
+from schemas.runs import RunFailure, RunState
+from services.db.engine import Database
+from services.db.models import Run
+from services.db.outbox import write_event
+
+POSTED: tuple[RunState, ...] = ("awaiting-review", "reviewed", "superseded")
+"""States of a run whose result stands in FHIR."""
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run as `longview runs` shows it: keys and codes, no identifier of a patient."""
+
+    run_id: str
+    study_key: str
+    state: str
+    stage: str | None
+    code: str | None
+    hint: str | None
+    retryable: bool | None
+    attempts: int | None
+    result_id: str | None
+    started_at: datetime
+    updated_at: datetime
+
+
+class RunRecords:
+    """Runs in the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find_read(self, study_key: str, inventory_digest: str, release_id: str) -> str | None:
+        """Result id of the newest run of this release that has posted for exactly this instance set."""
+        same = (Run.study_key == study_key, Run.inventory_digest == inventory_digest, Run.release_id == release_id)
+        posted = select(Run.result_id).where(*same, Run.state.in_(POSTED), Run.result_id.is_not(None))
+        with self._database.reading() as session:
+            return session.scalar(posted.order_by(Run.started_at.desc()).limit(1))
+
+    def open_run(self, run_id: str, study_key: str, thread_id: str, inventory_digest: str, release_id: str) -> None:
+        """Begin a run; a repeat changes nothing, whatever the run has come to since."""
+        with self._database.writing() as session:
+            if session.get(Run, run_id) is None:
+                session.add(_new_run(run_id, study_key, thread_id, inventory_digest, release_id))
+
+    def close_run(self, run_id: str, state: RunState, result_id: str | None) -> None:
+        """`PermanentFailure` (`run-unknown`) if the run was never opened."""
+        with self._database.writing() as session:
+            set_state(session, run_id, state, result_id)
+
+    def fail_run(self, failure: RunFailure, event: CloudEvent) -> None:
+        """Record where and why the run stopped, and tell the bus; a run may fail before it was opened."""
+        with self._database.writing() as session:
+            run = session.get(Run, failure.run_id)
+            if run is None:
+                digest = failure.event.inventory_digest
+                run = _new_run(failure.run_id, failure.study_key, failure.thread_id, digest, None)
+                session.add(run)
+            run.state, run.stage, run.code, run.hint = "failed", failure.stage, failure.code, failure.hint
+            run.retryable, run.attempts = failure.retryable, failure.attempts
+            run.updated_at = datetime.now(UTC)
+            write_event(session, event)
+
+    def list_runs(self, *, failed: bool = False, limit: int = 200) -> list[RunRow]:
+        """The newest runs first; only those that failed, if asked."""
+        newest = select(Run).order_by(Run.updated_at.desc()).limit(limit)
+        with self._database.reading() as session:
+            rows = session.scalars(newest.where(Run.state == "failed") if failed else newest)
+            return [RunRow(**{name: getattr(row, name) for name in RunRow.__dataclass_fields__}) for row in rows]
+
+
+def _new_run(run_id: str, study_key: str, thread_id: str, inventory_digest: str, release_id: str | None) -> Run:
+    now = datetime.now(UTC)
+    return Run(
+        run_id=run_id,
+        study_key=study_key,
+        thread_id=thread_id,
+        inventory_digest=inventory_digest,
+        release_id=release_id,
+        state="running",
+        started_at=now,
+        updated_at=now,
+    )
+
+
+def set_state(session: Session, run_id: str, state: RunState, result_id: str | None) -> None:
+    run = session.get(Run, run_id)
+    if run is None:
+        raise PermanentFailure("run-unknown", "the run was never opened in this database")
+    run.state, run.result_id, run.updated_at = state, result_id, datetime.now(UTC)
+
+
+def set_state_of_result(session: Session, result_id: str, state: RunState) -> None:
+    """The run that posted the result; runs that found it unchanged stay as they are."""
+    posted = update(Run).where(Run.result_id == result_id, Run.state.in_(POSTED))
+    session.execute(posted.values(state=state, updated_at=datetime.now(UTC)))
