@@ -225,11 +225,16 @@ class Demo:
         """Stop what this demonstration has started, and only that."""
         if self._launcher is None or not self._ours or (self._options.once and self._options.keep):
             return
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(
-                number, signal.SIG_IGN
-            )  # a second Ctrl-C must not leave half of it running; stopping ends by itself
-        stopped = self._launcher.stop_parts(self._ours)
+        stopping = (
+            signal.SIGINT,
+            signal.SIGTERM,
+        )  # a second Ctrl-C must not leave half of it running: stopping ends by itself
+        before = [signal.signal(number, signal.SIG_IGN) for number in stopping]
+        try:
+            stopped = self._launcher.stop_parts(self._ours)
+        finally:
+            for number, handler in zip(stopping, before, strict=True):
+                signal.signal(number, handler)
         say(f"stopped: {', '.join(stopped)}" if stopped else "nothing was left to stop")
 
 
