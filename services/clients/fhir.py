@@ -42,6 +42,9 @@ class FhirClient:
         headers = {"Accept": _JSON, "Content-Type": _JSON} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._http = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=5.0), transport=transport)
 
+    def close(self) -> None:
+        self._http.close()
+
     # -- reading ---------------------------------------------------------------------------------------------------------------
 
     def read(self, reference: str) -> Resource:

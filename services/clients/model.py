@@ -43,6 +43,9 @@ class VllmModel:
             base_url=base_url.rstrip("/"), headers=headers, timeout=httpx.Timeout(timeout, connect=5.0)
         )
 
+    def close(self) -> None:
+        self._http.close()
+
     def release(self) -> ModelRelease:
         """The release that the worker was told to use; `PartUnavailable` if its file is not there."""
         try:
