@@ -6,7 +6,9 @@ everything. Neither URLs nor the server's words enter errors or logs: both hold 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -19,17 +21,37 @@ from workflows.timeline.fields import subject_of, unversioned, versioned
 
 PAGE = "200"
 MAX_PAGES = 500
-RECORD_TYPES = {
-    "ImagingStudy": "patient",
-    "DiagnosticReport": "patient",
-    "Observation": "patient",
-    "Condition": "patient",
-    "MedicationRequest": "patient",
-    "Procedure": "patient",
-    "AllergyIntolerance": "patient",
-    "ServiceRequest": "patient",
-}
+RECORD_TYPES = (
+    "ImagingStudy",
+    "DiagnosticReport",
+    "Observation",
+    "Condition",
+    "MedicationRequest",
+    "MedicationStatement",
+    "Procedure",
+    "AllergyIntolerance",
+    "ServiceRequest",
+)
+"""What a timeline is made of; each has the search parameter `patient`."""
+WRITTEN_TYPES = ("Device", "DocumentReference", "Media", "Observation", "DiagnosticReport", "Provenance", "Task")
 _JSON = "application/fhir+json"
+_REFERENCE = re.compile(r"[A-Z][A-Za-z]{1,63}/[A-Za-z0-9.-]{1,64}(/_history/[A-Za-z0-9.-]{1,64})?")
+_SEARCH_MARKS = re.compile(r"([\\$,|])")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class SourceDecimal(float):
+    """A number that still prints the digits its source wrote (1.10, not 1.1)."""
+
+    def __new__(cls, text: str) -> SourceDecimal:
+        number = super().__new__(cls, text)
+        number._text = text
+        return number
+
+    _text: str
+
+    def __str__(self) -> str:
+        return self._text
 
 
 class FhirClient:
@@ -40,7 +62,13 @@ class FhirClient:
     ) -> None:
         self._base = base_url.rstrip("/")
         headers = {"Accept": _JSON, "Content-Type": _JSON} | ({"Authorization": f"Bearer {token}"} if token else {})
-        self._http = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=5.0), transport=transport)
+        self._http = httpx.Client(
+            headers=headers,
+            timeout=httpx.Timeout(timeout, connect=5.0),
+            transport=transport,
+            # a proxy named in the environment cannot reach this machine's loopback
+            trust_env=urlsplit(self._base).hostname not in _LOOPBACK,
+        )
 
     def close(self) -> None:
         self._http.close()
@@ -49,25 +77,34 @@ class FhirClient:
 
     def read(self, reference: str) -> Resource:
         """One resource by `Type/id` or `Type/id/_history/v`; `PermanentFailure` `fhir-not-found` if it is not there."""
-        response = self._send("GET", f"{self._base}/{reference}")
+        response = self._send("GET", f"{self._base}/{self._local(reference)}")
         if response.status_code in (404, 410):
             raise PermanentFailure("fhir-not-found", "the FHIR server does not know a resource that was named")
         resource = self._body(response)
-        if f"{resource.get('resourceType')}/{resource.get('id')}" != unversioned(reference):
+        same = f"{resource.get('resourceType')}/{resource.get('id')}" == unversioned(reference)
+        _, _, version = reference.partition("/_history/")
+        if not same or (version and resource.get("meta", {}).get("versionId", version) != version):
             raise PermanentFailure(
                 "fhir-wrong-resource", "the FHIR server answered with another resource than the one asked for"
             )
         return resource
 
+    def _local(self, reference: str) -> str:
+        """A reference as a path below our base. One to another server, or one that would change the URL, is never followed."""
+        path = reference.removeprefix(f"{self._base}/")
+        if not _REFERENCE.fullmatch(path) or path.split("/")[1].strip(".") == "":
+            raise PermanentFailure("fhir-reference", "a reference does not name a resource of this FHIR server")
+        return path
+
     def find(self, resource_type: str, system: str, value: str) -> list[Resource]:
         """Resources that really carry the identifier `system|value`."""
-        found = self._search(resource_type, {"identifier": f"{system}|{value}"})
+        found = self._search(resource_type, {"identifier": _token(system, value)})
         wanted = (system, value)
         return [r for r in found if wanted in [(i.get("system"), i.get("value")) for i in r.get("identifier", [])]]
 
     def find_tagged(self, resource_type: str, system: str, code: str) -> list[Resource]:
         """Resources that really carry the tag `system|code`."""
-        found = self._search(resource_type, {"_tag": f"{system}|{code}"})
+        found = self._search(resource_type, {"_tag": _token(system, code)})
         return [
             r
             for r in found
@@ -78,14 +115,34 @@ class FhirClient:
         """The Patient and all that belongs to it. A resource of another patient stops the run: the server cannot be trusted to filter."""
         reference = unversioned(patient)
         resources = [self._patient(reference)]
-        for resource_type, parameter in RECORD_TYPES.items():
-            for resource in self._search(resource_type, {parameter: reference}):
-                if subject_of(resource) != reference:
+        for resource_type in RECORD_TYPES:
+            resources += self._belonging(resource_type, reference)
+        return resources
+
+    def _belonging(self, resource_type: str, patient: str) -> list[Resource]:
+        """The patient's resources of one type; none where the server's CapabilityStatement says that it does not serve the type."""
+        found: dict[str, Resource] = {}
+        try:
+            for resource, base in self._matches(resource_type, {"patient": patient}, decimals=True):
+                if not self._is_of(resource, patient, base):
                     raise PermanentFailure(
                         "fhir-wrong-patient", "the FHIR server answered with a resource of another patient"
                     )
-                resources.append(resource)
-        return resources
+                found[resource["id"]] = resource
+        except PermanentFailure as failure:
+            if failure.code != "fhir-refused" or self._serves(resource_type):
+                raise
+        return list(found.values())
+
+    def _is_of(self, resource: Resource, patient: str, base: str) -> bool:
+        """Whether the subject is `patient` of this very server: relative, or absolute under our base or the server's own name for itself."""
+        reference = (resource.get("subject") or resource.get("patient") or {}).get("reference", "")
+        plain = reference.split("/_history/")[0]
+        return subject_of(resource) == patient and plain in (patient, f"{self._base}/{patient}", f"{base}/{patient}")
+
+    def _serves(self, resource_type: str) -> bool:
+        served = _served(self._body(self._send("GET", f"{self._base}/metadata")))
+        return not served or resource_type in served
 
     def _patient(self, reference: str) -> Resource:
         if not reference.startswith("Patient/"):
@@ -96,40 +153,45 @@ class FhirClient:
             if failure.code == "fhir-not-found":
                 raise PermanentFailure("patient-not-found", "FHIR does not know the event's patient") from None
             raise
-        if any(link.get("type") == "replaced-by" for link in patient.get("link", [])):
-            raise PermanentFailure("patient-replaced", "the event's patient was merged into another one")
+        merged = any(link.get("type") == "replaced-by" for link in patient.get("link", []))
+        if merged or patient.get("active") is False:
+            raise PermanentFailure(
+                "patient-replaced", "the event's patient record was merged or is out of use: send the one in use"
+            )
         return patient
 
     def _search(self, resource_type: str, parameters: dict[str, str]) -> list[Resource]:
-        """All pages; each entry must be of the type asked for, each resource is kept once."""
-        found: dict[str, Resource] = {}
-        for bundle in self._pages(f"{self._base}/{resource_type}", parameters | {"_count": PAGE}):
+        """All pages, each resource once."""
+        return list({resource["id"]: resource for resource, _ in self._matches(resource_type, parameters)}.values())
+
+    def _matches(
+        self, resource_type: str, parameters: dict[str, str], *, decimals: bool = False
+    ) -> Iterator[tuple[Resource, str]]:
+        """Each match, of the type asked for, with the base of its `fullUrl`: what the server calls itself."""
+        for bundle in self._pages(f"{self._base}/{resource_type}", parameters | {"_count": PAGE}, decimals):
             for entry in bundle.get("entry", []):
                 resource = entry.get("resource", {})
-                if (
-                    resource.get("resourceType") == "OperationOutcome"
-                    or entry.get("search", {}).get("mode") == "include"
-                ):
+                included = entry.get("search", {}).get("mode") == "include"
+                if included or resource.get("resourceType") == "OperationOutcome":
                     continue
                 if resource.get("resourceType") != resource_type or "id" not in resource:
                     raise PermanentFailure(
                         "fhir-wrong-resource", "the FHIR server answered with another type than the one asked for"
                     )
-                found[resource["id"]] = resource
-        return list(found.values())
+                yield resource, entry.get("fullUrl", "").removesuffix(f"/{resource_type}/{resource['id']}")
 
-    def _pages(self, url: str, parameters: dict[str, str]) -> Iterator[Resource]:
-        bundle = self._searched(self._send("GET", url, params=parameters))
+    def _pages(self, url: str, parameters: dict[str, str], decimals: bool) -> Iterator[Resource]:
+        bundle = self._searched(self._send("GET", url, params=parameters), decimals)
         for _ in range(MAX_PAGES):
             yield bundle
             following = [link["url"] for link in bundle.get("link", []) if link.get("relation") == "next"]
             if not following:
                 return
-            bundle = self._searched(self._send("GET", self._same_server(following[0])))
+            bundle = self._searched(self._send("GET", self._same_server(following[0])), decimals)
         raise PermanentFailure("fhir-too-many-pages", "a search did not come to an end")
 
-    def _searched(self, response: httpx.Response) -> Resource:
-        bundle = self._body(response)
+    def _searched(self, response: httpx.Response, decimals: bool) -> Resource:
+        bundle = self._body(response, decimals=decimals)
         if bundle.get("resourceType") != "Bundle":
             raise PermanentFailure("fhir-wrong-resource", "the FHIR server did not answer a search with a Bundle")
         return bundle
@@ -154,12 +216,22 @@ class FhirClient:
             raise PermanentFailure(
                 "fhir-transaction", "the FHIR server answered a transaction with another number of entries"
             )
+        for entry in entries:
+            self._check_entry(entry.get("response", {}))
         return [self._written(entry) for entry in entries]
 
+    def _check_entry(self, response: dict[str, Any]) -> None:
+        status = str(response.get("status", ""))[:3]
+        if not status.isdecimal():
+            raise PermanentFailure("fhir-transaction", "the FHIR server did not say what became of an entry")
+        self._check(int(status))
+        issues = (response.get("outcome") or {}).get("issue", [])
+        if any(issue.get("severity") in ("error", "fatal") for issue in issues):
+            raise PermanentFailure("fhir-refused", "the FHIR server reports an error for an entry it says it took")
+
     def _written(self, entry: dict[str, Any]) -> str:
-        response = entry.get("response", {})
-        self._check(int(str(response.get("status", "500"))[:3]))
-        location = str(response.get("location") or "")
+        """The versioned reference of an entry; read back where the server names no version."""
+        location = str(entry["response"].get("location") or "")
         if "/_history/" in location:
             place, version = location.split("/_history/", 1)
             return f"{unversioned(place)}/_history/{version}"
@@ -167,13 +239,6 @@ class FhirClient:
         if resource is None:
             raise PermanentFailure("fhir-transaction", "the FHIR server did not say where it put an entry")
         return versioned(resource)
-
-    def create(self, resource: Resource) -> str:
-        """Create one resource (demo and tests); the plain reference."""
-        created = self._body(
-            self._send("POST", f"{self._base}/{resource['resourceType']}", content=orjson.dumps(resource))
-        )
-        return f"{created['resourceType']}/{created['id']}"
 
     # -- transport -------------------------------------------------------------------------------------------------------------
 
@@ -183,11 +248,14 @@ class FhirClient:
         except httpx.HTTPError as error:
             raise TransientFailure("fhir-unavailable", "the FHIR server does not answer") from error
 
-    def _body(self, response: httpx.Response) -> Resource:
+    def _body(self, response: httpx.Response, *, decimals: bool = False) -> Resource:
+        """The JSON of an answer; with `decimals` its numbers keep their digits: for reading only, orjson writes none of them."""
         self._check(response.status_code)
         try:
+            if decimals:
+                return cast(Resource, json.loads(response.content, parse_float=SourceDecimal))
             return cast(Resource, orjson.loads(response.content))
-        except orjson.JSONDecodeError as error:
+        except ValueError as error:
             raise TransientFailure("fhir-not-json", "the FHIR server did not answer with JSON") from error
 
     def _check(self, status: int) -> None:
@@ -197,18 +265,44 @@ class FhirClient:
             raise TransientFailure("fhir-unavailable", f"the FHIR server answered {status}")
         if status in (401, 403):
             raise PermanentFailure("fhir-forbidden", "the FHIR server does not allow this: check LONGVIEW_FHIR_TOKEN")
-        if status >= 400:
-            raise PermanentFailure("fhir-refused", f"the FHIR server refused with {status}")
+        if not 200 <= status < 300:
+            raise PermanentFailure("fhir-refused", f"the FHIR server refused with {status}: its own log says why")
 
     def preflight(self) -> list[str]:
-        """What the server must be able to do (contract 6), one sentence for each problem; for `longview doctor`."""
+        """What the server must be able to do (contract 6) and does not declare, one sentence for each problem; for `longview doctor`."""
         statement = self._body(self._send("GET", f"{self._base}/metadata"))
-        problems = []
-        if not str(statement.get("fhirVersion", "")).startswith("4."):
-            problems.append("The FHIR server is not R4: point LONGVIEW_FHIR_URL at an R4 endpoint.")
         rest = (statement.get("rest") or [{}])[0]
-        served = {resource.get("type") for resource in rest.get("resource", [])}
-        needed = (*RECORD_TYPES, "Patient", "Device", "Provenance", "Task", "Media", "DocumentReference")
-        missing = [name for name in needed if served and name not in served]
-        problems += [f"The FHIR server does not serve {name}: enable it there." for name in missing]
-        return problems
+        problems = []
+        if not str(statement.get("fhirVersion", "")).startswith("4.0"):
+            problems.append("The FHIR server is not R4: point LONGVIEW_FHIR_URL at an R4 endpoint.")
+        if "transaction" not in [interaction.get("code") for interaction in rest.get("interaction", [])]:
+            problems.append("The FHIR server declares no transaction: a result cannot be written in one piece.")
+        types = {resource.get("type"): resource for resource in rest.get("resource", [])}
+        return problems + [sentence for name in WRITTEN_TYPES for sentence in _lacks(types, name)] + _not_read(types)
+
+
+def _token(system: str, code: str) -> str:
+    """`system|code` with the marks of a search escaped (R4 search 3.1.1.5.1): `,` would mean "or"."""
+    return "|".join(_SEARCH_MARKS.sub(r"\\\1", part) for part in (system, code))
+
+
+def _served(statement: Resource) -> Iterable[str]:
+    rest = (statement.get("rest") or [{}])[0]
+    return {resource["type"] for resource in rest.get("resource", []) if "type" in resource}
+
+
+def _lacks(types: dict[str, Resource], name: str) -> list[str]:
+    """What a type that we write is declared not to do."""
+    if name not in types:
+        return [f"The FHIR server does not serve {name}: enable it there."]
+    found = []
+    if types[name].get("conditionalCreate") is not True:
+        found.append(f"The FHIR server declares no conditional create of {name}: a retry could write a result twice.")
+    if types[name].get("versioning") == "no-version":
+        found.append(f"The FHIR server keeps no versions of {name}: a review could overwrite another.")
+    return found
+
+
+def _not_read(types: dict[str, Resource]) -> list[str]:
+    missing = [n for n in ("Patient", *RECORD_TYPES) if n not in (*types, *WRITTEN_TYPES, "MedicationStatement")]
+    return [f"The FHIR server does not serve {name}: the history would lack it." for name in missing]
