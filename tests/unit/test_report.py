@@ -134,6 +134,61 @@ def test_a_reviewed_result_is_left_as_it_is_when_images_arrive_later() -> None:
     assert "after review" in of(bundle, "Task")[0]["note"][0]["text"]
 
 
+@pytest.mark.parametrize("name", BUNDLES)
+def test_every_entry_is_complete_as_it_is_posted(name: str) -> None:
+    """HL7's validator refuses relative references in an entry without `fullUrl`."""
+    urls = [entry["fullUrl"] for entry in BUNDLES[name]["entry"]]
+    assert len(set(urls)) == len(urls)
+
+
+def test_no_change_is_claimed_without_a_named_prior() -> None:
+    """The answer says `worse`, but no prior was read."""
+    for observation in of(build_result(bare_context()), "Observation"):
+        changes = [c for c in observation["component"] if c["code"]["coding"][0]["code"] == "change-from-prior"]
+        assert [c["valueCodeableConcept"]["coding"][0]["code"] for c in changes] == ["not-compared"]
+        assert "change from prior" not in observation["text"]["div"]
+        assert "W" not in [i["coding"][0]["code"] for i in observation["interpretation"]]
+
+
+def test_codes_reach_the_problem_list_only_where_the_site_wants_them() -> None:
+    assert "conclusionCode" not in of(BUNDLES["result"], "DiagnosticReport")[0]
+    [report] = of(build_result(replace(context(), conclusion_codes=True)), "DiagnosticReport")
+    assert [code["coding"][0]["code"] for code in report["conclusionCode"]] == ["427359005"]
+    meaningless = build_result(replace(context(model=UNTRAINED), conclusion_codes=True))
+    assert "conclusionCode" not in of(meaningless, "DiagnosticReport")[0]
+
+
+def accepted_by(reviewer: str, at: str) -> dict[str, Any]:
+    posted = as_posted(build_result(context()))
+    decision = act("accepted", f"DiagnosticReport/{posted.report['id']}/_history/1")
+    return build_review(NAMESPACE, posted, decision.model_copy(update={"reviewer": reviewer, "at": at}))
+
+
+def test_the_banner_names_who_verified_and_the_time_in_utc() -> None:
+    bundle = accepted_by("Dr <Lee>", "2026-11-23T11:41:10+02:00")
+    [report] = of(bundle, "DiagnosticReport")
+    assert report["conclusion"].startswith("AI-generated; verified by Dr <Lee> 2026-11-23 09:41Z; final report pending.")
+    for shown in [report, *of(bundle, "Observation")]:
+        assert "verified by Dr &lt;Lee&gt; 2026-11-23 09:41Z" in shown["text"]["div"]
+        assert "not verified" not in shown["text"]["div"]
+
+
+def test_a_name_with_a_slash_is_a_name_and_no_reference() -> None:
+    [report] = of(accepted_by("Smith/Jones", "2026-11-23T09:41:10Z"), "DiagnosticReport")
+    assert report["resultsInterpreter"] == [{"display": "Smith/Jones"}]
+
+
+def test_a_second_decision_is_told_from_a_result_that_was_replaced() -> None:
+    """What the first reviewer's and the superseding transaction leave behind, in newer versions than the one on the screen."""
+    posted = as_posted(build_result(context()))
+    shown = act("accepted", f"DiagnosticReport/{posted.report['id']}/_history/1")
+    for name, refusal in [("accept", PermanentFailure), ("reject", PermanentFailure), ("supersede", StaleWrite)]:
+        after = {(r["resourceType"], r["id"]): r for r in (e["resource"] for e in BUNDLES[name]["entry"]) if "id" in r}
+        report = after[("DiagnosticReport", posted.report["id"])] | {"meta": {"versionId": "2"}}
+        with pytest.raises(refusal):
+            build_review(NAMESPACE, replace(posted, report=report, task=after[("Task", posted.task["id"])]), shown)
+
+
 def test_no_ifmatch_means_the_superseding_of_an_unread_result_is_one_transaction() -> None:
     changed = [e for e in BUNDLES["supersede"]["entry"] if e["request"]["method"] == "PUT"]
     assert {e["resource"]["resourceType"] for e in changed} == {"DiagnosticReport", "Observation", "Task"}

@@ -5,8 +5,24 @@ Every entry is a conditional create with an identifier derived from content, so 
 
 from __future__ import annotations
 
-from schemas.codes import AIAST, SUPPORTING_INFO, THO, URI, Json, coding, concept, report_category, report_code
+from dataclasses import replace
+
+from schemas.codes import (
+    AIAST,
+    AIT,
+    LABEL_BY_CODE,
+    SCT,
+    SUPPORTING_INFO,
+    THO,
+    URI,
+    Json,
+    coding,
+    concept,
+    report_category,
+    report_code,
+)
 from schemas.identifiers import ni_from_hex
+from schemas.inference import NOT_COMPARED
 from workflows.report.context import ResultContext, by_identifier, create, plain, versioned_reference, who
 from workflows.report.observation import finding_urn, media, media_urn, observation
 from workflows.report.release import (
@@ -24,6 +40,7 @@ ESCALATION_POLICY = "acknowledge@v1"
 
 def build_result(context: ResultContext) -> Json:
     """Device, model card, prompt, key images, findings, report, provenance, task: in the contract's order."""
+    context = _only_named_comparisons(context)
     entries = release_entries(context)
     for finding in context.reading.findings:
         if finding.region is not None:
@@ -40,6 +57,25 @@ def build_result(context: ResultContext) -> Json:
         create(context.urn("task", context.result_id), review, by_identifier(review)),
     ]
     return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+
+
+def _only_named_comparisons(context: ResultContext) -> ResultContext:
+    """Without a named prior no finding says that something changed (contract 1.2)."""
+    if context.prior is not None:
+        return context
+    findings = [finding.model_copy(update={"change": NOT_COMPARED}) for finding in context.reading.findings]
+    return replace(context, reading=context.reading.model_copy(update={"findings": findings}))
+
+
+def _conclusion_codes(context: ResultContext) -> list[Json]:
+    """Codes of what was detected at `probable` or better, where the site wants them and the model was trained; never of negatives."""
+    if not (context.conclusion_codes and context.model.trained):
+        return []
+    sure = [
+        f for f in context.reading.findings if f.presence == "detected" and f.likelihood in ("probable", "definite")
+    ]
+    labels = [LABEL_BY_CODE[finding.label] for finding in sure]
+    return [concept(coding(SCT, *label.snomed)) for label in labels if label.snomed]
 
 
 def _report(context: ResultContext) -> Json:
@@ -76,6 +112,7 @@ def _report(context: ResultContext) -> Json:
         "imagingStudy": [context.imaging_study],
         "media": media_links,
         "conclusion": conclusion(context),
+        "conclusionCode": _conclusion_codes(context),
         "presentedForm": [
             attachment(text, "text/plain; charset=utf-8", "AI findings (unverified)")
             | {"language": "en", "creation": context.issued}
@@ -97,7 +134,7 @@ def _provenance(context: ResultContext) -> Json:
     return {
         "resourceType": "Provenance",
         "meta": {
-            "profile": ["http://hl7.org/fhir/uv/aitransparency/StructureDefinition/AI-Provenance"],
+            "profile": [AIT + "/StructureDefinition/AI-Provenance"],
             "tag": [context.tag],
         },
         "target": [{"reference": target} for target in targets],

@@ -13,7 +13,8 @@ from schemas.inference import ModelRelease
 from schemas.report import Priority, Reading
 from schemas.timeline import StudyEntry, Timeline
 
-_REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64}")
+_WHO = re.compile(r"(Practitioner|PractitionerRole|Organization)/[A-Za-z0-9.-]{1,64}")
+_ENCOUNTER = re.compile(r"Encounter/[A-Za-z0-9.-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class ResultContext:
     priority: Priority
     acknowledge_by: str | None
     dicomweb_public_url: str
+    conclusion_codes: bool = False
+    """Site switch: some records file `conclusionCode` to the problem list, so it is off until that was tested there (contract 1.1)."""
 
     @property
     def canonical(self) -> Canonical:
@@ -103,7 +106,7 @@ class ResultContext:
     @cached_property
     def encounter(self) -> Json:
         order = self.timeline.order
-        known = order is not None and order.encounter is not None and _REFERENCE.fullmatch(order.encounter)
+        known = order is not None and order.encounter is not None and _ENCOUNTER.fullmatch(order.encounter)
         return {"encounter": {"reference": order.encounter}} if order is not None and known else {}
 
 
@@ -112,8 +115,8 @@ def plain(reference: str) -> str:
 
 
 def who(text: str) -> Json:
-    """A Reference to a person, role or organization: literal if it is one, else by name alone."""
-    return {"reference": text} if _REFERENCE.fullmatch(text) else {"display": text}
+    """A Reference to a person, role or organization: literal if it is one, else by name alone (`Smith/Jones` is a name)."""
+    return {"reference": text} if _WHO.fullmatch(text) else {"display": text}
 
 
 def versioned_reference(canonical: Canonical, reference: str) -> Json:

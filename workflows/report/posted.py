@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -24,6 +25,12 @@ class PostedResult:
         """No human has acted on it."""
         return bool(self.report["status"] == "partial")
 
+    @property
+    def reviewed(self) -> bool:
+        """A human has accepted or rejected it; a report that a later one has cancelled was not."""
+        outcomes = {c.get("code") for c in self.task.get("businessStatus", {}).get("coding", [])}
+        return not self.unread and "superseded" not in outcomes
+
     def result_id(self, canonical: Canonical) -> str:
         for identifier in self.report["identifier"]:
             if identifier.get("system") == canonical.sid("ai-result"):
@@ -32,7 +39,11 @@ class PostedResult:
 
 
 def update(resource: Json) -> Json:
-    """A transaction entry that replaces exactly the version that was read (`If-Match`)."""
+    """A transaction entry that replaces exactly the version that was read (`If-Match`).
+
+    Its `fullUrl` is a UUID derived from that version: HL7's validator wants one on every entry whose resource has relative references, and
+    the server's own base URL is not known here (proxies change it).
+    """
     version = resource.get("meta", {}).get("versionId")
     if not version:
         raise PermanentFailure("fhir-no-versions", "the FHIR server keeps no versions; a safe update is not possible")
@@ -40,7 +51,9 @@ def update(resource: Json) -> Json:
     for name in ("versionId", "lastUpdated", "source"):
         body["meta"].pop(name, None)
     place = f"{resource['resourceType']}/{resource['id']}"
-    return {"resource": body, "request": {"method": "PUT", "url": place, "ifMatch": f'W/"{version}"'}}
+    full_url = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, versioned(resource))}"
+    request = {"method": "PUT", "url": place, "ifMatch": f'W/"{version}"'}
+    return {"fullUrl": full_url, "resource": body, "request": request}
 
 
 def with_reason(canonical: Canonical, resource: Json, status: str, code: str, text: str) -> Json:

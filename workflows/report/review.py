@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from datetime import UTC, datetime
+from html import escape
 
 from schemas.codes import CLINAST, THO, Canonical, Json, coding, concept
 from schemas.errors import PermanentFailure, StaleWrite
@@ -22,11 +24,15 @@ def act_tag(canonical: Canonical, act: ReviewAct) -> Json:
 
 
 def build_review(namespace: Namespace, posted: PostedResult, act: ReviewAct) -> Json:
-    """The Bundle of an acceptance or a rejection. `StaleWrite` if the report is not the version that the reviewer saw."""
-    if versioned(posted.report) != act.report_version:
-        raise StaleWrite("review-stale", "the report has changed since it was opened")
-    if not posted.unread:
+    """The Bundle of an acceptance or a rejection.
+
+    `PermanentFailure` (`already-reviewed`) after another decision; `StaleWrite` if the report is not the version that the reviewer saw, or a
+    later result has taken its place.
+    """
+    if posted.reviewed:
         raise PermanentFailure("already-reviewed", "somebody has decided about this result already")
+    if versioned(posted.report) != act.report_version or not posted.unread:
+        raise StaleWrite("review-stale", "the report has changed since it was opened")
     canonical = Canonical(namespace.base)
     changed = _accept(posted, act) if act.outcome == "accepted" else _reject(canonical, posted, act)
     provenance = _provenance(canonical, posted, act)
@@ -40,12 +46,12 @@ def build_review(namespace: Namespace, posted: PostedResult, act: ReviewAct) -> 
 
 def _accept(posted: PostedResult, act: ReviewAct) -> list[Json]:
     """partial -> preliminary, findings -> final; AIAST stays, since origin does not change when someone agrees."""
-    verified = f"AI-generated; verified {act.at[:16].replace('T', ' ')}Z; final report pending."
+    verified = _verified(act)
     report = deepcopy(posted.report)
     report["status"] = "preliminary"
     report["resultsInterpreter"] = [who(act.reviewer)]
     report["meta"]["security"] = _with_clinician(report)
-    report["conclusion"] = report["conclusion"].replace(BANNER, verified)
+    report["conclusion"] = report["conclusion"].replace(BANNER, f"AI-generated; {verified}; final report pending.")
     report["text"] = narrative(report["conclusion"])
     report.pop("presentedForm", None)
     changed = [report]
@@ -54,9 +60,18 @@ def _accept(posted: PostedResult, act: ReviewAct) -> list[Json]:
         observation["meta"]["security"] = _with_clinician(observation)
         words = observation.get("text", {}).get("div", "")
         if words:
-            observation["text"]["div"] = words.replace("AI-generated, not verified", "AI-generated, verified")
+            observation["text"]["div"] = words.replace(
+                "AI-generated, not verified", f"AI-generated, {escape(verified)}"
+            )
         changed.append(observation)
     return changed
+
+
+def _verified(act: ReviewAct) -> str:
+    """By whom, where the act names a person in words, and when (UTC)."""
+    person = who(act.reviewer).get("display")
+    at = datetime.fromisoformat(act.at).astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
+    return f"verified by {person} {at}" if person else f"verified {at}"
 
 
 def _with_clinician(resource: Json) -> list[Json]:
