@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import PermanentFailure
 from workflows.timeline import build_timeline
+from workflows.timeline.build import KINDS
 from workflows.timeline.fields import sort_key
 
 UID, PRIOR = "1.2.3.1", "1.2.3.0"
@@ -25,7 +26,7 @@ def resource(kind: str, id: str, **fields: Any) -> dict[str, Any]:
 
 def study(id: str, uid: str, started: str, **fields: Any) -> dict[str, Any]:
     identifier = [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"}]
-    return resource("ImagingStudy", id, status="available", identifier=identifier, started=started, **fields)
+    return resource("ImagingStudy", id, **{"status": "available", "identifier": identifier, "started": started, **fields})
 
 
 def timeline_of(*resources: dict[str, Any], **arguments: Any) -> Any:
@@ -64,6 +65,71 @@ def test_priors_began_before_the_study_and_the_newest_stands_first() -> None:
     )
     assert kept.study is not None
     assert [prior.study_instance_uid for prior in kept.priors] == [PRIOR, "1.2.3.8"]
+
+
+def test_what_we_wrote_is_ours_even_where_a_server_dropped_the_label() -> None:
+    """Otherwise a reading would feed on itself, and each re-reading would have new inputs. What a clinician wrote in its place counts."""
+    tag = {"tag": [{"system": "https://ai.example.org/fhir/sid/ai-result", "code": "r"}]}
+    kept = timeline_of(
+        resource("DiagnosticReport", "ours", status="partial") | {"meta": {"versionId": "1", **tag}},
+        resource("Observation", "amended", status="final", code={"text": "12 mm nodule"})
+        | {"meta": {"versionId": "1", "security": [{"code": "CLINAST"}], **tag}},
+    )
+    assert [entry.text for entry in kept.entries] == ["12 mm nodule"]
+
+
+def test_a_study_that_fhir_does_not_know_has_only_priors_that_began_before_it() -> None:
+    later = study("later", "1.2.3.9", "2026-11-24T09:00:00Z")
+    old = study("old", PRIOR, "2025-08-02")
+    assert [p.study_instance_uid for p in timeline_of(old, later, as_of="2026-11-23").priors] == [PRIOR]
+    known = timeline_of(study("now", UID, "2025-09-01"), old, later, as_of="2030")
+    assert [p.study_instance_uid for p in known.priors] == [PRIOR]
+
+
+def test_a_prior_that_stands_twice_in_fhir_is_one_prior() -> None:
+    kept = timeline_of(study("old", PRIOR, "2025-08-02"), study("copy", PRIOR, "2025-08-02"))
+    assert [p.study_instance_uid for p in kept.priors] == [PRIOR]
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    [
+        [{"system": "urn:dicom:uid", "value": f"urn:oid:{UID}"}],
+        [{"system": "urn:ietf:rfc:3986", "value": f"urn:oid:{UID}"}],
+        [{"system": "urn:dicom:uid", "value": UID}],
+        [{"system": "urn:ietf:rfc:3986", "value": "urn:oid:9.9"}, {"system": "urn:dicom:uid", "value": f"urn:oid:{UID}"}],
+    ],
+)
+def test_the_study_is_known_however_its_uid_is_written(identifier: list[dict[str, Any]]) -> None:
+    kept = timeline_of(resource("ImagingStudy", "now", status="available", identifier=identifier))
+    assert kept.study is not None
+    assert kept.study.study_instance_uid == UID
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        [],
+        [study("now", "1.2.3.9", "2026-11-23")],
+        [study("now", UID, "2026-11-23", status="entered-in-error")],
+        [study("other", UID, "2026-11-23")],
+    ],
+    ids=["of-another-patient-or-gone", "another-study", "withdrawn", "another-resource"],
+)
+def test_an_event_that_names_a_study_which_is_not_this_patients_is_refused(there: list[dict[str, Any]]) -> None:
+    """The strongest sign of a wrong patient: never read on as if the event had named none."""
+    with pytest.raises(PermanentFailure, match="imaging-study-mismatch"):
+        timeline_of(*there, imaging_study="ImagingStudy/now/_history/4")
+
+
+def test_a_medicine_is_named_wherever_the_source_names_it() -> None:
+    contained = {"resourceType": "Medication", "id": "m", "code": {"text": "metformin"}}
+    kept = timeline_of(
+        resource("MedicationRequest", "a", status="active", authoredOn="2020", medicationReference={"reference": "#m"}, contained=[contained]),
+        resource("MedicationRequest", "b", status="active", authoredOn="2021", medicationReference={"display": "insulin"}),
+        resource("MedicationStatement", "c", status="active", authoredOn="2022", medicationCodeableConcept={"text": "aspirin"}),
+    )
+    assert [entry.text for entry in kept.entries] == ["metformin", "insulin", "aspirin"]
 
 
 def test_the_order_is_found_by_reference_by_study_or_by_accession() -> None:
@@ -109,7 +175,18 @@ def test_every_synthea_patient_becomes_a_timeline(file: Path) -> None:
     resources = [entry["resource"] for entry in orjson.loads(file.read_bytes())["entry"]]
     patient = next(r for r in resources if r["resourceType"] == "Patient")
     text = orjson.dumps(resources).replace(f"urn:uuid:{patient['id']}".encode(), f"Patient/{patient['id']}".encode())
-    own = [r for r in orjson.loads(text) if r["resourceType"] in ("Patient", "ImagingStudy", "Observation", "Condition", "Procedure")]
+    own = [r for r in orjson.loads(text) if r["resourceType"] in KINDS or r["resourceType"] == "Patient"]
+    for number, one in enumerate(own):
+        one["meta"] = {"versionId": str(number + 1)}
     kept = build_timeline(f"Patient/{patient['id']}", own, study_instance_uid=UID)
-    assert len(kept.entries) == sum(r["resourceType"] != "Patient" for r in own)
+    withdrawn = sum(r.get("status") in ("entered-in-error", "cancelled", "not-done", "revoked") for r in own)
+    assert len(kept.entries) == len(own) - 1 - withdrawn
     assert len(kept.priors) == sum(r["resourceType"] == "ImagingStudy" for r in own)
+    assert {entry.kind for entry in kept.entries} >= {"observation", "condition", "report", "medication"} & kinds_of(own)
+    dates = [sort_key(entry.when) for entry in kept.entries]
+    assert dates == sorted(dates)
+    assert all("/_history/" in source for source in kept.sources())
+
+
+def kinds_of(resources: list[dict[str, Any]]) -> set[str]:
+    return {KINDS[r["resourceType"]] for r in resources if r["resourceType"] in KINDS}

@@ -13,6 +13,8 @@ from workflows.timeline.fields import (
     Resource,
     codings,
     identifiers,
+    medication,
+    said_by_ai,
     sort_key,
     status,
     study_instance_uid,
@@ -46,8 +48,12 @@ def build_timeline(
     imaging_study: str | None = None,
     service_request: str | None = None,
     accession: str | None = None,
+    as_of: str | None = None,
 ) -> Timeline:
-    """The history of `patient` around one study. `PermanentFailure` (`patient-not-found`, `fhir-wrong-patient`) rather than a guess."""
+    """The history of `patient` around one study. `as_of` is when the study began, for a study that FHIR does not know.
+
+    `PermanentFailure` (`patient-not-found`, `fhir-wrong-patient`, `imaging-study-mismatch`, `imaging-study-ambiguous`) rather than a guess.
+    """
     patient = unversioned(patient)
     latest = _newest(resources)
     banner = _banner(patient, latest)
@@ -60,7 +66,7 @@ def build_timeline(
         patient=banner,
         study=current,
         order=_order(rest, service_request, accession, _based_on(rest, current)),
-        priors=_priors(studies, study_instance_uid, current),
+        priors=_priors(studies, study_instance_uid, (current.started if current else None) or as_of),
         entries=_entries(rest),
     )
 
@@ -77,9 +83,7 @@ def _newest(resources: list[Resource]) -> list[Resource]:
 
 
 def _counts(resource: Resource) -> bool:
-    labels = resource.get("meta", {}).get("security", [])
-    asserted_by_ai = any(label.get("code") == "AIAST" for label in labels)
-    return not asserted_by_ai and not any(word in _WITHDRAWN for word in status(resource).split("/"))
+    return not said_by_ai(resource) and not any(word in _WITHDRAWN for word in status(resource).split("/"))
 
 
 def _banner(patient: str, resources: list[Resource]) -> PatientBanner:
@@ -129,18 +133,20 @@ def _current_study(studies: list[tuple[StudyEntry, Resource]], uid: str, referen
     matching = [study for study, _ in studies if study.study_instance_uid == uid]
     if len(matching) > 1:
         raise PermanentFailure("imaging-study-ambiguous", "FHIR holds more than one ImagingStudy for this study")
-    if reference and matching and unversioned(matching[0].resource) != unversioned(reference):
+    if reference and [unversioned(study.resource) for study in matching] != [unversioned(reference)]:
         raise PermanentFailure(
-            "imaging-study-mismatch", "the event's ImagingStudy is not the one of its StudyInstanceUID"
+            "imaging-study-mismatch",
+            "the ImagingStudy that the event names is not among this patient's valid records of this study",
         )
     return matching[0] if matching else None
 
 
-def _priors(studies: list[tuple[StudyEntry, Resource]], uid: str, current: StudyEntry | None) -> list[StudyEntry]:
-    """Studies that began before this one, newest first. Where FHIR does not know when this one began, every dated study counts."""
-    limit = sort_key(current.started) if current and current.started else None
-    others = [s for s, _ in studies if s.study_instance_uid != uid and s.started]
-    before = [s for s in others if limit is None or sort_key(s.started) < limit]
+def _priors(studies: list[tuple[StudyEntry, Resource]], uid: str, began: str | None) -> list[StudyEntry]:
+    """Studies that began before this one, newest first. Where nobody knows when this one began, every dated study counts."""
+    limit = sort_key(began) if began else None
+    known = sorted((study for study, _ in studies), key=lambda study: study.resource)
+    others = {s.study_instance_uid: s for s in known if s.study_instance_uid != uid and s.started}
+    before = [s for s in others.values() if limit is None or sort_key(s.started) < limit]
     return sorted(before, key=lambda s: (sort_key(s.started), s.study_instance_uid), reverse=True)
 
 
@@ -184,7 +190,7 @@ def _entries(resources: list[Resource]) -> list[TimelineEntry]:
 
 
 def _entry(resource: Resource) -> TimelineEntry:
-    concept = resource.get("code") or resource.get("medicationCodeableConcept")
+    concept = resource.get("code") or medication(resource)
     value, unit = _value(resource)
     return TimelineEntry(
         kind=KINDS[resource["resourceType"]],

@@ -20,6 +20,9 @@ _WHEN = (
     "issued",
 )
 _WHEN_PERIODS = ("effectivePeriod", "performedPeriod", "onsetPeriod")
+_URI = "urn:ietf:rfc:3986"
+RESULT_TAG = "/sid/ai-result"
+"""How the tag's system ends, under whatever canonical base it was written (`Canonical.sid`)."""
 _STATUS_CONCEPTS = ("clinicalStatus", "verificationStatus")
 
 
@@ -82,6 +85,25 @@ def text_of(concept: Resource | None) -> str | None:
     return None
 
 
+def medication(resource: Resource) -> Resource | None:
+    """The medicine of a request or statement: coded, contained, or by the name of the reference."""
+    if "medicationCodeableConcept" in resource:
+        return dict(resource["medicationCodeableConcept"])
+    reference = resource.get("medicationReference", {})
+    for contained in resource.get("contained", []):
+        if reference.get("reference") == f"#{contained.get('id')}" and "code" in contained:
+            return dict(contained["code"])
+    return {"text": reference["display"]} if reference.get("display") else None
+
+
+def said_by_ai(resource: Resource) -> bool:
+    """Labelled `AIAST`, or tagged as part of a result of ours by a server that dropped the label; what a clinician put in its place is theirs."""
+    meta = resource.get("meta", {})
+    labels = {label.get("code") for label in meta.get("security", [])}
+    ours = any(str(tag.get("system", "")).endswith(RESULT_TAG) for tag in meta.get("tag", []))
+    return "AIAST" in labels or (ours and "CLINAST" not in labels)
+
+
 def identifiers(resource: Resource) -> list[Identifier]:
     found = []
     for one in resource.get("identifier", []):
@@ -98,10 +120,10 @@ def subject_of(resource: Resource) -> str | None:
 
 
 def study_instance_uid(resource: Resource) -> str | None:
-    """The StudyInstanceUID among an ImagingStudy's identifiers (`urn:dicom:uid`, or a bare OID URN as some sources write it)."""
-    for one in resource.get("identifier", []):
-        if one.get("system") in ("urn:dicom:uid", "urn:ietf:rfc:3986") and str(one.get("value", "")).startswith(
-            "urn:oid:"
-        ):
-            return str(one["value"]).removeprefix("urn:oid:")
-    return None
+    """The StudyInstanceUID among an ImagingStudy's identifiers: under `urn:dicom:uid`, or as a bare OID URN as some sources write it."""
+    found = [(one.get("system"), str(one.get("value", ""))) for one in resource.get("identifier", [])]
+    named = [value.removeprefix("urn:oid:") for system, value in found if system == "urn:dicom:uid" and value]
+    bare = [
+        value.removeprefix("urn:oid:") for system, value in found if system == _URI and value.startswith("urn:oid:")
+    ]
+    return next(iter([*named, *bare]), None)
