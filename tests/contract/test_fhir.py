@@ -144,7 +144,7 @@ def test_a_stale_update_rolls_the_whole_transaction_back(fhir: FhirClient) -> No
     assert fhir.find("DiagnosticReport", CANONICAL.sid("ai-result"), result_id) == []
 
 
-def test_the_record_is_complete_beyond_one_page_and_holds_decimals(fhir: FhirClient) -> None:
+def test_the_record_is_complete_beyond_one_page(fhir: FhirClient) -> None:
     patient = {"resourceType": "Patient", "id": f"p{uuid.uuid4().hex[:12]}"}
     entries = [{"resource": patient, "request": {"method": "PUT", "url": f"Patient/{patient['id']}"}}]
     entries += [
@@ -165,6 +165,16 @@ def test_the_record_is_complete_beyond_one_page_and_holds_decimals(fhir: FhirCli
     assert sum(r["resourceType"] == "Observation" for r in record) == 450
     timeline = build_timeline(f"Patient/{patient['id']}", record, study_instance_uid="1.2.3")
     assert timeline.entries[0].value == "1.5"
+
+
+def test_an_accession_number_with_the_marks_of_a_search_is_found(fhir: FhirClient) -> None:
+    accession = f"A,{uuid.uuid4().hex[:8]}|1"
+    identifier = {"system": "https://hospital.example.org/sid/odd", "value": accession}
+    order = {"resourceType": "ServiceRequest", "status": "active", "intent": "order", "subject": {"reference": "Patient/pat-1"}}
+    entry = {"resource": order | {"identifier": [identifier]}, "request": {"method": "POST", "url": "ServiceRequest"}}
+    [written] = fhir.transaction(json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": [entry]}).encode())
+    [found] = fhir.find("ServiceRequest", identifier["system"], accession)
+    assert _version(found) == written
 
 
 @pytest.mark.parametrize(
