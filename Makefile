@@ -2,43 +2,52 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
-BIN := .venv/bin
 LONGVIEW_CACHE ?= $(HOME)/.cache/longview
-export LONGVIEW_CACHE
+STUDY ?=
+PATIENT ?=
+OPTIONS ?=
+export PYTHON LONGVIEW_CACHE STUDY PATIENT
 unexport PYTHONDONTWRITEBYTECODE
+BIN := .venv/bin
+READY := test -x $(BIN)/longview || { echo "make $@: nothing is set up here: run 'make setup' first." >&2; exit 1; }
+EMBEDDED := not real and not browser and not gpu and not bench
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 14
 
 .PHONY: setup
-setup: ## create the environment from requirements.lock (done once, and again when it changes)
-	@scripts/setup.sh "$(PYTHON)"
+setup: ## create the environment from requirements.lock (done once, and again when it changes); PYTHON=program
+	@scripts/setup.sh "$$PYTHON"
 
 .PHONY: demo
 demo: setup ## one study through every part; STUDY=folder PATIENT=bundle.json for your own files
-	@$(BIN)/longview demo $(if $(STUDY),--study "$(STUDY)") $(if $(PATIENT),--patient "$(PATIENT)")
+	@exec $(BIN)/longview demo $${STUDY:+--study "$$STUDY"} $${PATIENT:+--patient "$$PATIENT"}
 
 .PHONY: up
 up: setup ## start every part and leave it running
-	@$(BIN)/longview up
+	@exec $(BIN)/longview up
 
 .PHONY: down
 down: ## stop every part
-	@$(BIN)/longview down
+	@$(READY); exec $(BIN)/longview down
 
 .PHONY: status
 status: ## what is running
-	@$(BIN)/longview status
+	@$(READY); exec $(BIN)/longview status
 
 .PHONY: test
 test: setup ## unit, contract and integration tests on the embedded parts
-	@$(BIN)/pytest tests/unit tests/contract tests/integration -m "not real and not browser and not gpu and not bench"
+	@exec $(BIN)/pytest tests/unit tests/contract tests/integration -m "$(EMBEDDED)" $(OPTIONS)
 
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, import rules
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 .PHONY: real-parts
 real-parts: setup ## fetch Apache Kafka, HAPI FHIR, HL7's validator, Orthanc and Chromium into the cache
@@ -46,20 +55,21 @@ real-parts: setup ## fetch Apache Kafka, HAPI FHIR, HL7's validator, Orthanc and
 
 .PHONY: test-real
 test-real: setup ## contract suites and one whole journey against the real parts
-	@$(BIN)/pytest tests/real tests/contract -m "real or not browser"
+	@exec $(BIN)/python -m tests.real $(OPTIONS)
 
 .PHONY: test-browser
 test-browser: setup ## the inbox in headless Chromium
-	@$(BIN)/pytest tests/browser
+	@exec $(BIN)/pytest tests/browser $(OPTIONS)
 
 .PHONY: bench
 bench: setup ## every benchmark, as ratios
-	@$(BIN)/longview bench --all
+	@exec $(BIN)/longview bench --all
 
 .PHONY: lock
-lock: setup ## renew requirements.lock (no download addresses in it)
-	@scripts/lock.sh
+lock: setup ## renew requirements.lock (no download addresses in it); OPTIONS=--upgrade for the newest of everything
+	@scripts/lock.sh $(OPTIONS)
 
 .PHONY: clean
-clean: ## remove environment and state (not the cache)
+clean: ## stop everything, remove the environment and the state (not the cache)
+	@if [ -x $(BIN)/longview ]; then $(BIN)/longview down; fi
 	@rm -rf .venv .tools .longview build dist
