@@ -1,0 +1,204 @@
+"""The PACS over DICOMweb (PS3.18): searching studies, retrieving series, storing instances.
+
+Archives differ in what they ignore: a filter or a page that a server does not know is dropped in silence, and it answers with other patients'
+studies. So nothing that comes back is used before it was compared with what was asked. Errors name no UID and no address.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import httpx
+import orjson
+
+from schemas.errors import PermanentFailure, TransientFailure
+from schemas.imaging import StudyInventory
+from services.clients import qido
+from services.multipart import MultipartError, MultipartReader, MultipartWriter
+from workflows.series.attributes import identity_of
+
+PAGE = 1000
+CHUNK = 1 << 20
+BATCH_BYTES = 64 << 20
+"""One STOW-RS request holds at most this much, or one instance."""
+BATCH_INSTANCES = 500
+DICOM_JSON = "application/dicom+json"
+AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+"""The instances in the syntax they are stored in (PS3.18 section 8.7.3.5.2): without it servers transcode, which costs five times as much."""
+
+
+class DicomWebArchive:
+    """`workflows.ports.ImageArchive` over HTTP. It tries nothing again: that is the workflow's part."""
+
+    def __init__(self, base_url: str, timeout: float = 60.0, token: str = "", page: int = PAGE) -> None:
+        headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        self._page = page
+        # The environment's proxies are not used: an archive is asked directly.
+        self._http = httpx.Client(
+            base_url=base_url.rstrip("/"),
+            headers=headers,
+            timeout=httpx.Timeout(timeout, connect=5.0),
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+    def find_study(self, study_instance_uid: str) -> StudyInventory:
+        """The study with all its series and instances.
+
+        `PermanentFailure`: `study-not-found`, `study-ambiguous` (the archive answers with more than was asked for), `study-mismatch` (with something
+        else); `TransientFailure`: `archive-unavailable`, `archive-incomplete` (instances are still arriving, or are not all listed).
+        """
+        uid = qido.checked_uid(study_instance_uid)
+        study = qido.only_study(
+            self._all("/studies", {"StudyInstanceUID": uid, "includefield": qido.STUDY_FIELDS}), uid
+        )
+        series = self._all(f"/studies/{uid}/series", {"includefield": qido.SERIES_FIELDS})
+        instances = self._all(f"/studies/{uid}/instances", {"includefield": qido.INSTANCE_FIELDS})
+        return qido.inventory(uid, study, series, instances)
+
+    def retrieve_series(self, study_instance_uid: str, series_instance_uid: str) -> Iterator[bytes]:
+        """The instances as DICOM files (PS3.10), each checked to be of the series, and all of those that the archive lists.
+
+        Errors as `find_study`; the last of them, `archive-incomplete`, comes after the last instance.
+        """
+        study, series = qido.checked_uid(study_instance_uid), qido.checked_uid(series_instance_uid)
+        path = f"/studies/{study}/series/{series}"
+        rows = self._all(f"{path}/instances", {"includefield": qido.INSTANCE_FIELDS})
+        missing = qido.instance_uids(rows, study, series)
+        if not missing:
+            raise PermanentFailure("series-not-found", "the archive lists no instance of the series")
+        patients = set()
+        for part in self._parts(path):
+            patient, *found, instance = identity_of(part)
+            if found != [study, series]:
+                raise PermanentFailure(
+                    "study-mismatch", "the archive sent an instance of another series than was asked for"
+                )
+            if instance not in missing:
+                raise TransientFailure(
+                    "archive-incomplete", "the archive sent an instance twice, or one that it had not listed"
+                )
+            missing.discard(instance)
+            patients.add(patient)
+            if len(patients) > 1:
+                raise PermanentFailure("study-mismatch", "the instances of one series name different patients")
+            yield part
+        if missing:
+            raise TransientFailure("archive-incomplete", "the archive sent fewer instances than it lists")
+
+    def store(self, parts: Iterable[bytes]) -> int:
+        """Store DICOM files (STOW-RS, PS3.18 section 10.5); how many the archive has taken or had already.
+
+        `PermanentFailure` (`archive-store-refused`) if it refuses one.
+        """
+        return sum(self._store(batch) for batch in _batches(parts))
+
+    def _store(self, batch: list[bytes]) -> int:
+        writer = MultipartWriter("application/dicom", f"longview-{secrets.token_hex(16)}")
+        pieces = [piece for part in batch for piece in (writer.head(len(part)), part)] + [writer.tail]
+        headers = {
+            "Content-Type": writer.content_type,
+            "Content-Length": str(sum(map(len, pieces))),
+            "Accept": DICOM_JSON,
+        }
+        with _transport():
+            response = self._http.post("/studies", content=iter(pieces), headers=headers)
+        refused = PermanentFailure("archive-store-refused", "the archive does not take some of the instances")
+        if response.status_code in (202, 409):
+            raise refused
+        if _checked(response).status_code != 200 or _stored(response) != len(batch):
+            raise refused
+        return len(batch)
+
+    def _parts(self, path: str) -> Iterator[bytes]:
+        with _transport(), self._http.stream("GET", path, headers={"Accept": AS_STORED}) as response:
+            _checked(response)
+            try:
+                reader = MultipartReader(response.headers.get("content-type", ""))
+                for chunk in response.iter_raw(CHUNK):
+                    yield from reader.feed(chunk)
+                reader.close()
+            except MultipartError:
+                raise TransientFailure(
+                    "archive-incomplete", "the archive's answer is cut or not multipart/related"
+                ) from None
+
+    def _all(self, path: str, query: dict[str, str]) -> list[qido.Row]:
+        """All rows of a search, page by page. It ends with a page that brings nothing new: servers cap pages, or ignore `offset`."""
+        rows: list[qido.Row] = []
+        seen: set[bytes] = set()
+        while True:
+            page = self._search(path, {**query, "limit": str(self._page), "offset": str(len(rows))})
+            fresh = {orjson.dumps(row): row for row in page}
+            rows += [row for key, row in fresh.items() if key not in seen]
+            if fresh.keys() <= seen or len(page) > self._page:
+                return rows
+            seen |= fresh.keys()
+
+    def _search(self, path: str, query: dict[str, str]) -> list[qido.Row]:
+        with _transport():
+            response = _checked(self._http.get(path, params=query, headers={"Accept": DICOM_JSON}))
+        if response.status_code == 204 or not response.content:
+            return []
+        try:
+            rows = orjson.loads(response.content)
+        except orjson.JSONDecodeError:
+            rows = None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise PermanentFailure("archive-answer", "the archive's answer to a search is not DICOM JSON")
+        return rows
+
+
+@contextmanager
+def _transport() -> Iterator[None]:
+    """Failures of the transport, without their text and without their cause: both hold addresses."""
+    try:
+        yield
+    except httpx.HTTPError:
+        raise TransientFailure("archive-unavailable", "the DICOMweb archive does not answer") from None
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    if not 200 <= response.status_code < 300:
+        _refused(response.status_code)
+    return response
+
+
+def _refused(status: int) -> NoReturn:
+    if status in (408, 429) or status >= 500:
+        raise TransientFailure("archive-unavailable", f"the DICOMweb archive answered {status}")
+    if status in (404, 410):
+        raise PermanentFailure("study-not-found", "the archive does not know the study or series")
+    raise PermanentFailure(
+        "archive-refused", f"the DICOMweb archive refused the request with {status}: check its address and access"
+    )
+
+
+def _batches(parts: Iterable[bytes]) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    size = 0
+    for part in parts:
+        if batch and (size + len(part) > BATCH_BYTES or len(batch) >= BATCH_INSTANCES):
+            yield batch
+            batch, size = [], 0
+        batch.append(part)
+        size += len(part)
+    if batch:
+        yield batch
+
+
+def _stored(response: httpx.Response) -> int:
+    """How many instances the answer references as stored (PS3.18 table 10.5.3-2)."""
+    try:
+        answer: Any = orjson.loads(response.content)
+        answer = answer[0] if isinstance(answer, list) else answer
+        if answer.get("00081198", {}).get("Value"):
+            return -1
+        return len(answer["00081199"]["Value"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, IndexError):
+        return -1
