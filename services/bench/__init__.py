@@ -1,0 +1,6 @@
+"""Benchmarks. Each is a function without arguments that returns `{"ratios": {KEY: number}}` and whatever else it tells; imported when it is run."""
+
+BENCHES: dict[str, str] = {
+    "volume": "services.bench.volume:run",
+}
+"""Name -> "module:function"."""
