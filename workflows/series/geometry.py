@@ -29,7 +29,7 @@ SPACING_TOLERANCE = 1e-4
 """How far the pixel spacings of two planes may differ, relative: 0.05 pixel over 512."""
 
 GAP_TOLERANCE = 0.01
-"""How far one gap may differ from the median gap, relative. A missing slice is off by 1.0; 0.01 is what highdicom takes too."""
+"""How far one gap may differ from the mean gap, relative. A missing slice is off by a half at least; 0.01 is what highdicom takes too."""
 
 ROUNDING_SHARE = 0.05
 """What the rounding of written positions may add at most to `GAP_TOLERANCE`, relative to the gap."""
@@ -74,7 +74,8 @@ def grid_of(planes: Sequence[Plane]) -> Grid:
     quantum = _rounding(positions)
     _check_gaps(along, float(np.abs(normal) @ quantum))
     step: Floats = (positions[-1] - positions[0]) / (len(planes) - 1)
-    _check_shear(positions, along, normal, float(quantum.max()))
+    in_plane = np.abs([row, column]) @ quantum
+    _check_shear(positions, along, normal, float(np.linalg.norm(in_plane)))
     spacing = planes[0].pixel_spacing
     return Grid(
         planes=[planes[i] for i in order],
@@ -126,10 +127,12 @@ def _directions(plane: Plane) -> tuple[Floats, Floats]:
 
 
 def _rounding(positions: Floats) -> Floats:
-    """For each axis, the step [mm] that all positions are multiples of, 0 if they are finer than a micrometre's thousand."""
+    """For each axis, the step [mm] that all positions are multiples of, 0 if they are finer or never change."""
     found = np.zeros(3)
     for axis in range(3):
         values = positions[:, axis]
+        if np.ptp(values) == 0:
+            continue
         steps = (s for s in ROUNDING_STEPS if np.abs(values / s - np.round(values / s)).max() < 1e-6 / s)
         found[axis] = next(steps, 0.0)
     return found
@@ -142,7 +145,7 @@ def _check_gaps(along: Floats, quantum: float) -> None:
         raise GeometryError(
             "geometry-duplicate", "two images lie at one position: the series holds several phases, echoes or copies"
         )
-    gap = float(np.median(gaps))
+    gap = float(np.mean(gaps))
     if np.abs(gaps - gap).max() > GAP_TOLERANCE * gap + min(quantum, ROUNDING_SHARE * gap):
         raise GeometryError("geometry-gap", "the slices are not evenly spaced: one is missing or the spacing changes")
     even = np.linspace(along[0], along[-1], len(along))
