@@ -114,8 +114,15 @@ class DatasetAttributes:
     def __contains__(self, keyword: str) -> bool:
         return keyword in self.dataset
 
+    def get(self, keyword: str) -> Any:
+        """The value as pydicom has it; `PermanentFailure` (`dicom-value`) if it cannot be read: pydicom converts at the first access."""
+        try:
+            return self.dataset.get(keyword)
+        except Exception as error:  # pydicom raises nearly any class on broken input
+            raise PermanentFailure("dicom-value", "an attribute of an instance cannot be read") from error
+
     def _values(self, keyword: str) -> list[Any]:
-        value = self.dataset.get(keyword)
+        value = self.get(keyword)
         if value is None or isinstance(value, str):
             return [value] if value else []
         return list(value) if hasattr(value, "__iter__") else [value]

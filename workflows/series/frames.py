@@ -50,10 +50,11 @@ def _scanned_pixels(attributes: ScannedAttributes) -> tuple[str, memoryview, boo
 
 def _dataset_pixels(attributes: DatasetAttributes) -> tuple[str, memoryview, bool]:
     dataset = attributes.dataset
-    if not dataset.get("PixelData"):
+    data = attributes.get("PixelData")
+    if not isinstance(data, bytes) or not data:
         raise PermanentFailure("pixels-missing", "an image of the series has no pixel data")
     syntax = _syntax_of(dataset)
-    return syntax, memoryview(dataset.PixelData), syntax == EXPLICIT_BIG
+    return syntax, memoryview(data), syntax == EXPLICIT_BIG
 
 
 def _syntax_of(dataset: Dataset) -> str:
@@ -114,15 +115,13 @@ def _encapsulated(instance: Instance, syntax: str, data: memoryview) -> Iterator
         "photometric_interpretation": "MONOCHROME1" if pixels.inverted else "MONOCHROME2",
         "pixel_keyword": "PixelData",
     }
-    frames = 0
-    try:
-        for values, _ in decoder.iter_array(data.tobytes(), raw=True, **options):
-            frames += 1
-            yield values
-    except Exception as error:  # each codec has its own classes
-        raise PermanentFailure("pixels-decode", "the compressed pixel data of an image is broken") from error
-    if frames != pixels.frames:
-        raise _cut()
+    encoded = data.tobytes()
+    for index in range(pixels.frames):
+        try:
+            values, _ = decoder.as_array(encoded, index=index, raw=True, **options)
+        except Exception as error:  # each codec has its own classes
+            raise PermanentFailure("pixels-decode", "the compressed pixel data of an image is broken") from error
+        yield values
 
 
 def _check_fragments(data: memoryview) -> None:

@@ -87,22 +87,22 @@ def _planes_of_one(part: Buffer | Dataset) -> list[Plane]:
     attributes = attributes_of(part)
     instance = _instance(attributes)
     if isinstance(attributes, DatasetAttributes) and "PerFrameFunctionalGroupsSequence" in attributes:
-        return _framed(instance, attributes.dataset)
+        return _framed(instance, attributes)
     if instance.pixels.frames != 1:
         raise GeometryError("geometry-missing-tags", "the frames of a multi-frame image have no positions of their own")
     return [_plane(instance, 1, [attributes])]
 
 
-def _framed(instance: Instance, dataset: Dataset) -> list[Plane]:
+def _framed(instance: Instance, attributes: DatasetAttributes) -> list[Plane]:
     """The frames of an enhanced image (PS3.3 C.7.6.16): each one's own functional groups come before the shared ones.
 
     The order of the frames in the file, and their Dimension Index Values, are a suggestion for display; what places a frame is its position.
     """
-    shared = [group for item in dataset.get("SharedFunctionalGroupsSequence") or [] for group in _macros(item)]
-    per_frame = dataset.PerFrameFunctionalGroupsSequence
+    shared = [group for item in attributes.get("SharedFunctionalGroupsSequence") or [] for group in _macros(item)]
+    per_frame = attributes.get("PerFrameFunctionalGroupsSequence") or []
     if len(per_frame) != instance.pixels.frames:
         raise GeometryError("geometry-missing-tags", "there are not as many functional groups as frames")
-    own = [*shared, DatasetAttributes(dataset)]
+    own = [*shared, attributes]
     return [_plane(instance, n, [*_macros(item), *own]) for n, item in enumerate(per_frame, start=1)]
 
 
@@ -116,7 +116,7 @@ def _macros(item: Dataset) -> list[DatasetAttributes]:
         "PixelValueTransformationSequence",
         "FrameVOILUTSequence",
     ):
-        macros += [DatasetAttributes(found) for found in list(item.get(keyword) or [])[:1]]
+        macros += [DatasetAttributes(found) for found in list(DatasetAttributes(item).get(keyword) or [])[:1]]
     return macros
 
 
