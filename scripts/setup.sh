@@ -23,6 +23,8 @@ why() {
 # A hospital's mirror is set for pip more often than for uv, which does not read pip's settings.
 use_index_of_pip() {
   local url
+  [ -z "${PIP_CERT:-}" ] || [ -n "${SSL_CERT_FILE:-}" ] || export SSL_CERT_FILE=$PIP_CERT
+  [ -z "${PIP_TRUSTED_HOST:-}" ] || [ -n "${UV_INSECURE_HOST:-}" ] || export UV_INSECURE_HOST=$PIP_TRUSTED_HOST
   [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ] || return 0
   url=${PIP_INDEX_URL:-$(.tools/bin/pip config list 2>/dev/null | sed -nE "s/^(global|install|user)\.index-url='(.*)'$/\2/p" | tail -1)}
   [ -z "$url" ] || export UV_DEFAULT_INDEX=$url
@@ -31,7 +33,7 @@ use_index_of_pip() {
 
 # Says every 15 seconds how far a long installation is, until it is ended.
 tick() {
-  while sleep 15; do say "  $((SECONDS - start)) s, $(du -sm .venv 2>/dev/null | cut -f1) MiB so far"; done
+  while sleep 15 >/dev/null 2>&1; do say "  $((SECONDS - start)) s, $(du -sm .venv 2>/dev/null | cut -f1) MiB so far"; done
 }
 
 found=$(command -v "$python") || fail "$python is not there: install Python 3.11 to 3.13, or call make with PYTHON=/path/to/python3."
