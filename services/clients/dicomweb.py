@@ -54,11 +54,9 @@ class DicomWebArchive:
         else); `TransientFailure`: `archive-unavailable`, `archive-incomplete` (instances are still arriving, or are not all listed).
         """
         uid = qido.checked_uid(study_instance_uid)
-        study = qido.only_study(
-            self._all("/studies", {"StudyInstanceUID": uid, "includefield": qido.STUDY_FIELDS}), uid
-        )
-        series = self._all(f"/studies/{uid}/series", {"includefield": qido.SERIES_FIELDS})
-        instances = self._all(f"/studies/{uid}/instances", {"includefield": qido.INSTANCE_FIELDS})
+        study = qido.only_study(self._all("/studies", {"StudyInstanceUID": uid}, qido.STUDY_FIELDS), uid)
+        series = self._all(f"/studies/{uid}/series", {}, qido.SERIES_FIELDS)
+        instances = self._all(f"/studies/{uid}/instances", {}, qido.INSTANCE_FIELDS)
         return qido.inventory(uid, study, series, instances)
 
     def retrieve_series(self, study_instance_uid: str, series_instance_uid: str) -> Iterator[bytes]:
@@ -68,7 +66,7 @@ class DicomWebArchive:
         """
         study, series = qido.checked_uid(study_instance_uid), qido.checked_uid(series_instance_uid)
         path = f"/studies/{study}/series/{series}"
-        rows = self._all(f"{path}/instances", {"includefield": qido.INSTANCE_FIELDS})
+        rows = self._all(f"{path}/instances", {}, qido.INSTANCE_FIELDS)
         missing = qido.instance_uids(rows, study, series)
         if not missing:
             raise PermanentFailure("series-not-found", "the archive lists no instance of the series")
@@ -109,7 +107,7 @@ class DicomWebArchive:
         with _transport():
             response = self._http.post("/studies", content=iter(pieces), headers=headers)
         refused = PermanentFailure("archive-store-refused", "the archive does not take some of the instances")
-        if response.status_code in (202, 409):
+        if response.status_code in (202, 400, 409):  # Orthanc: 400 for what is no DICOM
             raise refused
         if _checked(response).status_code != 200 or _stored(response) != len(batch):
             raise refused
@@ -128,10 +126,12 @@ class DicomWebArchive:
                     "archive-incomplete", "the archive's answer is cut or not multipart/related"
                 ) from None
 
-    def _all(self, path: str, query: dict[str, str]) -> list[qido.Row]:
+    def _all(self, path: str, filters: dict[str, str], fields: tuple[str, ...]) -> list[qido.Row]:
         """All rows of a search, page by page. It ends with a page that brings nothing new: servers cap pages, or ignore `offset`."""
         rows: list[qido.Row] = []
         seen: set[bytes] = set()
+        # one parameter for each field: of a list with commas Orthanc takes one
+        query: dict[str, str | list[str]] = {**filters, "includefield": list(fields)}
         while True:
             page = self._search(path, {**query, "limit": str(self._page), "offset": str(len(rows))})
             fresh = {orjson.dumps(row): row for row in page}
@@ -140,7 +140,7 @@ class DicomWebArchive:
                 return rows
             seen |= fresh.keys()
 
-    def _search(self, path: str, query: dict[str, str]) -> list[qido.Row]:
+    def _search(self, path: str, query: dict[str, str | list[str]]) -> list[qido.Row]:
         with _transport():
             response = _checked(self._http.get(path, params=query, headers={"Accept": DICOM_JSON}))
         if response.status_code == 204 or not response.content:
