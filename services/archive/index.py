@@ -187,7 +187,8 @@ def _check_whole(data: bytes, instance: tuple[str, str]) -> None:
 
 def _write(path: Path, data: bytes) -> None:
     """A whole file or none, also after a loss of power: temporary file, fsync, rename, fsync of the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder_of in (path.parent.parent, path.parent):  # for their owner alone, which mkdir(parents=True) is not
+        folder_of.mkdir(exist_ok=True, mode=0o700)
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
