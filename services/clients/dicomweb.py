@@ -7,7 +7,7 @@ studies. So nothing that comes back is used before it was compared with what was
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -19,6 +19,7 @@ from schemas.imaging import StudyInventory
 from services.clients import qido
 from services.multipart import MultipartError, MultipartReader, MultipartWriter
 from workflows.series.attributes import identity_of
+from workflows.series.frames import is_decodable
 
 PAGE = 1000
 CHUNK = 1 << 20
@@ -28,6 +29,8 @@ BATCH_INSTANCES = 500
 DICOM_JSON = "application/dicom+json"
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """The instances in the syntax they are stored in (PS3.18 section 8.7.3.5.2): without it servers transcode, which costs five times as much."""
+
+TRANSCODED = 'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.1'
 
 
 class DicomWebArchive:
@@ -71,7 +74,7 @@ class DicomWebArchive:
         if not missing:
             raise PermanentFailure("series-not-found", "the archive lists no instance of the series")
         patients = set()
-        for part in self._parts(path):
+        for part in self._decodable_parts(path):
             patient, *found, instance = identity_of(part)
             if found != [study, series]:
                 raise PermanentFailure(
@@ -113,8 +116,21 @@ class DicomWebArchive:
             raise refused
         return len(batch)
 
-    def _parts(self, path: str) -> Iterator[bytes]:
-        with _transport(), self._http.stream("GET", path, headers={"Accept": AS_STORED}) as response:
+    def _decodable_parts(self, path: str) -> Iterator[bytes]:
+        """As they are stored; transcoded by the archive where that is a syntax that cannot be decoded here (JPEG lossless, most of all)."""
+        parts = self._parts(path, AS_STORED)
+        first = next(parts, None)
+        if first is None:
+            return
+        if is_decodable(first):
+            yield first
+            yield from parts
+            return
+        parts.close()
+        yield from self._parts(path, TRANSCODED)
+
+    def _parts(self, path: str, accept: str) -> Generator[bytes, None, None]:
+        with _transport(), self._http.stream("GET", path, headers={"Accept": accept}) as response:
             _checked(response)
             try:
                 reader = MultipartReader(response.headers.get("content-type", ""))
@@ -172,6 +188,11 @@ def _checked(response: httpx.Response) -> httpx.Response:
 def _refused(status: int) -> NoReturn:
     if status in (408, 429) or status >= 500:
         raise TransientFailure("archive-unavailable", f"the DICOMweb archive answered {status}")
+    if status == 406:
+        raise PermanentFailure(
+            "pixels-codec",
+            "the series is compressed in a way that neither the archive nor we can decode: store it uncompressed",
+        )
     if status in (404, 410):
         raise PermanentFailure("study-not-found", "the archive does not know the study or series")
     raise PermanentFailure(

@@ -54,11 +54,12 @@ Answer = tuple[int, str, bytes]
 
 @dataclass
 class Scripted:
-    """A server that answers as it was told, whatever it is asked; `asked` are the paths with their queries."""
+    """A server that answers as it was told, whatever it is asked; `asked` are the paths with their queries, `accepted` the Accept headers."""
 
     url: str
     answers: dict[str, Callable[[], Answer]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    accepted: list[str] = field(default_factory=list)
 
     def rows(self, path: str, rows: list[dict[str, Any]]) -> None:
         """What a search under `path` finds, on its first page; the second is empty."""
@@ -80,6 +81,7 @@ def scripted() -> Iterator[Scripted]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             script.asked.append(self.path)
+            script.accepted.append(self.headers.get("Accept", ""))
             status, kind, body = script.answers[urlsplit(self.path).path]()
             self.send_response(status)
             self.send_header("Content-Type", kind)
@@ -91,7 +93,7 @@ def scripted() -> Iterator[Scripted]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     script.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02), daemon=True)
     thread.start()
     try:
         yield script

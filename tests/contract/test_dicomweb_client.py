@@ -183,6 +183,7 @@ def test_a_server_that_caps_its_pages_is_asked_until_it_is_empty(server: Scripte
     ("status", "kind", "code"),
     [
         (404, PermanentFailure, "study-not-found"),
+        (406, PermanentFailure, "pixels-codec"),
         (401, PermanentFailure, "archive-refused"),
         (400, PermanentFailure, "archive-refused"),
         (429, TransientFailure, "archive-unavailable"),
@@ -196,6 +197,26 @@ def test_what_a_status_means(server: Scripted, archive: DicomWebArchive, status:
     assert failure(kind, lambda: archive.find_study(STUDY)) == code
     server.status(RETRIEVE, status)
     assert failure(kind, lambda: list(archive.retrieve_series(STUDY, SERIES))) == code
+
+
+def test_what_we_cannot_decode_is_asked_for_again_as_explicit_little_endian(
+    server: Scripted, archive: DicomWebArchive
+) -> None:
+    files = honest(server)
+    server.parts(RETRIEVE, files)
+    explicit = server.answers[RETRIEVE]
+    server.parts(
+        RETRIEVE,
+        [part.replace(b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x16\x001.2.840.10008.1.2.4.70") for part in files],
+    )
+    answers = iter([server.answers[RETRIEVE], explicit])
+    server.answers[RETRIEVE] = lambda: next(answers)()
+    assert list(archive.retrieve_series(STUDY, SERIES)) == files
+    assert [
+        "1.2.840.10008.1.2.1" in accept
+        for path, accept in zip(server.asked, server.accepted, strict=True)
+        if path == RETRIEVE
+    ] == [False, True]
 
 
 def test_an_answer_that_is_no_json_is_named(server: Scripted, archive: DicomWebArchive) -> None:

@@ -9,12 +9,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
-from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.decoders.base import Decoder, get_decoder
 from pydicom.uid import UID
 
 from schemas.errors import PermanentFailure
 from workflows.series.attributes import DatasetAttributes, ScannedAttributes
-from workflows.series.elements import EXPLICIT_BIG, IMPLICIT_LITTLE, ITEM, NATIVE, SEQUENCE_END, UNDEFINED
+from workflows.series.elements import (
+    EXPLICIT_BIG,
+    IMPLICIT_LITTLE,
+    ITEM,
+    NATIVE,
+    SEQUENCE_END,
+    UNDEFINED,
+    Buffer,
+    CutShort,
+    Unusual,
+    scan,
+)
 from workflows.series.plane import Instance, PixelModule
 
 StoredValues = npt.NDArray[np.int16 | np.uint16 | np.int8 | np.uint8]
@@ -95,12 +106,8 @@ def _encapsulated(instance: Instance, syntax: str, data: memoryview) -> Iterator
     if isinstance(instance.attributes, ScannedAttributes):
         _check_fragments(data)
     pixels = instance.pixels
-    try:
-        decoder = get_decoder(UID(syntax))
-        available = decoder.is_available
-    except NotImplementedError:
-        available = False
-    if not available:
+    decoder = _decoder(syntax)
+    if decoder is None:
         raise PermanentFailure(
             "pixels-codec", "the series is compressed in a way that cannot be decoded here: send it uncompressed"
         )
@@ -122,6 +129,23 @@ def _encapsulated(instance: Instance, syntax: str, data: memoryview) -> Iterator
         except Exception as error:  # each codec has its own classes
             raise PermanentFailure("pixels-decode", "the compressed pixel data of an image is broken") from error
         yield values
+
+
+def _decoder(syntax: str) -> Decoder | None:
+    try:
+        decoder = get_decoder(UID(syntax))
+    except NotImplementedError:
+        return None
+    return decoder if decoder.is_available else None
+
+
+def is_decodable(part: Buffer) -> bool:
+    """Whether the pixels of a DICOM file are in a transfer syntax that can be decoded here; what cannot be told is left to `read_series`."""
+    try:
+        syntax = scan(part, (), last=0).transfer_syntax
+    except (Unusual, CutShort):
+        return True
+    return syntax in NATIVE or _decoder(syntax) is not None
 
 
 def _check_fragments(data: memoryview) -> None:

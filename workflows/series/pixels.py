@@ -80,7 +80,7 @@ def fill(planes: Sequence[Plane], voxels: Voxels) -> None:
 
 def _convert(values: StoredValues, pixels: PixelModule, scale: Scale, may_turn: bool, out: Voxels) -> None:
     turned = pixels.inverted and may_turn
-    if _fits(pixels, scale) and not turned:
+    if not turned and _fits(values, pixels, scale):
         _used_bits_16(values, pixels, out)
         if scale.intercept:
             np.add(out, np.int16(scale.intercept), out=out)
@@ -94,11 +94,18 @@ def _convert(values: StoredValues, pixels: PixelModule, scale: Scale, may_turn: 
     out[...] = real
 
 
-def _fits(pixels: PixelModule, scale: Scale) -> bool:
-    """Whether no stored value of so many bits can leave int16, neither by itself nor shifted."""
-    lowest, highest = _limits(pixels)
-    shifted = (lowest + scale.intercept, highest + scale.intercept, lowest, highest)
-    return scale.is_shift and min(shifted) >= INT16.min and max(shifted) <= INT16.max
+def _fits(values: StoredValues, pixels: PixelModule, scale: Scale) -> bool:
+    """Whether no stored value can leave int16, neither by itself nor shifted: by their number of bits, or else by looking at them."""
+    if not scale.is_shift:
+        return False
+    if _in_reach(*_limits(pixels), scale):
+        return True
+    return pixels.bits_stored == pixels.bits_allocated and _in_reach(int(values.min()), int(values.max()), scale)
+
+
+def _in_reach(lowest: int, highest: int, scale: Scale) -> bool:
+    ends = (lowest, highest, lowest + scale.intercept, highest + scale.intercept)
+    return min(ends) >= INT16.min and max(ends) <= INT16.max
 
 
 def _limits(pixels: PixelModule) -> tuple[int, int]:
