@@ -16,7 +16,7 @@ reason() { # the first line of the log since line $1 that names an error, else t
   said=$(tail -n "+$1" "$log" | grep -m1 -iE 'error|unable|cannot|failed') || said=$(tail -n "+$1" "$log" | grep -vE '^\s*$' | tail -1)
   printf '%s (log: %s)' "$(cut -c1-200 <<<"${said:-no reason given}")" "$log"
 }
-digest() { find "$1" -type f -not -path '*/target/*' -exec sha256sum {} + | LC_ALL=C sort | sha256sum | cut -d' ' -f1; }
+digest() { find "$@" -type f -not -path '*/target/*' -exec sha256sum {} + | LC_ALL=C sort | sha256sum | cut -d' ' -f1; }
 
 # Debian's package manager, when there is one and we may use it.
 updated=
@@ -36,7 +36,7 @@ program() { command -v "$1" >/dev/null || { install "$2" && command -v "$1" >/de
 built() {
   local name=$1 start=$SECONDS line stamp
   shift
-  stamp=$(digest "tests/real/$name")
+  stamp=$(digest "tests/real/$name" "scripts/real_parts.sh")
   if [ "$(cat "$cache/$name/.stamp" 2>/dev/null)" = "$stamp" ]; then say "$name" "is there"; return; fi
   line=$(($(wc -l <"$log") + 1))
   say "$name" "is being built (up to two minutes when nothing is cached)"
@@ -51,10 +51,13 @@ built() {
 
 kafka() { mvn -q -B -f tests/real/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$cache/kafka/lib"; }
 hapi() { mvn -q -B -f tests/real/hapi/pom.xml -Dout="$cache/hapi" package; }
-validator() { mvn -q -B -f tests/real/validator/pom.xml -Dout="$cache/validator" package && terminology; }
-terminology() { # HL7's current code systems: R4's own predate AIAST
-  program npm npm && (cd "$cache/validator" && npm pack --silent hl7.terminology.r4@7.0.1 && tar xzf hl7.terminology.r4-*.tgz && mv package terminology && rm -f ./*.tgz)
-}
+validator() { mvn -q -B -f tests/real/validator/pom.xml -Dout="$cache/validator" package && program npm npm && definitions; }
+definitions() ( # HL7's current code systems (R4's own predate AIAST) and extensions
+  cd "$cache/validator" && for name in terminology extensions; do
+    case $name in terminology) package=hl7.terminology.r4@7.0.1 ;; extensions) package=hl7.fhir.uv.extensions.r4@5.3.0-ballot-tc1 ;; esac
+    mkdir "$name" && tar xzf "$(npm pack --silent "$package")" -C "$name" --strip-components=1 || exit 1
+  done && rm -f ./*.tgz
+)
 
 # packaged NAME FILE PACKAGE...: a part from Debian; FILE shows that it is there.
 packaged() {

@@ -18,6 +18,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from schemas.events import RESULT_AVAILABLE, RESULT_TOPIC, parse_event
 from tests.real import parts
+from tests.real.test_fhir_validator import validate
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 FHIR_JSON = {"Accept": "application/fhir+json", "Cache-Control": "no-cache"}
@@ -97,6 +98,22 @@ def test_hapi_holds_exactly_one_labelled_report_and_its_task(real: dict[str, str
         assert "AIAST" in [label["code"] for label in observation["meta"]["security"]]
     provenance = get(real, f"Provenance?target={told['report']}")
     assert len(provenance["entry"]) == 1
+
+
+def test_what_was_written_passes_hl7s_validator(real: dict[str, str], told: dict[str, Any], tmp_path: Path) -> None:
+    report = get(real, told["report"])
+    references = [
+        told["report"],
+        told["task"],
+        *(r["reference"].split("/_history/")[0] for r in report.get("result", [])),
+    ]
+    resources = [get(real, reference) for reference in references]
+    resources += [entry["resource"] for entry in get(real, f"Provenance?target={told['report']}")["entry"]]
+    entries = [
+        {"fullUrl": f"{real['LONGVIEW_FHIR_URL']}/{r['resourceType']}/{r['id']}", "resource": r} for r in resources
+    ]
+    run = validate(tmp_path, {"journey": {"resourceType": "Bundle", "type": "collection", "entry": entries}})
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
 
 
 def test_kafka_holds_one_result_event_without_identifiers_of_the_study(
