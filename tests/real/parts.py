@@ -187,6 +187,14 @@ def _orthanc_settings(folder: Path, port: int) -> dict[str, object]:
     }
 
 
+def chromium() -> str:
+    """The browser's program, for Playwright's `executable_path` (which would download one of its own), or a skip."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("chromium cannot be had here: run 'make real-parts' as root on Debian")
+    return program
+
+
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
     """PostgreSQL from a wheel, over TCP on loopback; the URL of its database `postgres`, whose user may make others."""

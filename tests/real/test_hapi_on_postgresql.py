@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
 
 @pytest.fixture(scope="module")
 def fhir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FhirClient]:
+    parts.need("hapi")
     folder = tmp_path_factory.mktemp("hapi")
     with parts.postgres(folder) as server:
         with psycopg.connect(server, autocommit=True) as admin:
