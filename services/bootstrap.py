@@ -1,30 +1,22 @@
 """The composition root: the one place where adapters are chosen and wired, and where the processes begin.
 
-    python -m services.bootstrap gateway | worker | inbox
+python -m services.bootstrap gateway | worker | inbox
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import signal
 import sys
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
 from temporalio.client import Client
 
-from schemas.errors import LongviewError, PartUnavailable
-from schemas.events import INBOUND_TOPICS
 from services.clients.dicomweb import DicomWebArchive
 from services.clients.fhir import FhirClient
-from services.clients.model import VllmModel
-from services.clients.patient_memory import TemporalPatientMemory
 from services.clients.temporal import connect, read_key
 from services.settings import Settings
-from services.store import FolderObjectStore
-from workflows.report_study.activities import ReportStudyActivities, Site
+from workflows.report_study.activities import Site
 
 log = logging.getLogger("longview")
 GATEWAY_GROUP = "longview-gateway"

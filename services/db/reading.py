@@ -58,6 +58,8 @@ class Entry:
 
     row: EntryRow
     result: InboxResult
+    act_id: str | None
+    """The act that decided about it."""
     reason_text: str | None
     reviewed_report: str | None
     newer_result_id: str | None
@@ -123,6 +125,7 @@ class InboxReader:
             return Entry(
                 row=EntryRow(**{name: getattr(entry, name) for name in EntryRow.__dataclass_fields__}),
                 result=InboxResult.model_validate(entry.document),
+                act_id=entry.act_id,
                 reason_text=entry.reason_text,
                 reviewed_report=entry.reviewed_report,
                 newer_result_id=entry.superseded_by or session.scalar(_newer(entry)),

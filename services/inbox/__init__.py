@@ -1,0 +1,1 @@
+"""The clinicians' inbox: a list of AI results, live, and a page for each on which a human decides."""

@@ -44,8 +44,10 @@ class _Guarded(ActivityInboundInterceptor):
             raise _application_error(error, info.attempt) from None
         except Exception as error:
             code = f"fault-{type(error).__name__.lower()}"[:64]
-            log.error("activity=%s attempt=%d code=%s at %s", info.activity_type, info.attempt, code, _place(error))  # noqa: TRY400
-            raise ApplicationError(code, "an unexpected fault of the worker; its log has the place", info.attempt, type=code) from None
+            log.error("activity=%s attempt=%d code=%s at %s", info.activity_type, info.attempt, code, _place(error))
+            raise ApplicationError(
+                code, "an unexpected fault of the worker; its log has the place", info.attempt, type=code
+            ) from None
 
 
 def _application_error(error: LongviewError, attempt: int) -> ApplicationError:

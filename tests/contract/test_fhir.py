@@ -170,9 +170,16 @@ def test_the_record_is_complete_beyond_one_page(fhir: FhirClient) -> None:
 def test_an_accession_number_with_the_marks_of_a_search_is_found(fhir: FhirClient) -> None:
     accession = f"A,{uuid.uuid4().hex[:8]}|1"
     identifier = {"system": "https://hospital.example.org/sid/odd", "value": accession}
-    order = {"resourceType": "ServiceRequest", "status": "active", "intent": "order", "subject": {"reference": "Patient/pat-1"}}
+    order = {
+        "resourceType": "ServiceRequest",
+        "status": "active",
+        "intent": "order",
+        "subject": {"reference": "Patient/pat-1"},
+    }
     entry = {"resource": order | {"identifier": [identifier]}, "request": {"method": "POST", "url": "ServiceRequest"}}
-    [written] = fhir.transaction(json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": [entry]}).encode())
+    [written] = fhir.transaction(
+        json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": [entry]}).encode()
+    )
     [found] = fhir.find("ServiceRequest", identifier["system"], accession)
     assert _version(found) == written
 
@@ -234,14 +241,25 @@ def test_another_resource_than_the_one_asked_for_is_refused() -> None:
 
 
 def test_a_merged_patient_is_named() -> None:
-    merged = {"resourceType": "Patient", "id": "pat-1", "link": [{"type": "replaced-by", "other": {"reference": "Patient/x"}}]}
+    merged = {
+        "resourceType": "Patient",
+        "id": "pat-1",
+        "link": [{"type": "replaced-by", "other": {"reference": "Patient/x"}}],
+    }
     with pytest.raises(PermanentFailure, match="patient-replaced"):
         client_of(lambda request: httpx.Response(200, json=merged)).patient_record("Patient/pat-1")
 
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(409, StaleWrite), (412, StaleWrite), (429, TransientFailure), (503, TransientFailure), (400, PermanentFailure), (403, PermanentFailure)],
+    [
+        (409, StaleWrite),
+        (412, StaleWrite),
+        (429, TransientFailure),
+        (503, TransientFailure),
+        (400, PermanentFailure),
+        (403, PermanentFailure),
+    ],
 )
 def test_each_answer_says_what_happens_next_and_repeats_nothing(status: int, error: type[Exception]) -> None:
     client = client_of(lambda request: httpx.Response(status, text="Patient M0001 has no room"))

@@ -47,7 +47,10 @@ def hospital(found: dict[str, Any], **answers: tuple[int, dict[str, Any]]) -> An
     return answer
 
 
-@pytest.mark.parametrize("subject", ["Patient/pat-1", "Patient/pat-1/_history/3", f"{BASE}/Patient/pat-1", "https://his.test/r4/Patient/pat-1"])
+@pytest.mark.parametrize(
+    "subject",
+    ["Patient/pat-1", "Patient/pat-1/_history/3", f"{BASE}/Patient/pat-1", "https://his.test/r4/Patient/pat-1"],
+)
 def test_the_patient_is_known_however_the_server_writes_the_reference(subject: str) -> None:
     """The last one is the server's own name for itself behind a proxy: its entries' `fullUrl` say so."""
     base = subject.split("/Patient/")[0] if subject.startswith("https") else BASE
@@ -55,7 +58,9 @@ def test_the_patient_is_known_however_the_server_writes_the_reference(subject: s
     assert [r["id"] for r in record] == ["pat-1", "o"]
 
 
-@pytest.mark.parametrize("subject", ["Patient/pat-2", "Group/pat-1", "https://elsewhere.test/fhir/Patient/pat-1", "urn:uuid:x"])
+@pytest.mark.parametrize(
+    "subject", ["Patient/pat-2", "Group/pat-1", "https://elsewhere.test/fhir/Patient/pat-1", "urn:uuid:x"]
+)
 def test_a_patient_of_another_name_or_of_another_server_is_another_patient(subject: str) -> None:
     with pytest.raises(PermanentFailure, match="fhir-wrong-patient"):
         client_of(hospital(page(observation(subject)))).patient_record("Patient/pat-1")
@@ -113,7 +118,9 @@ def test_an_identifier_with_the_marks_of_a_search_is_one_identifier() -> None:
     assert asked == ["urn:acc|A\\,1\\|b\\$\\\\"]
 
 
-@pytest.mark.parametrize("reference", ["Patient/..", "Patient/pat-1?x=1", "../metadata", "https://elsewhere.test/fhir/Patient/pat-1", ""])
+@pytest.mark.parametrize(
+    "reference", ["Patient/..", "Patient/pat-1?x=1", "../metadata", "https://elsewhere.test/fhir/Patient/pat-1", ""]
+)
 def test_what_is_not_a_reference_on_this_server_is_never_asked_for(reference: str) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         raise AssertionError("the server was asked")
@@ -133,15 +140,24 @@ def test_a_measured_value_keeps_the_digits_that_the_source_wrote() -> None:
     written = text.replace('"value": 0', '"value": 1.10')
 
     def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, text=written) if request.url.path.endswith("Observation") else hospital(page())(request)
+        return (
+            httpx.Response(200, text=written) if request.url.path.endswith("Observation") else hospital(page())(request)
+        )
 
-    timeline = build_timeline("Patient/pat-1", client_of(answer).patient_record("Patient/pat-1"), study_instance_uid="1.2")
+    timeline = build_timeline(
+        "Patient/pat-1", client_of(answer).patient_record("Patient/pat-1"), study_instance_uid="1.2"
+    )
     assert timeline.entries[0].value == "1.10"
 
 
 def test_what_is_found_by_identifier_can_be_written_again() -> None:
     """Only the history keeps the source's digits; a resource that we change and post goes through our JSON writer."""
-    task = {"resourceType": "Task", "id": "t", "identifier": [{"system": "urn:s", "value": "v"}], "output": [{"valueDecimal": 63.1}]}
+    task = {
+        "resourceType": "Task",
+        "id": "t",
+        "identifier": [{"system": "urn:s", "value": "v"}],
+        "output": [{"valueDecimal": 63.1}],
+    }
     [found] = client_of(lambda request: httpx.Response(200, json=page(task))).find("Task", "urn:s", "v")
     assert canonical_json(found) == canonical_json(task)
 
@@ -163,7 +179,11 @@ def test_where_an_entry_went_is_read_from_any_form_of_location() -> None:
     bare = {"status": "201 Created", "location": "Patient/pat-1"}
     relative = {"status": "201", "location": "Task/1/_history/2"}
     absolute = {"status": "200 OK", "location": f"{BASE}/Task/2/_history/7"}
-    assert post(relative, absolute, bare, resource=PATIENT) == ["Task/1/_history/2", "Task/2/_history/7", "Patient/pat-1/_history/1"]
+    assert post(relative, absolute, bare, resource=PATIENT) == [
+        "Task/1/_history/2",
+        "Task/2/_history/7",
+        "Patient/pat-1/_history/1",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -174,10 +194,15 @@ def test_where_an_entry_went_is_read_from_any_form_of_location() -> None:
         ({"status": "503"}, TransientFailure),
         ({"status": "lost"}, LongviewError),
         ({}, LongviewError),
-        ({"status": "200", "location": "Task/1/_history/1", "outcome": {"issue": [{"severity": "error"}]}}, PermanentFailure),
+        (
+            {"status": "200", "location": "Task/1/_history/1", "outcome": {"issue": [{"severity": "error"}]}},
+            PermanentFailure,
+        ),
     ],
 )
-def test_every_entrys_answer_is_looked_at_before_anything_is_believed(answer: dict[str, Any], error: type[Exception]) -> None:
+def test_every_entrys_answer_is_looked_at_before_anything_is_believed(
+    answer: dict[str, Any], error: type[Exception]
+) -> None:
     good = {"status": "201", "location": "Task/1"}
     with pytest.raises(error):
         post(good, answer, resource=None)
@@ -185,11 +210,17 @@ def test_every_entrys_answer_is_looked_at_before_anything_is_believed(answer: di
 
 def test_a_redirect_is_not_followed_with_the_token() -> None:
     with pytest.raises(PermanentFailure, match="fhir-refused"):
-        client_of(lambda request: httpx.Response(302, headers={"location": "http://elsewhere.test/"})).read("Patient/pat-1")
+        client_of(lambda request: httpx.Response(302, headers={"location": "http://elsewhere.test/"})).read(
+            "Patient/pat-1"
+        )
 
 
 def test_preflight_names_what_the_server_does_not_do() -> None:
-    poor = {"resourceType": "CapabilityStatement", "fhirVersion": "5.0.0", "rest": [{"resource": [{"type": "Task", "versioning": "no-version"}]}]}
+    poor = {
+        "resourceType": "CapabilityStatement",
+        "fhirVersion": "5.0.0",
+        "rest": [{"resource": [{"type": "Task", "versioning": "no-version"}]}],
+    }
     problems = " ".join(client_of(lambda request: httpx.Response(200, json=poor)).preflight())
     for word in ("R4", "transaction", "conditional create", "versions", "Provenance"):
         assert word in problems

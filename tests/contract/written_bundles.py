@@ -63,7 +63,9 @@ def chart() -> list[dict[str, Any]]:
         {
             "resourceType": "ServiceRequest",
             "id": "order-1",
-            "identifier": [{"type": accession, "system": "https://hospital.example.org/sid/accession", "value": "A-4711"}],
+            "identifier": [
+                {"type": accession, "system": "https://hospital.example.org/sid/accession", "value": "A-4711"}
+            ],
             "status": "active",
             "intent": "order",
             "priority": "urgent",
@@ -103,7 +105,10 @@ def seed() -> dict[str, Any]:
 
 def series() -> SeriesVolume:
     sop = "1.2.840.10008.5.1.4.1.1.2"
-    frames = [FrameSource(sop_instance_uid=f"{STUDY}.2.{k}", sop_class_uid=sop, instance_number=k, frame=1) for k in range(1, 5)]
+    frames = [
+        FrameSource(sop_instance_uid=f"{STUDY}.2.{k}", sop_class_uid=sop, instance_number=k, frame=1)
+        for k in range(1, 5)
+    ]
     return SeriesVolume(
         study_instance_uid=STUDY,
         series_instance_uid=f"{STUDY}.2",
@@ -173,7 +178,9 @@ def reading() -> Reading:
     )
 
 
-def context(resources: list[dict[str, Any]] | None = None, *, manifest: bytes = b"manifest", model: ModelRelease = TRAINED) -> ResultContext:
+def context(
+    resources: list[dict[str, Any]] | None = None, *, manifest: bytes = b"manifest", model: ModelRelease = TRAINED
+) -> ResultContext:
     """A result about the chart; `resources` as read back (with versions)."""
     known = resources or [r | {"meta": {"versionId": "1"}} for r in chart()]
     own = [r for r in known if r["resourceType"] not in ("Organization", "Practitioner", "PractitionerRole")]
@@ -239,7 +246,9 @@ def as_posted(bundle: dict[str, Any]) -> PostedResult:
         resource["id"] = ids[entry["fullUrl"]].split("/")[1]
         resource.setdefault("meta", {})["versionId"] = "1"
         stored.append(resource)
-    by = {kind: [r for r in stored if r["resourceType"] == kind] for kind in ("DiagnosticReport", "Observation", "Task")}
+    by = {
+        kind: [r for r in stored if r["resourceType"] == kind] for kind in ("DiagnosticReport", "Observation", "Task")
+    }
     return PostedResult(by["DiagnosticReport"][0], by["Observation"], by["Task"][0])
 
 

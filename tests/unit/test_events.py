@@ -105,7 +105,10 @@ def test_an_invalid_event_is_never_sent() -> None:
         binary_form(CloudEvent.model_validate(study_event(instanceCount=-1)))
 
 
-@given(st.binary(max_size=200), st.lists(st.tuples(st.sampled_from(["ce_specversion", "ce_type", "content-type", "x"]), st.binary(max_size=20))))
+@given(
+    st.binary(max_size=200),
+    st.lists(st.tuples(st.sampled_from(["ce_specversion", "ce_type", "content-type", "x"]), st.binary(max_size=20))),
+)
 def test_no_record_can_crash_the_consumer(value: bytes, headers: list[tuple[str, bytes]]) -> None:
     with pytest.raises(InvalidEvent):
         parse_event(headers, value)

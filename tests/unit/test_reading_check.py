@@ -20,7 +20,9 @@ DIGEST = "0" * 64
 def chest(slices: int = 40) -> StoredVolume:
     """An axial chest CT, 256 x 256 pixels of 1.5 mm, centred on the patient's midline: small columns lie on the patient's right."""
     frames = [
-        FrameSource(sop_instance_uid=f"1.2.3.{k}", sop_class_uid="1.2.840.10008.5.1.4.1.1.2", instance_number=k + 1, frame=1)
+        FrameSource(
+            sop_instance_uid=f"1.2.3.{k}", sop_class_uid="1.2.840.10008.5.1.4.1.1.2", instance_number=k + 1, frame=1
+        )
         for k in range(slices)
     ]
     series = SeriesVolume(
@@ -43,7 +45,9 @@ def chest(slices: int = 40) -> StoredVolume:
         frames=frames,
     )
     shown = list(range(0, slices, 2))
-    return StoredVolume(series=series, volume_digest=DIGEST, model_volume_digest=DIGEST, model_slices=shown, reason="only series")
+    return StoredVolume(
+        series=series, volume_digest=DIGEST, model_volume_digest=DIGEST, model_slices=shown, reason="only series"
+    )
 
 
 def question(volume: StoredVolume) -> ModelRequest:

@@ -167,7 +167,9 @@ def accepted_by(reviewer: str, at: str) -> dict[str, Any]:
 def test_the_banner_names_who_verified_and_the_time_in_utc() -> None:
     bundle = accepted_by("Dr <Lee>", "2026-11-23T11:41:10+02:00")
     [report] = of(bundle, "DiagnosticReport")
-    assert report["conclusion"].startswith("AI-generated; verified by Dr <Lee> 2026-11-23 09:41Z; final report pending.")
+    assert report["conclusion"].startswith(
+        "AI-generated; verified by Dr <Lee> 2026-11-23 09:41Z; final report pending."
+    )
     for shown in [report, *of(bundle, "Observation")]:
         assert "verified by Dr &lt;Lee&gt; 2026-11-23 09:41Z" in shown["text"]["div"]
         assert "not verified" not in shown["text"]["div"]

@@ -17,7 +17,12 @@ from workflows.timeline.build import KINDS
 from workflows.timeline.fields import sort_key
 
 UID, PRIOR = "1.2.3.1", "1.2.3.0"
-PATIENT = {"resourceType": "Patient", "id": "p", "meta": {"versionId": "3"}, "name": [{"family": "Doe", "given": ["Ann"]}]}
+PATIENT = {
+    "resourceType": "Patient",
+    "id": "p",
+    "meta": {"versionId": "3"},
+    "name": [{"family": "Doe", "given": ["Ann"]}],
+}
 
 
 def resource(kind: str, id: str, **fields: Any) -> dict[str, Any]:
@@ -26,7 +31,9 @@ def resource(kind: str, id: str, **fields: Any) -> dict[str, Any]:
 
 def study(id: str, uid: str, started: str, **fields: Any) -> dict[str, Any]:
     identifier = [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"}]
-    return resource("ImagingStudy", id, **{"status": "available", "identifier": identifier, "started": started, **fields})
+    return resource(
+        "ImagingStudy", id, **{"status": "available", "identifier": identifier, "started": started, **fields}
+    )
 
 
 def timeline_of(*resources: dict[str, Any], **arguments: Any) -> Any:
@@ -97,7 +104,10 @@ def test_a_prior_that_stands_twice_in_fhir_is_one_prior() -> None:
         [{"system": "urn:dicom:uid", "value": f"urn:oid:{UID}"}],
         [{"system": "urn:ietf:rfc:3986", "value": f"urn:oid:{UID}"}],
         [{"system": "urn:dicom:uid", "value": UID}],
-        [{"system": "urn:ietf:rfc:3986", "value": "urn:oid:9.9"}, {"system": "urn:dicom:uid", "value": f"urn:oid:{UID}"}],
+        [
+            {"system": "urn:ietf:rfc:3986", "value": "urn:oid:9.9"},
+            {"system": "urn:dicom:uid", "value": f"urn:oid:{UID}"},
+        ],
     ],
 )
 def test_the_study_is_known_however_its_uid_is_written(identifier: list[dict[str, Any]]) -> None:
@@ -125,18 +135,39 @@ def test_an_event_that_names_a_study_which_is_not_this_patients_is_refused(there
 def test_a_medicine_is_named_wherever_the_source_names_it() -> None:
     contained = {"resourceType": "Medication", "id": "m", "code": {"text": "metformin"}}
     kept = timeline_of(
-        resource("MedicationRequest", "a", status="active", authoredOn="2020", medicationReference={"reference": "#m"}, contained=[contained]),
-        resource("MedicationRequest", "b", status="active", authoredOn="2021", medicationReference={"display": "insulin"}),
-        resource("MedicationStatement", "c", status="active", authoredOn="2022", medicationCodeableConcept={"text": "aspirin"}),
+        resource(
+            "MedicationRequest",
+            "a",
+            status="active",
+            authoredOn="2020",
+            medicationReference={"reference": "#m"},
+            contained=[contained],
+        ),
+        resource(
+            "MedicationRequest", "b", status="active", authoredOn="2021", medicationReference={"display": "insulin"}
+        ),
+        resource(
+            "MedicationStatement",
+            "c",
+            status="active",
+            authoredOn="2022",
+            medicationCodeableConcept={"text": "aspirin"},
+        ),
     )
     assert [entry.text for entry in kept.entries] == ["metformin", "insulin", "aspirin"]
 
 
 def test_the_order_is_found_by_reference_by_study_or_by_accession() -> None:
     identifier = [{"type": {"coding": [{"code": "ACSN"}]}, "system": "urn:acc", "value": "A1"}]
-    order = resource("ServiceRequest", "o", status="active", priority="stat", identifier=identifier, code={"text": "CT chest"})
+    order = resource(
+        "ServiceRequest", "o", status="active", priority="stat", identifier=identifier, code={"text": "CT chest"}
+    )
     based = study("now", UID, "2026-11-23", basedOn=[{"reference": "ServiceRequest/o"}])
-    for kept in (timeline_of(order, service_request="ServiceRequest/o"), timeline_of(order, based), timeline_of(order, accession="A1")):
+    for kept in (
+        timeline_of(order, service_request="ServiceRequest/o"),
+        timeline_of(order, based),
+        timeline_of(order, accession="A1"),
+    ):
         assert kept.order is not None
         assert (kept.order.priority, kept.order.accession.value) == ("stat", "A1")
     assert timeline_of(order, accession="A2").order is None
@@ -182,7 +213,9 @@ def test_every_synthea_patient_becomes_a_timeline(file: Path) -> None:
     withdrawn = sum(r.get("status") in ("entered-in-error", "cancelled", "not-done", "revoked") for r in own)
     assert len(kept.entries) == len(own) - 1 - withdrawn
     assert len(kept.priors) == sum(r["resourceType"] == "ImagingStudy" for r in own)
-    assert {entry.kind for entry in kept.entries} >= {"observation", "condition", "report", "medication"} & kinds_of(own)
+    assert {entry.kind for entry in kept.entries} >= {"observation", "condition", "report", "medication"} & kinds_of(
+        own
+    )
     dates = [sort_key(entry.when) for entry in kept.entries]
     assert dates == sorted(dates)
     assert all("/_history/" in source for source in kept.sources())

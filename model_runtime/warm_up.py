@@ -1,0 +1,87 @@
+"""Ready means that a question has been answered: `/health` says 200 before the first request, and that one may still compile, or kill the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from schemas.errors import PartUnavailable
+from schemas.inference import FindingsAnswer, answer_schema
+from schemas.volume import Volume, encode_volume
+
+LABEL, SLICES = "warm-up", 2
+POLL_SECONDS = 0.2
+TOKENS = 400
+
+
+async def wait_until_ready(url: str, patience: float) -> float:
+    """Seconds until the server at `url` had answered a question about a volume. `PartUnavailable` if it did not within `patience` seconds."""
+    begun = time.monotonic()
+    async with httpx.AsyncClient(base_url=url.rstrip("/"), timeout=patience, trust_env=False) as client:
+        while not await _healthy(client):
+            if time.monotonic() - begun > patience:
+                raise PartUnavailable("model-start", "the model server does not listen: look at its log.")
+            await asyncio.sleep(POLL_SECONDS)
+        await _ask(client)
+    return time.monotonic() - begun
+
+
+async def _healthy(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/health", timeout=5.0)).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+async def _ask(client: httpx.AsyncClient) -> None:
+    try:
+        models = (await client.get("/v1/models")).raise_for_status().json()
+        answer = await client.post("/v1/chat/completions", json=warm_up_request(models["data"][0]["id"]))
+        text = answer.raise_for_status().json()["choices"][0]["message"]["content"]
+        FindingsAnswer.model_validate_json(text, strict=False)
+    except (httpx.HTTPError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise PartUnavailable(
+            "model-start", "the model server listens but cannot answer a question: look at its log."
+        ) from error
+
+
+def warm_up_request(model: str) -> dict[str, Any]:
+    """A question of the worker's own form about two empty slices."""
+    volume = Volume(np.zeros((SLICES, 64, 64), np.int16), (1.0, 1.0, 1.0), "HU", "CT")
+    data = base64.b64encode(b"".join(encode_volume(volume))).decode()
+    schema = answer_schema([LABEL], SLICES, compared=False)
+    return {
+        "model": model,
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "CURRENT STUDY"},
+                    {"type": "video_url", "video_url": {"url": f"data:application/octet-stream;base64,{data}"}},
+                    {"type": "text", "text": "Answer with the JSON object alone."},
+                ],
+            }
+        ],
+        "temperature": 0,
+        "seed": 0,
+        "max_tokens": TOKENS,
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "findings", "strict": True, "schema": schema},
+        },
+    }
+
+
+def say_ready(path: Path, url: str) -> None:
+    """Write the ready file: the server's URL and process id, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(f"{url}\n{os.getpid()}\n")
+    beside.replace(path)

@@ -1,0 +1,60 @@
+"""What the inbox is given when it starts, and how its handlers get at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from litestar.datastructures import State
+
+from services.db import InboxReader
+from services.inbox.feed import ChangeFeed
+from services.inbox.reviewing import ReviewDesk, Reviewer
+
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+
+
+class ObjectReader(Protocol):
+    """The content-addressed store, as far as the inbox reads it."""
+
+    def get(self, digest: str) -> bytes: ...
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class InboxDeps:
+    """Adapters and values; `services.bootstrap` makes one for each process."""
+
+    reader: InboxReader
+    objects: ObjectReader
+    reviewer: Reviewer
+    csrf_secret: str
+    """Signs the forms' tokens: the same for all processes behind one address, and kept across restarts."""
+    allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
+    """Host names under which the inbox answers, without ports: a page that another name points here is turned away (DNS rebinding)."""
+    secure_cookies: bool = False
+    """True behind TLS."""
+    poll_seconds: float = 0.5
+    heartbeat_seconds: float = 10.0
+    review_seconds: float = 45.0
+    clock: Callable[[], datetime] = _now
+
+
+async def provide_deps(state: State) -> InboxDeps:
+    deps: InboxDeps = state.deps
+    return deps
+
+
+async def provide_feed(state: State) -> ChangeFeed:
+    feed: ChangeFeed = state.feed
+    return feed
+
+
+async def provide_desk(state: State) -> ReviewDesk:
+    desk: ReviewDesk = state.desk
+    return desk

@@ -1,0 +1,91 @@
+"""A human's decision on its way from the page to the workflow that writes it into FHIR."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from schemas.errors import LongviewError, PermanentFailure, StaleWrite
+from schemas.report import ReviewAct
+from schemas.runs import ReviewWritten
+from services.db import Entry, InboxReader
+from services.inbox.schemas import Decision
+
+
+class Reviewer(Protocol):
+    """Hands a decision to the study's workflow (a Temporal Workflow Update) and waits until FHIR has it."""
+
+    async def submit(self, workflow_id: str, act: ReviewAct) -> ReviewWritten:
+        """Idempotent by `act.act_id`. `StaleWrite` if the result was decided or superseded meanwhile; `TransientFailure` or
+        `PartUnavailable` if Temporal or FHIR is away; `PermanentFailure` if FHIR refused the change."""
+        ...
+
+
+class DecisionRefused(LongviewError):
+    """The decision was not taken; `status` is the HTTP status that says so, `hint` a sentence for the reviewer."""
+
+    def __init__(self, code: str, hint: str, status: int) -> None:
+        super().__init__(code, hint)
+        self.status = status
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.code, self.hint, self.status)
+
+
+STALE = "Someone else has decided, or newer images have replaced this result, since you opened it: reload to see how it stands now."
+UNKNOWN = (
+    "It is not known whether your decision was recorded: reload the page, and decide again if the result still waits."
+)
+
+
+class ReviewDesk:
+    """Checks a decision against the entry as it stands, then hands it on."""
+
+    def __init__(self, reader: InboxReader, reviewer: Reviewer, patience: float, clock: Callable[[], datetime]) -> None:
+        self._reader = reader
+        self._reviewer = reviewer
+        self._patience = patience
+        self._clock = clock
+
+    async def decide(self, entry: Entry, decision: Decision) -> None:
+        """`DecisionRefused` unless the decision stands in FHIR when this returns. The same act again is no second decision."""
+        if entry.act_id == decision.act_id:
+            return
+        self._refuse_untimely(entry, decision)
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._reviewer.submit(entry.result.workflow_id, self._act(entry, decision))
+        except StaleWrite as stale:
+            raise DecisionRefused(stale.code, STALE, 409) from stale
+        except PermanentFailure as failure:
+            hint = "Your decision was not recorded, because the FHIR server refused it: tell whoever runs Longview."
+            raise DecisionRefused(failure.code, hint, 502) from failure
+        except TimeoutError as error:
+            raise DecisionRefused("review-timed-out", UNKNOWN, 504) from error
+        except LongviewError as failure:
+            hint = "Your decision was not recorded, because a part of the system is away: try again in a minute."
+            raise DecisionRefused(failure.code, hint, 503) from failure
+
+    def _refuse_untimely(self, entry: Entry, decision: Decision) -> None:
+        if entry.row.status in ("accepted", "rejected", "superseded"):
+            raise DecisionRefused("review-stale", STALE, 409)
+        if entry.row.opened_at is None:
+            raise DecisionRefused("not-opened", "Open the result and look at it before you decide.", 409)
+        if decision.report_version != entry.result.report:
+            raise DecisionRefused("review-stale", STALE, 409)
+
+    def _act(self, entry: Entry, decision: Decision) -> ReviewAct:
+        rejected = decision.outcome == "rejected"
+        return ReviewAct(
+            act_id=decision.act_id,
+            result_id=entry.result.result_id,
+            outcome=decision.outcome,
+            reviewer=decision.reviewer,
+            reason_code=decision.reason_code if rejected else None,
+            reason_text=decision.reason_text or None if rejected else None,
+            acted_upon=bool(decision.acted_upon) if rejected else False,
+            at=self._clock().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            report_version=decision.report_version,
+        )
