@@ -1,52 +1,191 @@
-"""The composition root: the one place where adapters are chosen and wired, and where the processes begin.
+"""The composition root: the one place where adapters are chosen and wired, and where our three processes begin.
 
-python -m services.bootstrap gateway | worker | inbox
+A process imports what it wires only when it starts: a gateway needs neither Litestar nor pydicom, an inbox no Kafka client.
 """
 
 from __future__ import annotations
 
+import asyncio
+import hmac
 import logging
+import os
+import signal
 import sys
+import warnings
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from temporalio.client import Client
-
-from services.clients.dicomweb import DicomWebArchive
-from services.clients.fhir import FhirClient
-from services.clients.temporal import connect, read_key
 from services.settings import Settings
-from workflows.report_study.activities import Site
 
-log = logging.getLogger("longview")
+if TYPE_CHECKING:
+    from temporalio.client import Client
+
+    from services.clients.dicomweb import DicomWebArchive
+    from services.clients.fhir import FhirClient
+    from services.clients.model import VllmModel
+    from services.store import FolderObjectStore
+    from workflows.report_study.activities import Site
+
 GATEWAY_GROUP = "longview-gateway"
-NOISY_LOGGERS = ("httpx", "httpcore", "urllib3", "dicomweb_client", "kafka", "pydicom")
-"""Libraries that would log URLs, and with them identifiers of patients."""
+NOISY_LOGGERS = ("httpx", "httpcore", "urllib3", "dicomweb_client", "kafka", "pydicom", "uvicorn", "alembic")
+"""Libraries that would log URLs or values, and with them identifiers of patients."""
+
+Ready = Callable[[], None]
+Process = Callable[[Settings, asyncio.Event, Ready], Awaitable[None]]
+
+
+# -- processes ---------------------------------------------------------------------------------------------------------
+
+
+def run_process(process: Process, settings: Settings) -> None:
+    """Run one of the processes below until SIGTERM or SIGINT. `PartUnavailable` says what it could not reach."""
+    configure_logging()
+    asyncio.run(_until_told(process, settings))
+
+
+async def _until_told(process: Process, settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await process(settings, stop, lambda: _say_ready(settings.ready_file))
+
+
+async def gateway(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
+    """Events from the bus to Temporal, and the outbox to the bus."""
+    from schemas.events import INBOUND_TOPICS
+    from services.clients.kafka import Consumer, Producer
+    from services.db import DeadLetterRecords, OutboxRecords, open_migrated
+    from services.gateway.dead_letters import DeadLetterKeeper
+    from services.gateway.intake import Intake
+    from services.gateway.relay import Relay
+    from services.gateway.service import consume, publish
+    from services.store import FolderObjectStore
+
+    database = open_migrated(settings.database)
+    client, bootstrap = await temporal(settings), settings.require("kafka_bootstrap")
+    producer = await asyncio.to_thread(Producer, bootstrap)
+    consumer = await asyncio.to_thread(Consumer, bootstrap, GATEWAY_GROUP, INBOUND_TOPICS)
+    keeper = DeadLetterKeeper(FolderObjectStore(settings.store), DeadLetterRecords(database), producer)
+    intake = Intake(client, settings.namespace, settings.task_queue, settings.event_source, keeper)
+    ready()
+    try:
+        await asyncio.gather(consume(consumer, intake, stop), publish(Relay(OutboxRecords(database), producer), stop))
+    finally:
+        consumer.close()
+        producer.close()
+        database.close()
+
+
+async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
+    """Workflows and their activities."""
+    from services.clients.patient_memory import TemporalPatientMemory
+    from services.db import InboxRecords, RunRecords, open_migrated
+    from services.store import FolderObjectStore
+    from services.worker.service import run_worker
+    from workflows.report_study.activities import ReportStudyActivities
+
+    database = open_migrated(settings.database)
+    client, store = await temporal(settings), FolderObjectStore(settings.store)
+    activities = ReportStudyActivities(
+        site(settings),
+        fhir=fhir(settings),
+        archive=archive(settings),
+        model=model(settings, store),
+        store=store,
+        memory=TemporalPatientMemory(client, asyncio.get_running_loop()),
+        runs=RunRecords(database),
+        inbox=InboxRecords(database),
+    )
+    try:
+        await run_worker(client, settings.task_queue, activities, stop, ready)
+    finally:
+        database.close()
+
+
+async def inbox(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
+    """The clinicians' page."""
+    from services.clients.reviews import TemporalReviewer
+    from services.db import InboxReader, open_migrated
+    from services.inbox.app import create_app
+    from services.inbox.deps import LOOPBACK_HOSTS, InboxDeps
+    from services.inbox.service import serve
+    from services.store import FolderObjectStore
+
+    database = open_migrated(settings.database)
+    public = urlsplit(settings.inbox_url)
+    deps = InboxDeps(
+        reader=InboxReader(database),
+        objects=FolderObjectStore(settings.store),
+        reviewer=TemporalReviewer(await temporal(settings)),
+        csrf_secret=hmac.digest(_payload_key(settings), b"longview inbox forms", "sha256").hex(),
+        allowed_hosts=(*LOOPBACK_HOSTS, settings.inbox_host, *filter(None, [public.hostname])),
+        secure_cookies=public.scheme == "https",
+    )
+    try:
+        await serve(create_app(deps), settings.inbox_host, int(settings.inbox_port), stop, ready)
+    finally:
+        database.close()
+
+
+def _say_ready(path: str) -> None:
+    """The ready file, which the launcher and a probe of Kubernetes look for."""
+    if path:
+        Path(path).write_text(f"{os.getpid()}\n")
 
 
 def configure_logging() -> None:
-    """One line an event on standard error; libraries that log addresses are held to warnings and above."""
+    """One line an event on standard error; libraries that log addresses or values are held to errors."""
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
     )
     for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pydicom")  # its warnings repeat values of elements
+
+
+# -- adapters ----------------------------------------------------------------------------------------------------------
 
 
 async def temporal(settings: Settings) -> Client:
-    key = read_key(Path(settings.require("payload_key_file")))
-    return await connect(settings.require("temporal_address"), settings.temporal_namespace, key)
+    from services.clients.temporal import connect
+
+    return await connect(settings.require("temporal_address"), settings.temporal_namespace, _payload_key(settings))
+
+
+def _payload_key(settings: Settings) -> bytes:
+    from services.clients.temporal import read_key
+
+    return read_key(Path(settings.require("payload_key_file")))
 
 
 def fhir(settings: Settings) -> FhirClient:
+    from services.clients.fhir import FhirClient
+
     return FhirClient(settings.require("fhir_url"), token=settings.fhir_token)
 
 
 def archive(settings: Settings) -> DicomWebArchive:
+    from services.clients.dicomweb import DicomWebArchive
+
     return DicomWebArchive(settings.require("dicomweb_url"))
 
 
+def model(settings: Settings, store: FolderObjectStore) -> VllmModel:
+    from services.clients.model import VllmModel
+
+    release = Path(settings.require("model_release"))
+    return VllmModel(
+        settings.require("model_url"), release, store.path, media=settings.media, token=settings.model_token
+    )
+
+
 def site(settings: Settings) -> Site:
+    from workflows.report_study.activities import Site
+
     return Site(
         namespace=settings.namespace,
         event_source=settings.event_source,
@@ -56,3 +195,46 @@ def site(settings: Settings) -> Site:
         acknowledge_within=timedelta(minutes=int(settings.acknowledge_minutes)),
         dicomweb_public_url=settings.dicomweb_public_url or settings.require("dicomweb_url"),
     )
+
+
+# -- what operators ask ------------------------------------------------------------------------------------------------
+
+
+def list_runs(settings: Settings, *, failed: bool = False) -> list[dict[str, Any]]:
+    """Rows for `longview runs`, newest first: keys and codes, no identifier of a patient."""
+    from services.db import RunRecords, open_migrated
+
+    database = open_migrated(settings.database)
+    try:
+        return [asdict(row) for row in RunRecords(database).list_runs(failed=failed)]
+    finally:
+        database.close()
+
+
+def list_dead_letters(settings: Settings) -> list[dict[str, Any]]:
+    """Rows for `longview dead-letters`, newest first: where each was and why it is here, never what it holds."""
+    from services.db import DeadLetterRecords, open_migrated
+
+    database = open_migrated(settings.database)
+    shown = ("id", "reason", "code", "stage", "topic", "partition", "offset", "created_at", "replayed_at")
+    try:
+        rows = DeadLetterRecords(database).list_dead_letters()
+        return [{name: getattr(row, name) for name in shown} for row in rows]
+    finally:
+        database.close()
+
+
+def replay_dead_letter(settings: Settings, dead_letter: str) -> None:
+    """Send a dead letter to its topic again, byte for byte; the event keeps its id, so that replaying twice reads once."""
+    from services.clients.kafka import Producer
+    from services.db import DeadLetterRecords, open_migrated
+    from services.gateway.dead_letters import send_again
+    from services.store import FolderObjectStore
+
+    database = open_migrated(settings.database)
+    producer = Producer(settings.require("kafka_bootstrap"))
+    try:
+        send_again(dead_letter, DeadLetterRecords(database), FolderObjectStore(settings.store), producer)
+    finally:
+        producer.close()
+        database.close()

@@ -172,6 +172,40 @@ def config(as_json: bool) -> None:
         _table("settings", ["variable", "value", "source", "meaning"], [list(row) for row in rows])
 
 
+# -- our processes -----------------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@named_failures
+def gateway() -> None:
+    """Run the gateway until it is told to stop: events from the bus to Temporal, and results to the bus."""
+    from services.bootstrap import gateway, run_process
+
+    run_process(gateway, _settings())
+
+
+@main.command()
+@named_failures
+def worker() -> None:
+    """Run a worker until it is told to stop: workflows and their activities."""
+    from services.bootstrap import run_process, worker
+
+    run_process(worker, _settings())
+
+
+@main.command()
+@click.option("--port", type=int, help="Port to listen on (default: LONGVIEW_INBOX_PORT).")
+@named_failures
+def inbox(port: int | None) -> None:
+    """Run the clinicians' inbox until it is told to stop."""
+    from dataclasses import replace
+
+    from services.bootstrap import inbox, run_process
+
+    settings = _settings()
+    run_process(inbox, settings if port is None else replace(settings, inbox_port=str(port)))
+
+
 # -- work --------------------------------------------------------------------------------------------------------------------------
 
 

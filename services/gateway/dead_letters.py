@@ -24,3 +24,10 @@ class DeadLetterKeeper:
             event.id, record.topic, record.partition, record.offset, invalid, digest, record.key, record.headers
         )
         self._producer.send_event(dead_letter_topic(record.topic), event)
+
+
+def send_again(dead_letter: str, records: DeadLetterRecords, store: FolderObjectStore, producer: Producer) -> None:
+    """Put a dead record back on its topic, byte for byte. `PermanentFailure` if there is none of this id or its bytes are gone."""
+    row = records.get(dead_letter)
+    producer.send(row.topic, row.key, store.get(row.object_key), row.headers)
+    records.mark_replayed(dead_letter)

@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from schemas.events import CloudEvent
 from services.clients.kafka import Producer
+from services.db import OutboxRecords
 
 BATCH = 100
-
-
-class OutboxRow(Protocol):
-    """One event waiting to be sent."""
-
-    @property
-    def seq(self) -> int: ...
-    @property
-    def topic(self) -> str: ...
-    @property
-    def event(self) -> CloudEvent: ...
-
-
-class Outbox(Protocol):
-    """The outbox table (services.db)."""
-
-    def unpublished(self, limit: int) -> list[OutboxRow]: ...
-    def mark_published(self, seqs: list[int]) -> None: ...
 
 
 class Relay:
     """Sends waiting events in the order in which they were written."""
 
-    def __init__(self, outbox: Outbox, producer: Producer) -> None:
+    def __init__(self, outbox: OutboxRecords, producer: Producer) -> None:
         self._outbox = outbox
         self._producer = producer
 

@@ -88,11 +88,13 @@ def _program(name: str) -> str:
     return found
 
 
-def _ours(module: str, *arguments: str) -> Callable[[Launch], Command]:
+def _ours(*arguments: str) -> Callable[[Launch], Command]:
+    """A process of ours, by the command that an operator would type."""
+
     def command(launch: Launch) -> Command:
-        extra = [argument.format(port=launch.port) for argument in arguments]
+        given = [argument.format(port=launch.port) for argument in arguments]
         environment = child_environment(launch.settings, ready_file=launch.ready_file)
-        return Command([*PYTHON, module, *extra], environment)
+        return Command([*PYTHON, "services.cli", *given], environment)
 
     return command
 
@@ -223,14 +225,14 @@ MODEL = Part(
 GATEWAY = Part(
     "gateway", "the gateway", "longview", "look at its log",
     needs=("broker", "temporal", "database"),
-    command=_ours("services.gateway"),
+    command=_ours("gateway"),
     healthy=lambda launch: probes.ready_file_ok(launch.ready_file),
     has_port=False,
 )  # fmt: skip
 WORKER = Part(
     "worker", "the worker", "longview", "look at its log",
     needs=("temporal", "fhir", "archive", "database", "checkpoint"),
-    command=_ours("services.worker"),
+    command=_ours("worker"),
     healthy=lambda launch: probes.ready_file_ok(launch.ready_file),
     has_port=False,
     patience=120.0,
@@ -239,7 +241,7 @@ WORKER = Part(
 INBOX = Part(
     "inbox", "the inbox", "longview", "look at its log",
     needs=("temporal", "database"),
-    command=_ours("services.inbox", "--port", "{port}"),
+    command=_ours("inbox", "--port", "{port}"),
     provides=lambda launch: {"inbox_url": f"http://{launch.address}"},
     healthy=_healthy_at,
     patience=90.0,

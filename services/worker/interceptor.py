@@ -1,7 +1,7 @@
 """Around every activity: a heartbeat while it runs, and our named errors as Temporal understands them.
 
-Only what can heal is tried again: `TransientFailure` and faults of our own are retryable, everything named otherwise is not. The message of an unknown
-fault is replaced by its class name, because it may repeat what it was given: identifiers, chart text.
+Only what can heal is tried again: `TransientFailure` and faults of our own are retryable, everything named otherwise is not.
+The message of an unknown fault is replaced by its class name, because it may repeat what it was given: identifiers, chart text.
 """
 
 from __future__ import annotations

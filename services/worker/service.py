@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -20,8 +21,14 @@ ACTIVITY_THREADS = 4
 GRACE = timedelta(seconds=5)
 
 
-async def run_worker(client: Client, task_queue: str, activities: ReportStudyActivities, stop: asyncio.Event) -> None:
-    """Serve the task queue until `stop` is set."""
+async def run_worker(
+    client: Client,
+    task_queue: str,
+    activities: ReportStudyActivities,
+    stop: asyncio.Event,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve the task queue until `stop` is set; `ready` is called once it is served."""
     with ThreadPoolExecutor(ACTIVITY_THREADS, thread_name_prefix="activity") as executor:
         worker = Worker(
             client,
@@ -34,4 +41,5 @@ async def run_worker(client: Client, task_queue: str, activities: ReportStudyAct
             interceptors=[ActivityGuard()],
         )
         async with worker:
+            ready()
             await stop.wait()

@@ -1,0 +1,47 @@
+"""A reviewer's decision to the study's workflow, as a Temporal Workflow Update whose id is the act's: sent twice, it is taken once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from schemas.errors import LongviewError, PermanentFailure, StaleWrite, TransientFailure
+from schemas.report import ReviewAct
+from schemas.runs import ReviewWritten
+from workflows.report_study.workflow import ReportStudyWorkflow
+
+UPDATE_TIMEOUT = timedelta(seconds=60)
+STALE = ("review-stale", "already-reviewed")
+
+
+class TemporalReviewer:
+    """Waits until the workflow has written the decision into FHIR and recorded it."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def submit(self, workflow_id: str, act: ReviewAct) -> ReviewWritten:
+        """`StaleWrite` if the result was decided or superseded meanwhile, `TransientFailure` while Temporal is away, `PermanentFailure` otherwise."""
+        handle = self._client.get_workflow_handle_for(ReportStudyWorkflow.run, workflow_id)
+        try:
+            return await handle.execute_update(
+                ReportStudyWorkflow.review, act, id=act.act_id, rpc_timeout=UPDATE_TIMEOUT
+            )
+        except WorkflowUpdateFailedError as failed:
+            raise _refusal(failed.cause) from failed
+        except WorkflowUpdateRPCTimeoutOrCancelledError as timeout:
+            raise TransientFailure("review-pending", "the workflow has not answered yet") from timeout
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise PermanentFailure("review-closed", "the study's workflow takes no more decisions") from error
+            raise TransientFailure("temporal-unavailable", "Temporal does not answer") from error
+
+
+def _refusal(cause: BaseException | None) -> LongviewError:
+    code = cause.type if isinstance(cause, ApplicationError) and cause.type else "review-failed"
+    if code in STALE:
+        return StaleWrite(code, "the result was decided or replaced since it was opened")
+    return PermanentFailure(code, "the decision was not written")
