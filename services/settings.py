@@ -51,6 +51,9 @@ class Settings:
     review_role: str = _setting(
         "Duty radiologist", "duty role that reviews: a reference (PractitionerRole/..) or a name"
     )
+    conclusion_codes: str = _setting(
+        "off", "on: reports carry conclusionCode, which some records file to the problem list; off: they do not"
+    )
     acknowledge_minutes: str = _setting("60", "minutes within which a result is to be acknowledged")
     inbox_host: str = _setting("127.0.0.1", "address the inbox listens on")
     inbox_port: str = _setting("0", "port the inbox listens on (0: any free one)")
@@ -61,6 +64,10 @@ class Settings:
         if self.model_media not in ("file", "data"):
             raise PartUnavailable(
                 "setting-model-media", "LONGVIEW_MODEL_MEDIA is neither 'file' nor 'data': set one of them."
+            )
+        if self.conclusion_codes not in ("on", "off"):
+            raise PartUnavailable(
+                "setting-conclusion-codes", "LONGVIEW_CONCLUSION_CODES is neither 'on' nor 'off': set one of them."
             )
         for name in ("acknowledge_minutes", "inbox_port"):
             if not getattr(self, name).isdigit():

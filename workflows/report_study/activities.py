@@ -54,8 +54,9 @@ from workflows.report import ResultContext, build_result, build_review, supersed
 from workflows.report_study import events
 from workflows.report_study.evidence import render_evidence
 from workflows.report_study.fhir_results import find_result, find_review, read_posted, standing_result, written_result
-from workflows.report_study.imaging import check_patient, fetch_volume
+from workflows.report_study.imaging import check_patient, fetch_volume, is_earlier
 from workflows.timeline import build_timeline, check_subject
+from workflows.timeline.fields import unversioned
 
 MAX_PRIORS_TRIED = 3
 HISTORY_SHOWN = 200
@@ -75,6 +76,7 @@ class Site:
     review_role: str
     acknowledge_within: timedelta
     dicomweb_public_url: str
+    conclusion_codes: bool
 
 
 class ReportStudyActivities:
@@ -140,11 +142,22 @@ class ReportStudyActivities:
         )
 
     def _announced(self, args: GatherTimeline, known: set[str]) -> list[Resource]:
-        """Observations that were announced on the bus and that the search did not find (yet)."""
-        announced = {o.observation.split("/_history/")[0]: o for o in self._memory.observations(args.patient_key)}
-        found = [self._fhir.read(reference) for reference in announced if reference not in known]
-        for resource in found:
-            check_subject(resource, args.event.patient)
+        """Observations that were announced on the bus and that the search did not find (yet).
+
+        One that is gone, or that turns out to be another patient's, is left out: an event is a hint, and cannot stop a study.
+        """
+        announced = dict.fromkeys(unversioned(o.observation) for o in self._memory.observations(args.patient_key))
+        found = []
+        for reference in announced:
+            if reference in known:
+                continue
+            try:
+                resource = self._fhir.read(reference)
+                check_subject(resource, args.event.patient)
+            except PermanentFailure as failure:
+                activity.logger.warning("an announced observation is left out: %s", failure.code)
+                continue
+            found.append(resource)
         return found
 
     @activity.defn
@@ -174,10 +187,13 @@ class ReportStudyActivities:
         current = self._load(StoredVolume, args.current.volume).series
         candidates = [p for p in timeline.priors if not p.modalities or current.modality in p.modalities]
         reason = "no-prior"
+        began = self._archive.find_study(current.study_instance_uid) if candidates else None
         for prior in candidates[:MAX_PRIORS_TRIED]:
             try:
                 study = self._archive.find_study(prior.study_instance_uid)
                 check_patient(study, timeline.patient)
+                if began is None or not is_earlier(study, began, known_to_fhir=timeline.study is not None):
+                    continue
                 if not any(series.modality == current.modality for series in study.series):
                     continue
                 fetched = fetch_volume(self._archive, self._store, study, self._model.release().max_slices, current)
@@ -267,6 +283,7 @@ class ReportStudyActivities:
             priority=args.priority,
             acknowledge_by=self._acknowledge_by(args.issued),
             dicomweb_public_url=site.dicomweb_public_url,
+            conclusion_codes=site.conclusion_codes,
         )
 
     def _manifest(self, args: BuildResult, timeline: Timeline) -> str:
@@ -318,7 +335,7 @@ class ReportStudyActivities:
     def _inbox_result(self, args: CreateInboxEntry) -> InboxResult:
         timeline, series = self._load(Timeline, args.timeline), self._load(StoredVolume, args.current.volume).series
         model, study, order = self._model.release(), timeline.study, timeline.order
-        report = self._fhir.read(args.written.report.split("/_history/")[0])
+        report = self._fhir.read(unversioned(args.written.report))
         accession = order.accession.value if order and order.accession else args.event.accession
         described = (study.description if study else None) or (order.text if order else None) or series.description
         return InboxResult(
@@ -355,7 +372,7 @@ class ReportStudyActivities:
         canonical, act = self._canonical, args.act
         done = find_review(self._fhir, canonical, act.act_id, act.result_id, act.outcome)
         if done is None:
-            report = self._fhir.read(act.report_version.split("/_history/")[0])
+            report = self._fhir.read(unversioned(act.report_version))
             posted = read_posted(self._fhir, canonical, report)
             try:
                 self._fhir.transaction(canonical_json(build_review(self._site.namespace, posted, act)))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from schemas.errors import GeometryError, PermanentFailure
+from schemas.errors import PermanentFailure
 from schemas.identifiers import canonical_json, instance_set_digest
-from schemas.imaging import SeriesInventory, SeriesVolume, StoredVolume, StudyInventory
+from schemas.imaging import SeriesVolume, StoredVolume, StudyInventory
 from schemas.runs import StudyFetched
 from schemas.timeline import PatientBanner
 from schemas.volume import Volume, encode_volume, model_slices
@@ -18,23 +18,40 @@ def check_patient(study: StudyInventory, patient: PatientBanner) -> None:
         raise PermanentFailure("patient-mismatch", "the study's PatientID is not an identifier of the event's patient")
 
 
+NEXT_SERIES = ("geometry-", "pixels-", "dicom-")
+"""Codes of failures that lie in one series: another series of the study may still be readable."""
+
+
 def fetch_volume(
     archive: ImageArchive, store: ObjectStore, study: StudyInventory, max_slices: int, like: SeriesVolume | None = None
 ) -> StudyFetched:
-    """The first preferred series that is a plain grid, stored; the first series' `GeometryError` if none is."""
-    refused: GeometryError | None = None
+    """The first preferred series that is a plain grid, stored; what the first one was refused for if none is."""
+    refused: PermanentFailure | None = None
     for choice in choose_series(study, like):
         try:
             series, volume = read_series(
                 list(archive.retrieve_series(study.study_instance_uid, choice.series.series_instance_uid))
             )
-        except GeometryError as error:
-            refused = refused or error
+        except PermanentFailure as failure:
+            if not failure.code.startswith(NEXT_SERIES):
+                raise
+            refused = refused or failure
             continue
         return _store(store, study, series, volume, choice.reason, max_slices)
     raise refused or PermanentFailure(
         "no-volume-series", "the study has no series of slices that could be read as a volume"
     )
+
+
+def is_earlier(prior: StudyInventory, current: StudyInventory, *, known_to_fhir: bool) -> bool:
+    """Whether the prior began before the current study, by DICOM's own dates; FHIR's order counts only where they do not tell."""
+    if not prior.study_date or not current.study_date:
+        return known_to_fhir
+    if prior.study_date != current.study_date:
+        return prior.study_date < current.study_date
+    if prior.study_time and current.study_time:
+        return prior.study_time < current.study_time
+    return known_to_fhir
 
 
 def _store(
@@ -55,7 +72,3 @@ def _store(
         inventory_digest=instance_set_digest(study.sop_instance_uids),
         slices=len(shown),
     )
-
-
-def same_kind(inventory: list[SeriesInventory], modality: str) -> bool:
-    return any(series.modality == modality for series in inventory)

@@ -60,6 +60,7 @@ class ReportStudyWorkflow:
         self._written: ResultWritten | None = None
         self._reviews: dict[str, ReviewWritten] = {}
         self._failure: StepFailed | None = None
+        self._partial: StudyAvailable | None = None
 
     @workflow.run
     async def run(self, args: ReportStudyInput) -> StudyOutcome:
@@ -145,34 +146,41 @@ class ReportStudyWorkflow:
 
     def _drop_partial(self) -> None:
         """`completeness=partial` never starts a read (contract 4, rule 7)."""
+        for event in self._pending:
+            if event.completeness == "partial":
+                self._partial = event
         self._pending = deque(event for event in self._pending if event.completeness != "partial")
 
     async def _wait_for_completeness(self) -> bool:
         try:
             await workflow.wait_condition(lambda: bool(self._pending), timeout=policies.COMPLETENESS_PATIENCE)
         except TimeoutError:
-            self._failure = StepFailed(
-                "study-never-complete", "ingest", "the study was never announced as complete", False, 1
-            )
+            hint = "the study was never announced as complete"
+            self._failure = StepFailed("study-never-complete", "ingest", hint, False, 1)
             self._state = "failed"
+            if self._partial is not None:
+                self._run_id = str(workflow.uuid4())
+                await self._record_failure(self._partial, self._failure)
             return False
         return True
 
     async def _read_one(self, event: StudyAvailable) -> None:
+        """A result that stands can still be reviewed, whatever becomes of this attempt."""
         self._run_id, self._failure = str(workflow.uuid4()), None
         self._steps.restart()
-        before = self._state
+        if self._written is None:
+            self._state = "running"
         try:
-            await self._read(event, before)
+            await self._read(event)
         except StepFailed as failed:
             self._failure = failed
             await self._record_failure(event, failed)
-            self._state = before if self._written is not None else "failed"
+            if self._state == "running":
+                self._state = "failed" if self._written is None else "awaiting-review"
 
-    async def _read(self, event: StudyAvailable, before: RunState) -> None:
+    async def _read(self, event: StudyAvailable) -> None:
         """The main path."""
         args, step = self._args, self._steps.run
-        self._state = "running" if self._written is None else before
         gathered = await step(Steps.gather_timeline, GatherTimeline(patient_key=args.patient_key, event=event))
         self._steps.priority = gathered.priority
         inventory = await step(
@@ -186,7 +194,7 @@ class ReportStudyWorkflow:
             ),
         )
         if inventory.unchanged_result_id is not None:
-            await self._close(inventory.unchanged_result_id, before)
+            await self._close(inventory.unchanged_result_id)
             return
         current = await step(
             Steps.fetch_study, FetchStudy(study_instance_uid=event.study_instance_uid, timeline=gathered.timeline)
@@ -244,11 +252,12 @@ class ReportStudyWorkflow:
         )
         await self._steps.run(Steps.create_inbox_entry, entry)
 
-    async def _close(self, unchanged_result_id: str, before: RunState) -> None:
+    async def _close(self, unchanged_result_id: str) -> None:
         await self._steps.run(
             Steps.close_run, CloseRun(run_id=self._run_id, state="unchanged", result_id=unchanged_result_id)
         )
-        self._state = before if self._written is not None else "unchanged"
+        if self._written is None:
+            self._state = "unchanged"
 
     async def _record_failure(self, event: StudyAvailable, failed: StepFailed) -> None:
         failure = RunFailure(
