@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
@@ -246,7 +247,8 @@ def runs(failed: bool, as_json: bool) -> None:
     from services.bootstrap import list_runs
     from services.parts.launcher import connected_settings
 
-    _rows("runs", list_runs(connected_settings(_settings()), failed=failed), as_json)
+    shown = ("updated_at", "state", "stage", "code", "attempts", "study_key", "hint")
+    _rows("runs", list_runs(connected_settings(_settings()), failed=failed), as_json, shown)
 
 
 @main.command("dead-letters")
@@ -257,7 +259,8 @@ def dead_letters(as_json: bool) -> None:
     from services.bootstrap import list_dead_letters
     from services.parts.launcher import connected_settings
 
-    _rows("dead letters", list_dead_letters(connected_settings(_settings())), as_json)
+    shown = ("id", "reason", "code", "topic", "partition", "offset", "created_at", "replayed_at")
+    _rows("dead letters", list_dead_letters(connected_settings(_settings())), as_json, shown)
 
 
 @main.command()
@@ -272,14 +275,20 @@ def replay(dead_letter: str) -> None:
     _say("sent again")
 
 
-def _rows(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
+def _rows(title: str, rows: list[dict[str, Any]], as_json: bool, shown: tuple[str, ...]) -> None:
+    """Everything as JSON, the columns that people look at as a table."""
     if as_json:
         click.echo(json.dumps({title.replace(" ", "_"): rows}, indent=2, default=str))
     elif not rows:
         _say(f"no {title}")
     else:
-        columns = list(rows[0])
-        _table(title, columns, [["" if row[c] is None else str(row[c]) for c in columns] for row in rows])
+        _table(title, [name.removesuffix("_at") for name in shown], [[_cell(row[c]) for c in shown] for row in rows])
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%SZ")
+    return "" if value is None else str(value)
 
 
 @main.command()
