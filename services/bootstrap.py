@@ -171,7 +171,7 @@ def fhir(settings: Settings) -> FhirClient:
 def archive(settings: Settings) -> DicomWebArchive:
     from services.clients.dicomweb import DicomWebArchive
 
-    return DicomWebArchive(settings.require("dicomweb_url"))
+    return DicomWebArchive(settings.require("dicomweb_url"), token=settings.dicomweb_token)
 
 
 def model(settings: Settings, store: FolderObjectStore) -> VllmModel:

@@ -33,6 +33,7 @@ class Settings:
     fhir_url: str = _setting("", "base URL of the FHIR R4 server")
     fhir_token: str = _setting("", "bearer token for the FHIR server", secret=True)
     dicomweb_url: str = _setting("", "base URL of the DICOMweb archive")
+    dicomweb_token: str = _setting("", "bearer token for the DICOMweb archive", secret=True)
     dicomweb_public_url: str = _setting(
         "", "DICOMweb base URL that readers of the result can reach (default: dicomweb_url)"
     )

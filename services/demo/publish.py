@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,10 +30,11 @@ def publish_study(settings: Settings, study_instance_uid: str, patient: str) -> 
     """Publish the event of a study that the archive holds; the same instance set always gives the same event id."""
     if not _PATIENT.fullmatch(patient):
         raise PermanentFailure("patient-reference", "the patient is not a reference: write it as Patient/ID.")
-    from services.clients.dicomweb import DicomWebArchive
+    from services.bootstrap import archive
     from services.clients.kafka import Producer
 
-    study = DicomWebArchive(settings.require("dicomweb_url")).find_study(study_instance_uid)
+    with closing(archive(settings)) as pacs:
+        study = pacs.find_study(study_instance_uid)
     event = study_event(settings, study, patient)
     producer = Producer(settings.require("kafka_bootstrap"))
     try:
