@@ -76,7 +76,10 @@ class Launcher:
                 self._report(self._running_outcome(name))
             rest = [self._parts[name] for name in chosen if name not in running]
             self._stop_leftovers(rest)
-            started = self._start_all(rest, ports=self._ports(rest))
+            ports = self._ports(rest)
+            if running:
+                self._refuse_moved(rest, ports)
+            started = self._start_all(rest, ports)
         return [self._running_outcome(name) for name in chosen if name in running] + started
 
     def down(self) -> list[str]:
@@ -143,6 +146,17 @@ class Launcher:
         if "inbox" in wanted and self._given.inbox_port != "0":
             wanted["inbox"] = int(self._given.inbox_port)
         return choose_ports(wanted)
+
+    def _refuse_moved(self, parts: list[Part], ports: dict[str, int]) -> None:
+        """A part that comes back elsewhere would not be found by those that run with its old address."""
+        records = self._file.read()
+        for part in parts:
+            had = records[part.name].port if part.name in records else None
+            if had and ports.get(part.name, had) != had:
+                raise PartUnavailable(
+                    "part-port",
+                    f"{part.title} cannot come back on port {had}, which another program has taken: run 'longview down', then 'longview up'.",
+                )
 
     def launch(self, part: Part, port: int) -> Launch:
         state = self._given.state

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 
 HOST = "127.0.0.1"
+RELEASE_SECONDS = 5.0
+"""A process that was killed holds its sockets until its last thread has ended, a second or two for one with much memory."""
 
 
 def choose_ports(wanted: Mapping[str, int]) -> dict[str, int]:
@@ -23,8 +26,13 @@ def _bound(port: int) -> socket.socket:
     """A socket on `port`, or on any free port if that one is taken; it listens to nothing."""
     taken = socket.socket()
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        taken.bind((HOST, port))
-    except OSError:
-        taken.bind((HOST, 0))
-    return taken
+    deadline = time.monotonic() + RELEASE_SECONDS
+    while True:
+        try:
+            taken.bind((HOST, port))
+            return taken
+        except OSError:
+            if time.monotonic() > deadline:
+                taken.bind((HOST, 0))
+                return taken
+            time.sleep(0.05)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +20,7 @@ from schemas.errors import PartUnavailable
 from services.parts.catalog import Command, Launch, Part
 from services.parts.environment import child_environment
 from services.parts.launcher import Launcher, Outcome
+from services.parts.ports import choose_ports
 from services.parts.probes import http_ok
 from services.parts.process import ProcessId, is_alive, members, spawn, stop
 from services.parts.scrub import last_words, scrub
@@ -283,3 +286,22 @@ except KeyboardInterrupt:
         assert process.stdout.read().strip() == "interrupted"
     assert len(started) == 2
     assert not any(is_alive(each) for each in started)
+
+
+def test_a_port_is_waited_for_while_a_killed_process_still_holds_it() -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        release = threading.Timer(0.5, held.close)
+        release.start()
+        assert choose_ports({"model": port}) == {"model": port}
+        release.join()
+
+
+def test_a_taken_port_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.parts.ports.RELEASE_SECONDS", 0.1)
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        port = held.getsockname()[1]
+        assert choose_ports({"model": port})["model"] not in (0, port)
