@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pydicom
 from sqlalchemy import text
@@ -148,7 +148,7 @@ class System:
         finally:
             database.close()
 
-    def reports(self, study_instance_uid: str) -> list[dict[str, object]]:
+    def reports(self, study_instance_uid: str) -> list[dict[str, Any]]:
         """Every AI report of the study in FHIR, whatever its status."""
         thread = self.settings.namespace.thread_id(study_instance_uid)
         system = Canonical(self.settings.canonical_base).sid("ai-report-thread")

@@ -1,0 +1,294 @@
+"""Whole journeys on the embedded parts: what a hospital announces, and what then stands in FHIR, in the inbox and on the bus."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import pydicom
+import pytest
+from temporalio.service import RPCError
+
+from schemas.codes import Canonical
+from schemas.errors import PermanentFailure, StaleWrite
+from schemas.events import (
+    OBSERVATION_AVAILABLE,
+    OBSERVATION_TOPIC,
+    RESULT_REVIEWED,
+    RESULT_TOPIC,
+    STUDY_TOPIC,
+    CloudEvent,
+    dataschema,
+    now_rfc3339,
+)
+from schemas.identifiers import patient_workflow_id
+from schemas.report import ReviewAct
+from schemas.runs import ObservationAvailable, ReviewWritten
+from services.bootstrap import temporal
+from services.clients.reviews import TemporalReviewer
+from services.demo.load import Index, load_chart, store_images
+from services.demo.own_chart import read_chart
+from services.demo.publish import publish_study, study_event
+from services.demo.subject import Subject, own_subject, phantom_subject
+from tests.integration.system import System, until
+from workflows.patient.workflow import PatientWorkflow
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+SEEDS = iter(range(1, 90))
+
+
+@pytest.fixture
+def subject(system: System) -> Subject:
+    """A patient with a story, loaded, whose study nobody has announced yet."""
+    made = phantom(system)
+    system.load(made)
+    return made
+
+
+def phantom(system: System) -> Subject:
+    return phantom_subject(next(SEEDS), system.settings.canonical_base, system.settings.accessions)
+
+
+def uid_of(subject: Subject) -> str:
+    return subject.studies[-1].uid
+
+
+# -- one result -------------------------------------------------------------------------------------------------------
+
+
+def test_a_study_becomes_one_labelled_result(system: System, subject: Subject) -> None:
+    """Unverified, labelled as an AI's, said to be untrained, compared with the prior, with a task for the duty radiologist."""
+    progress = system.result(system.announce(subject).workflow_id)
+    assert progress.written is not None
+    [report] = system.reports(uid_of(subject))
+    assert report["status"] == "partial"
+    assert [label["code"] for label in report["meta"]["security"]] == ["AIAST"]
+    assert report["conclusion"].startswith("AI-generated, not verified. Untrained model")
+    assert "Compared with the study of 2025-09-05" in report["conclusion"]
+    findings = [system.fhir.read(link["reference"]) for link in report["result"]]
+    assert {f["status"] for f in findings} == {"preliminary"}
+    assert {f["subject"]["reference"] for f in findings} == {subject.patient}
+    assert "pulmonary-nodule" in {c["code"] for f in findings for c in f["code"]["coding"]}
+    device = system.fhir.read(findings[0]["device"]["reference"])
+    assert device["deviceName"][0]["name"].startswith("Longview") or "untrained" in str(device["version"])
+    task = system.fhir.read(progress.written.task.partition("/_history")[0])
+    assert (task["status"], task["focus"]["reference"]) == ("requested", f"DiagnosticReport/{report['id']}")
+    [provenance] = system.fhir.find_tagged(
+        "Provenance", Canonical(system.settings.canonical_base).sid("ai-result"), progress.written.result_id
+    )
+    assert {"CREATE"} == {c["code"] for c in provenance["activity"]["coding"]}
+
+
+def test_the_same_event_twice_and_two_events_of_one_unchanged_study(system: System, subject: Subject) -> None:
+    published = system.announce(subject)
+    system.result(published.workflow_id)
+    assert system.announce(subject).event_id == published.event_id
+    study = system.archive.find_study(uid_of(subject))
+    again = study_event(system.settings, study, subject.patient).model_copy(update={"id": str(uuid.uuid4())})
+    system.publish(STUDY_TOPIC, again)
+    key = published.study_key
+    unchanged = until(
+        lambda: [r for r in system.runs() if (r.study_key, r.state) == (key, "unchanged")] or None, "the re-run"
+    )
+    assert len(unchanged) == 1
+    assert len(system.reports(uid_of(subject))) == len(system.inbox_entries(uid_of(subject))) == 1
+
+
+def test_images_that_arrive_late_make_a_new_result_that_supersedes_the_unread_one(
+    system: System, subject: Subject
+) -> None:
+    published = system.announce(subject)
+    first = system.result(published.workflow_id).written
+    system.archive.store([one_more_instance(subject)])
+    assert publish_study(system.settings, uid_of(subject), subject.patient).event_id != published.event_id
+    until(lambda: True if len(system.inbox_entries(uid_of(subject))) == 2 else None, "the second entry")
+    second = system.result(published.workflow_id).written
+    assert first is not None
+    assert second is not None
+    assert [status for _, status in system.inbox_entries(uid_of(subject))] == ["superseded", "unread"]
+    canonical = Canonical(system.settings.canonical_base)
+    statuses = {
+        identifier["value"]: report["status"]
+        for report in system.reports(uid_of(subject))
+        for identifier in report["identifier"]
+        if identifier["system"] == canonical.sid("ai-result")
+    }
+    assert statuses == {first.result_id: "cancelled", second.result_id: "partial"}
+    old_task = system.fhir.read(first.task.partition("/_history")[0])
+    assert old_task["status"] == "cancelled"
+
+
+def one_more_instance(subject: Subject) -> bytes:
+    """A localizer of one slice: the series that is read stays the same, the study does not."""
+    ds = pydicom.dcmread(BytesIO(list(subject.files())[-1]))
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    ds.SeriesInstanceUID, ds.SeriesNumber, ds.SeriesDescription = pydicom.uid.generate_uid(), 99, "LOCALIZER"
+    buffer = BytesIO()
+    ds.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def test_a_reviewer_accepts_and_nobody_can_decide_again(system: System, subject: Subject) -> None:
+    published = system.announce(subject)
+    written = system.result(published.workflow_id).written
+    assert written is not None
+    act = ReviewAct(
+        act_id=str(uuid.uuid4()),
+        result_id=written.result_id,
+        outcome="accepted",
+        reviewer="Dr. R. Test",
+        at=now_rfc3339(),
+        report_version=written.report,
+    )
+    done = asyncio.run(decide(system, published.workflow_id, act))
+    assert done.outcome == "accepted"
+    [report] = system.reports(uid_of(subject))
+    assert report["status"] == "preliminary"
+    assert {label["code"] for label in report["meta"]["security"]} == {"AIAST", "CLINAST"}
+    assert system.inbox_entries(uid_of(subject)) == [(written.result_id, "accepted")]
+    other = act.model_copy(update={"act_id": str(uuid.uuid4()), "outcome": "rejected"})
+    with pytest.raises((StaleWrite, PermanentFailure)) as refused:
+        asyncio.run(decide(system, published.workflow_id, other))
+    assert refused.value.code in ("already-reviewed", "review-stale", "review-closed")
+    told = system.query("SELECT topic, event FROM outbox WHERE key = :x ORDER BY seq", published.study_key)
+    assert [topic for topic, _ in told] == [RESULT_TOPIC, RESULT_TOPIC]
+    assert RESULT_REVIEWED in told[-1][1]
+
+
+async def decide(system: System, workflow_id: str, act: ReviewAct) -> ReviewWritten:
+    """As the inbox does it."""
+    return await TemporalReviewer(await temporal(system.settings)).submit(workflow_id, act)
+
+
+# -- observations -----------------------------------------------------------------------------------------------------
+
+
+def test_an_announced_observation_is_known_to_the_patients_memory(system: System, subject: Subject) -> None:
+    space = system.settings.namespace
+    chart = system.fhir.patient_record(subject.patient)
+    newest = next(r for r in chart if r["resourceType"] == "Observation")
+    reference, key = f"Observation/{newest['id']}", space.patient_key(subject.patient)
+    event = CloudEvent(
+        id=space.event_id(OBSERVATION_AVAILABLE, reference),
+        source="urn:longview:hospital:lab",
+        type=OBSERVATION_AVAILABLE,
+        subject=f"patient/{key}",
+        time=now_rfc3339(),
+        dataschema=dataschema(space.base, OBSERVATION_AVAILABLE),
+        partitionkey=key,
+        tenant=space.tenant,
+        data={
+            "observation": reference,
+            "patient": subject.patient,
+            "status": "final",
+            "source": {"kind": "fhir-subscription", "messageId": "1"},
+        },
+    )
+    for _ in range(2):
+        system.publish(OBSERVATION_TOPIC, event)
+    known = until(lambda: asyncio.run(remembered(system, key)) or None, "the patient's memory")
+    assert [o.observation for o in known] == [reference]
+    system.result(system.announce(subject).workflow_id)
+
+
+async def remembered(system: System, patient_key: str) -> list[ObservationAvailable]:
+    client = await temporal(system.settings)
+    handle = client.get_workflow_handle_for(PatientWorkflow.run, patient_workflow_id(patient_key))
+    try:
+        return await handle.query(PatientWorkflow.observations)
+    except RPCError:
+        return []
+
+
+# -- bad input --------------------------------------------------------------------------------------------------------
+
+
+def test_a_study_that_the_archive_does_not_know(system: System, subject: Subject) -> None:
+    missing = pydicom.uid.generate_uid()
+    study = system.archive.find_study(uid_of(subject)).model_copy(update={"study_instance_uid": missing})
+    event = study_event(system.settings, study, subject.patient)
+    system.publish(STUDY_TOPIC, event)
+    run = system.failed_run(event.partitionkey)
+    assert (run.stage, run.code) == ("fetch-images", "study-not-found")
+    assert not system.reports(missing)
+    [(_, told)] = system.query("SELECT topic, event FROM outbox WHERE key = :x", event.partitionkey)
+    assert '"study-not-found"' in told.replace("\\", "")
+    assert missing not in str(run)
+
+
+def test_a_patient_whom_fhir_does_not_know(system: System) -> None:
+    stranger = phantom(system)
+    store_images(system.archive, stranger.files())
+    published = publish_study(system.settings, uid_of(stranger), "Patient/nobody")
+    run = system.failed_run(published.study_key)
+    assert (run.stage, run.code) == ("fetch-history", "patient-not-found")
+
+
+def test_another_patients_study(system: System, subject: Subject) -> None:
+    other = phantom(system)
+    system.load(other)
+    published = publish_study(system.settings, uid_of(subject), other.patient)
+    run = system.failed_run(published.study_key)
+    assert (run.stage, run.code) == ("fetch-images", "patient-mismatch")
+    assert not system.reports(uid_of(subject))
+
+
+@pytest.mark.parametrize(("fault", "code"), [("tilted", "geometry-shear"), ("gapped", "geometry-gap")])
+def test_a_stack_that_is_no_plain_grid(system: System, fault: str, code: str) -> None:
+    subject = phantom(system)
+    store_images(system.archive, spoiled(subject, fault))
+    index = Index(system.settings.canonical_base, system.settings.accessions)
+    load_chart(system.fhir, subject.bundle, subject.patient, subject.studies, index)
+    run = system.failed_run(publish_study(system.settings, uid_of(subject), subject.patient).study_key)
+    assert (run.stage, run.code, run.retryable) == ("fetch-images", code, False)
+
+
+def spoiled(subject: Subject, fault: str) -> Iterator[bytes]:
+    """The current study with a gantry tilt that the slices' positions show, or with a slice missing."""
+    for data in subject.files():
+        ds = pydicom.dcmread(BytesIO(data))
+        if uid_of(subject) == ds.StudyInstanceUID:
+            if fault == "gapped" and ds.InstanceNumber == 7:
+                continue
+            if fault == "tilted":
+                x, y, z = (float(value) for value in ds.ImagePositionPatient)
+                ds.ImagePositionPatient = [f"{x:.3f}", f"{y + 0.3 * z:.3f}", f"{z:.3f}"]
+        buffer = BytesIO()
+        ds.save_as(buffer, enforce_file_format=True)
+        yield buffer.getvalue()
+
+
+# -- real cases -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("series", ["ct/head_5mm", "mr/t1"])
+def test_real_images_with_a_synthetic_patient(system: System, test_data: Path, series: str) -> None:
+    charts = sorted((test_data / "fhir" / "synthea").glob("*.json"))
+    subject = own_subject(test_data / series, charts[0 if series.startswith("mr") else 1])
+    system.load(subject)
+    progress = system.result(system.announce(subject).workflow_id)
+    assert progress.written is not None
+    assert [report["status"] for report in system.reports(uid_of(subject))] == ["partial"]
+
+
+def test_a_real_tilted_ct_is_refused(system: System, test_data: Path) -> None:
+    """It comes from the scanner and under the PatientID of head_5mm, hence the same patient."""
+    charts = sorted((test_data / "fhir" / "synthea").glob("*.json"))
+    subject = own_subject(test_data / "ct" / "head_tilted", charts[1])
+    system.load(subject)
+    run = system.failed_run(system.announce(subject).study_key)
+    assert (run.stage, run.code) == ("fetch-images", "geometry-shear")
+
+
+def test_every_synthetic_patient_goes_the_whole_way(system: System, test_data: Path) -> None:
+    """Each with the phantom's images, under a PatientID of their own."""
+    for chart in sorted((test_data / "fhir" / "synthea").glob("*.json")):
+        own = read_chart(chart)
+        subject = replace(phantom(system), bundle=own.bundle, patient=own.patient)
+        system.load(subject)
+        system.result(system.announce(subject).workflow_id)
+        assert len(system.inbox_entries(uid_of(subject))) == 1
