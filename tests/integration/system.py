@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pydicom
 from sqlalchemy import text
 
 from schemas.codes import Canonical
@@ -24,6 +26,7 @@ from services.demo.load import Index, load_chart, store_images
 from services.demo.progress import TemporalProgress
 from services.demo.publish import Published, publish_study
 from services.demo.subject import Subject
+from services.parts.environment import child_environment
 from services.parts.launcher import Launcher
 from services.parts.process import members
 from services.settings import Settings
@@ -102,6 +105,23 @@ class System:
             with suppress(ProcessLookupError):  # the test has killed it
                 os.kill(pid, signal.SIGCONT)
 
+    @contextmanager
+    def another_worker(self, **changed: str) -> Iterator[None]:
+        """A second worker process with some settings changed."""
+        ready = self.settings.state / "another.ready"
+        environment = child_environment(replace(self.settings, **changed), ready_file=ready)
+        with (self.logs / "another-worker.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "services.cli", "worker"], env=environment, stdout=log, stderr=log
+            )
+        try:
+            until(lambda: ready.exists() or None, "the second worker")
+            yield
+        finally:
+            process.terminate()
+            process.wait(30)
+            ready.unlink(missing_ok=True)
+
     # -- what came of it
 
     def progress(self, workflow_id: str) -> StudyProgress | None:
@@ -177,11 +197,3 @@ def until(look: Callable[[], Found | None], what: str, patience: float = PATIENC
             return found
         time.sleep(0.1)
     raise AssertionError(f"waited {patience:.0f} s for {what}")
-
-
-def instances(subject: Subject, study_instance_uid: str) -> list[pydicom.Dataset]:
-    """The subject's own instances of a study."""
-    from io import BytesIO
-
-    sets = (pydicom.dcmread(BytesIO(data)) for data in subject.files())
-    return [instance for instance in sets if study_instance_uid == instance.StudyInstanceUID]

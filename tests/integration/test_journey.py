@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
 from temporalio.service import RPCError
 
 from schemas.codes import Canonical
-from schemas.errors import PermanentFailure, StaleWrite
+from schemas.errors import InvalidEvent, PermanentFailure, StaleWrite
 from schemas.events import (
     OBSERVATION_AVAILABLE,
     OBSERVATION_TOPIC,
@@ -22,18 +27,21 @@ from schemas.events import (
     RESULT_TOPIC,
     STUDY_TOPIC,
     CloudEvent,
+    binary_form,
     dataschema,
     now_rfc3339,
 )
 from schemas.identifiers import patient_workflow_id
 from schemas.report import ReviewAct
 from schemas.runs import ObservationAvailable, ReviewWritten
-from services.bootstrap import temporal
+from services.bootstrap import list_dead_letters, replay_dead_letter, temporal
+from services.clients.kafka import Producer, Record
 from services.clients.reviews import TemporalReviewer
 from services.demo.load import Index, load_chart, store_images
 from services.demo.own_chart import read_chart
 from services.demo.publish import publish_study, study_event
 from services.demo.subject import Subject, own_subject, phantom_subject
+from services.gateway.intake import Intake
 from tests.integration.system import System, until
 from workflows.patient.workflow import PatientWorkflow
 
@@ -260,6 +268,93 @@ def spoiled(subject: Subject, fault: str) -> Iterator[bytes]:
         buffer = BytesIO()
         ds.save_as(buffer, enforce_file_format=True)
         yield buffer.getvalue()
+
+
+def test_an_event_that_breaks_the_schema_is_kept_and_can_be_replayed(system: System, subject: Subject) -> None:
+    """It stands among the dead letters with its reason, the consumer goes on, and a replay sends the very same bytes."""
+    before = len(list_dead_letters(system.settings))
+    producer = Producer(system.settings.kafka_bootstrap)
+    try:
+        producer.send(STUDY_TOPIC, b"k", b'{"specversion": "1.0", "name": "DOE^JANE"}', [])
+    finally:
+        producer.close()
+    system.result(system.announce(subject).workflow_id)
+    letter, *older = list_dead_letters(system.settings)
+    assert len(older) == before
+    assert (letter["reason"], letter["code"], letter["topic"]) == (
+        "schema-invalid",
+        "event-schema-invalid",
+        STUDY_TOPIC,
+    )
+    assert "DOE" not in str(letter)
+    replay_dead_letter(system.settings, letter["id"])
+    until(
+        lambda: True if len(list_dead_letters(system.settings)) == before + 2 else None, "the same record, dead again"
+    )
+
+
+def test_an_answer_that_breaks_the_schema_is_never_written(system: System, subject: Subject) -> None:
+    """Another model server answers beside the JSON that was asked for: the run says so, and nothing reaches FHIR."""
+    with babbling_model(system) as url, system.another_worker(model_url=url, task_queue="babble"):
+        asyncio.run(start_on(system, subject, "babble"))
+        run = system.failed_run(system.settings.namespace.study_key(uid_of(subject)))
+    assert (run.stage, run.code, run.retryable) == ("validate", "model-output-invalid", False)
+    assert not system.reports(uid_of(subject))
+    assert not system.inbox_entries(uid_of(subject))
+
+
+@contextmanager
+def babbling_model(system: System) -> Iterator[str]:
+    """A server with the API of vLLM and the name of the right release, which answers a sentence."""
+    name = json.loads(Path(system.settings.model_release).read_bytes())["served_model_name"]
+    answer = {
+        "model": name,
+        "choices": [{"message": {"content": "The chest looks fine."}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+    }
+
+    class Babbler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer({"data": [{"id": name}]})
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.answer(answer)
+
+        def answer(self, body: dict[str, Any]) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Babbler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+async def start_on(system: System, subject: Subject, task_queue: str) -> None:
+    """What the gateway does with an event, on another task queue."""
+    study = system.archive.find_study(uid_of(subject))
+    event = study_event(system.settings, study, subject.patient)
+    key, headers, value = binary_form(event)
+    client, space = await temporal(system.settings), system.settings.namespace
+    intake = Intake(client, space, task_queue, system.settings.event_source, dead_letters=NoDeadLetters())
+    await intake.handle(Record(STUDY_TOPIC, 0, 0, key, value, headers))
+
+
+class NoDeadLetters:
+    def keep(self, record: Record, invalid: InvalidEvent, event: CloudEvent) -> None:
+        raise AssertionError(invalid.code)
 
 
 # -- real cases -------------------------------------------------------------------------------------------------------
