@@ -1,7 +1,8 @@
 """Server-Sent Events: one task a process polls the change feed and hands each change to every open page.
 
-A page names the last change it has seen (`Last-Event-ID` or `since`) and gets all later ones. The feed's `seq` grows in commit order (services/db/engine.py), so nothing can
-turn up behind a position that was passed. A page that reads too slowly is cut off; it comes back and catches up. No change carries patient data.
+A page names the last change it has seen (`Last-Event-ID` or `since`) and gets all later ones. The feed's `seq` grows in commit order
+(services/db/engine.py), so nothing can turn up behind a position that was passed. A page that reads too slowly is cut off; it comes back and
+catches up. No change carries patient data.
 """
 
 from __future__ import annotations

@@ -1,0 +1,85 @@
+"""The JSON API: the same results and the same decisions as on the pages, for other programs of the hospital."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from litestar import Response, get, post
+from litestar.connection import Request
+from litestar.exceptions import NotFoundException
+from litestar.handlers import BaseRouteHandler
+from litestar.params import Parameter
+from pydantic import ValidationError
+
+from services.db import Filter
+from services.inbox.deps import InboxDeps
+from services.inbox.pages import find_entry
+from services.inbox.reviewing import DecisionRefused, ReviewDesk
+from services.inbox.schemas import Decision, ResultDetail, ResultList, result_detail, result_list, sentence_of
+from services.inbox.security import USER_HEADER, require_user_header
+from services.inbox.view import filter_of
+
+AnyRequest = Request[Any, Any, Any]
+MAX_PAGE = 500
+
+
+@get("/health", sync_to_thread=True)
+def health(deps: InboxDeps) -> dict[str, str]:
+    """200 while the database answers."""
+    deps.reader.last_seq()
+    return {"status": "ok"}
+
+
+@get("/api/results", sync_to_thread=True)
+def api_results(
+    deps: InboxDeps,
+    shown: str = "open",
+    modality: str | None = None,
+    priority: str | None = None,
+    limit: Annotated[int, Parameter(ge=1, le=MAX_PAGE)] = 100,
+    offset: Annotated[int, Parameter(ge=0)] = 0,
+) -> ResultList:
+    """The list, most urgent first."""
+    chosen = filter_of(shown, modality, priority)
+    return result_list(
+        deps.reader.list_entries(Filter(chosen.shown, chosen.modality, chosen.priority, limit=limit, offset=offset))
+    )
+
+
+@get("/api/results/{result_id:str}", sync_to_thread=True)
+def api_result(deps: InboxDeps, result_id: str) -> ResultDetail:
+    """One result; reading it here does not mark it as opened."""
+    return result_detail(find_entry(deps, result_id))
+
+
+@post("/api/results/{result_id:str}/opened", guards=[require_user_header], exclude_from_csrf=True, status_code=204)
+async def api_opened(deps: InboxDeps, result_id: str) -> None:
+    """Say that a person has the result on the screen; a decision is taken only after that."""
+    await asyncio.to_thread(find_entry, deps, result_id)
+    await asyncio.to_thread(deps.reader.mark_opened, result_id)
+
+
+@post("/api/results/{result_id:str}/review", guards=[require_user_header], exclude_from_csrf=True, status_code=200)
+async def api_review(request: AnyRequest, deps: InboxDeps, desk: ReviewDesk, result_id: str) -> Response[Any]:
+    """Accept or reject; the reviewer is the header's."""
+    entry = await asyncio.to_thread(find_entry, deps, result_id)
+    try:
+        body = dict(await request.json()) | {"reviewer": request.headers[USER_HEADER]}
+        await desk.decide(entry, Decision.model_validate(body, strict=False))
+    except (TypeError, ValueError) as error:
+        sentence = sentence_of(error) if isinstance(error, ValidationError) else sentence_of_unreadable()
+        return Response({"detail": sentence}, status_code=400)
+    except DecisionRefused as refused:
+        return Response({"detail": refused.hint, "code": refused.code}, status_code=refused.status)
+    decided = await asyncio.to_thread(deps.reader.get, result_id)
+    if decided is None:
+        raise NotFoundException
+    return Response(result_detail(decided))
+
+
+def sentence_of_unreadable() -> str:
+    return "The decision is not a JSON object: send act_id, report_version and outcome."
+
+
+HANDLERS: list[BaseRouteHandler] = [health, api_results, api_result, api_opened, api_review]

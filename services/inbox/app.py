@@ -1,0 +1,109 @@
+"""The inbox as one ASGI application: pages, JSON API, live feed, and what protects them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from litestar import Litestar, Request, Response
+from litestar.contrib.jinja import JinjaTemplateEngine
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.response import Template
+from litestar.static_files import create_static_files_router
+from litestar.status_codes import HTTP_500_INTERNAL_SERVER_ERROR, HTTP_503_SERVICE_UNAVAILABLE
+from litestar.template.config import TemplateConfig
+
+from schemas.errors import LongviewError
+from services.inbox import api, pages
+from services.inbox.deps import InboxDeps, provide_deps, provide_desk, provide_feed
+from services.inbox.feed import ChangeFeed
+from services.inbox.reviewing import ReviewDesk
+from services.inbox.security import KnownHosts, add_security_headers, csrf_config
+
+log = logging.getLogger(__name__)
+FOLDER = Path(__file__).parent
+MAX_BODY_BYTES = 64 * 1024
+SENTENCES = {
+    400: "The request cannot be read: go back and try again.",
+    401: "Name the reviewer in the header X-Longview-User.",
+    403: "This form is no longer valid: reload the page and decide again.",
+    404: "There is no such result: it may belong to another installation.",
+    405: "This address does not take such a request.",
+    413: "What was sent is too large.",
+}
+
+
+def create_app(deps: InboxDeps) -> Litestar:
+    """The application; its feed runs while it does."""
+    feed = ChangeFeed(deps.reader, deps.poll_seconds, deps.heartbeat_seconds)
+    desk = ReviewDesk(deps.reader, deps.reviewer, deps.review_seconds, deps.clock)
+    return Litestar(
+        route_handlers=[
+            *pages.HANDLERS,
+            *api.HANDLERS,
+            create_static_files_router(path="/static", directories=[FOLDER / "static"]),
+        ],
+        dependencies={
+            "deps": Provide(provide_deps),
+            "feed": Provide(provide_feed),
+            "desk": Provide(provide_desk),
+        },
+        state=State({"deps": deps, "feed": feed, "desk": desk}),
+        lifespan=[_feeding(feed)],
+        middleware=[KnownHosts(deps.allowed_hosts)],
+        before_send=[add_security_headers],
+        csrf_config=csrf_config(deps.csrf_secret, secure=deps.secure_cookies),
+        template_config=TemplateConfig(directory=FOLDER / "templates", engine=JinjaTemplateEngine),
+        exception_handlers={HTTPException: _on_http, LongviewError: _on_failure, Exception: _on_fault},
+        request_max_body_size=MAX_BODY_BYTES,
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+def _feeding(feed: ChangeFeed) -> Any:
+    @asynccontextmanager
+    async def lifespan(_app: Litestar) -> AsyncIterator[None]:
+        polling = asyncio.create_task(feed.run())
+        try:
+            yield
+        finally:
+            feed.close()
+            polling.cancel()
+            with suppress(asyncio.CancelledError):
+                await polling
+
+    return lifespan
+
+
+def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """A fixed sentence for each status: the library's own messages may repeat what was sent."""
+    return _problem(request, error.status_code, SENTENCES.get(error.status_code, "The request was refused."))
+
+
+def _on_failure(request: Request[Any, Any, Any], error: LongviewError) -> Response[Any]:
+    log.warning("the inbox cannot answer: %s", error.code)
+    sentence = "A part of the system is away: try again in a minute."
+    return _problem(request, HTTP_503_SERVICE_UNAVAILABLE, sentence)
+
+
+def _on_fault(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """The kind of fault and where it arose; its text may hold an identifier."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"
+    log.error("fault %s at %s", type(error).__name__, place)
+    return _problem(request, HTTP_500_INTERNAL_SERVER_ERROR, "Something went wrong here: tell whoever runs Longview.")
+
+
+def _problem(request: Request[Any, Any, Any], status: int, sentence: str) -> Response[Any]:
+    if request.scope["path"].startswith("/api/"):
+        return Response({"detail": sentence}, status_code=status, media_type="application/json")
+    return Template("problem.html", context={"status": status, "sentence": sentence}, status_code=status)

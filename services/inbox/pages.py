@@ -1,0 +1,144 @@
+"""The pages: the list, one result, its pictures, the live stream, and the form that decides."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any, Literal
+
+from litestar import Response, get, post
+from litestar.connection import Request
+from litestar.exceptions import NotFoundException
+from litestar.handlers import BaseRouteHandler
+from litestar.response import Redirect, ServerSentEvent, ServerSentEventMessage, Template
+from pydantic import ValidationError
+
+from schemas.errors import PermanentFailure
+from services.db import Entry, Filter
+from services.inbox.deps import InboxDeps
+from services.inbox.feed import RETRY_MS, ChangeFeed
+from services.inbox.reviewing import DecisionRefused, ReviewDesk
+from services.inbox.schemas import REASONS, Decision, sentence_of
+from services.inbox.view import PAGE, filter_of, result_page, rows_of, tabs_of
+
+AnyRequest = Request[Any, Any, Any]
+FORM_FIELDS = ("act_id", "report_version", "outcome", "reviewer", "reason_code", "reason_text", "acted_upon")
+
+
+def find_entry(deps: InboxDeps, result_id: str) -> Entry:
+    """The entry, or 404."""
+    entry = deps.reader.get(result_id)
+    if entry is None:
+        raise NotFoundException
+    return entry
+
+
+@get("/", sync_to_thread=True)
+def list_page(
+    request: AnyRequest, deps: InboxDeps, shown: str = "open", modality: str = "", priority: str = "", page: int = 1
+) -> Template:
+    """The results, most urgent first; the filter stands in the address."""
+    return Template("list.html", context=_list(request, deps, filter_of(shown, modality, priority), max(page, 1)))
+
+
+@get("/rows", sync_to_thread=True)
+def list_rows(
+    request: AnyRequest, deps: InboxDeps, shown: str = "open", modality: str = "", priority: str = "", page: int = 1
+) -> Template:
+    """The part of the list that changes, for a page that is open."""
+    return Template("_rows.html", context=_list(request, deps, filter_of(shown, modality, priority), max(page, 1)))
+
+
+def _list(request: AnyRequest, deps: InboxDeps, wanted: Filter, page: int) -> dict[str, Any]:
+    listing = deps.reader.list_entries(
+        Filter(wanted.shown, wanted.modality, wanted.priority, limit=PAGE, offset=(page - 1) * PAGE)
+    )
+    return {
+        "rows": rows_of(listing, deps.clock()),
+        "listing": listing,
+        "wanted": wanted,
+        "tabs": tabs_of(wanted, listing),
+        "page": page,
+        "pages": max(1, -(-listing.matching // PAGE)),
+        "query": request.url.query,
+    }
+
+
+@get("/results/{result_id:str}", sync_to_thread=True)
+def show_result(deps: InboxDeps, result_id: str) -> Template:
+    """One result; whoever asks for it has opened it."""
+    find_entry(deps, result_id)
+    deps.reader.mark_opened(result_id)
+    return _page(deps, find_entry(deps, result_id), {}, "", 200)
+
+
+@post("/results/{result_id:str}/review", status_code=303)
+async def review(request: AnyRequest, deps: InboxDeps, desk: ReviewDesk, result_id: str) -> Response[Any]:
+    """Accept or reject; what is missing is asked for on the same page, with what was typed."""
+    entry = await asyncio.to_thread(find_entry, deps, result_id)
+    form = await request.form()
+    typed = {name: str(form.get(name, "")) for name in FORM_FIELDS}
+    try:
+        await desk.decide(entry, Decision.model_validate(_given(typed), strict=False))
+    except ValidationError as error:
+        return await _again(deps, result_id, typed, sentence_of(error), 400)
+    except DecisionRefused as refused:
+        return await _again(deps, result_id, typed, refused.hint, refused.status)
+    return Redirect(f"/results/{result_id}", status_code=303)
+
+
+def _given(typed: dict[str, str]) -> dict[str, str]:
+    """What the form says; fields of a rejection count only for one."""
+    rejecting = typed["outcome"] == "rejected"
+    kept = ("act_id", "report_version", "outcome", "reviewer")
+    return {name: text for name, text in typed.items() if text and (rejecting or name in kept)}
+
+
+async def _again(deps: InboxDeps, result_id: str, typed: dict[str, str], sentence: str, status: int) -> Template:
+    entry = await asyncio.to_thread(find_entry, deps, result_id)
+    return _page(deps, entry, typed, sentence, status)
+
+
+def _page(deps: InboxDeps, entry: Entry, typed: dict[str, str], sentence: str, status: int) -> Template:
+    """The act's id is made with the page, so that sending its form twice is one decision."""
+    context = {
+        "view": result_page(entry, deps.clock()),
+        "typed": typed,
+        "problem": sentence,
+        "act_id": typed.get("act_id") or str(uuid.uuid4()),
+        "reasons": REASONS,
+        "seq": deps.reader.last_seq(),
+    }
+    return Template("result.html", context=context, status_code=status)
+
+
+@get("/results/{result_id:str}/evidence/{number:int}/{which:str}", sync_to_thread=True)
+def evidence(deps: InboxDeps, result_id: str, number: int, which: Literal["current", "prior"]) -> Response[bytes]:
+    """A slice as PNG: only one that this very result shows."""
+    images = find_entry(deps, result_id).result.reading.evidence
+    if not 1 <= number <= len(images):
+        raise NotFoundException
+    image = images[number - 1]
+    digest = image.png_digest if which == "current" else image.prior_png_digest
+    if digest is None:
+        raise NotFoundException
+    try:
+        return Response(deps.objects.get(digest), media_type="image/png")
+    except PermanentFailure as gone:
+        raise NotFoundException from gone
+
+
+@get("/events")
+async def events(request: AnyRequest, feed: ChangeFeed, since: int | None = None) -> ServerSentEvent:
+    """The change feed, from where the page has left off."""
+    last = request.headers.get("last-event-id", "")
+    return ServerSentEvent(_messages(feed, int(last) if last.isdigit() else since))
+
+
+async def _messages(feed: ChangeFeed, since: int | None) -> AsyncIterator[ServerSentEventMessage]:
+    async for message in feed.follow(since):
+        yield ServerSentEventMessage(event=message.event, data=message.data, id=message.id, retry=RETRY_MS)
+
+
+HANDLERS: list[BaseRouteHandler] = [list_page, list_rows, show_result, review, evidence, events]

@@ -1,0 +1,67 @@
+"""Serves the inbox with uvicorn until told to stop; open streams are ended first, since they would never end by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from litestar import Litestar
+
+from schemas.errors import PartUnavailable
+from services.inbox.feed import ChangeFeed
+
+GRACE_SECONDS = 3
+
+
+class _Server(uvicorn.Server):
+    """Says when it has started; signals belong to the process (services.bootstrap)."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(app: Litestar, host: str, port: int, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+    """`PartUnavailable` if the address cannot be had; `ready` is called once requests are answered."""
+    listener = _listen(host, port)
+    config = uvicorn.Config(
+        app, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
+    )
+    server = _Server(config, ready)
+    serving, told = asyncio.create_task(server.serve(sockets=[listener])), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        feed: ChangeFeed = app.state.feed
+        feed.close()
+        server.should_exit = True
+        await serving
+    finally:
+        listener.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise PartUnavailable(
+            "inbox-address",
+            f"the inbox cannot listen on port {port} of LONGVIEW_INBOX_HOST ({error.strerror}): choose another.",
+        ) from error
+    return listener

@@ -1,0 +1,234 @@
+"""What the pages show, in words: dates, ages, due times, labels. Pure; escaping is the templates' business."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import get_args
+from urllib.parse import urlencode
+
+from schemas.codes import LABEL_BY_CODE
+from schemas.report import DroppedFinding, EvidenceImage, Finding, Priority
+from schemas.timeline import TimelineEntry
+from services.db import Entry, EntryRow, Filter, Listing
+from services.db.reading import SHOWN, Shown
+from services.inbox.schemas import REASONS
+
+PAGE = 50
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+MODALITIES = ("CT", "MR", "PT")
+TAB_NAMES: dict[Shown, str] = {"open": "To review", "reviewed": "Reviewed", "superseded": "Superseded", "all": "All"}
+STATUS_NAMES = {
+    "unread": "Unread",
+    "opened": "Opened",
+    "accepted": "Accepted",
+    "rejected": "Rejected",
+    "superseded": "Superseded",
+}
+PRESENCE_NAMES = {"detected": "Detected", "not-detected": "Not detected", "indeterminate": "Indeterminate"}
+DROPPED_NAMES = "answer failed the check"
+
+
+@dataclass(frozen=True)
+class Tab:
+    """One choice of the list, as a link."""
+
+    name: str
+    href: str
+    current: bool
+    count: int | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the list."""
+
+    row: EntryRow
+    status: str
+    person: str
+    study: str
+    due: str
+    due_state: str
+    issued: str
+    issued_iso: str
+    due_iso: str
+
+
+@dataclass(frozen=True)
+class FindingLine:
+    """One line of the findings' table."""
+
+    label: str
+    presence: str
+    detected: bool
+    likelihood: str
+    side: str
+    size: str
+    change: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One slice beside its prior; the box is in pixels of the slice."""
+
+    number: int
+    image: EvidenceImage
+    caption: str
+    box: tuple[float, float, float, float] | None
+    """x, y, width, height."""
+
+
+@dataclass(frozen=True)
+class ResultPage:
+    """Everything that the page of one result shows."""
+
+    entry: Entry
+    line: Line
+    findings: list[FindingLine]
+    dropped: list[str]
+    pictures: list[Picture]
+    history: list[TimelineEntry]
+    comparison: str
+    decidable: bool
+    reason: str
+    reviewed: str
+
+
+def filter_of(shown: str, modality: str | None, priority: str | None) -> Filter:
+    """The filter of an address; a value that is none of ours counts as not given."""
+    return Filter(
+        shown=next((known for known in SHOWN if known == shown), "open"),
+        modality=modality if modality in MODALITIES else None,
+        priority=priority if priority in PRIORITIES else None,
+    )
+
+
+def tabs_of(wanted: Filter, listing: Listing) -> list[Tab]:
+    kept = {"modality": wanted.modality, "priority": wanted.priority}
+    counts = {"open": listing.open}
+    return [
+        Tab(
+            TAB_NAMES[shown],
+            "/?" + urlencode({"shown": shown} | {name: value for name, value in kept.items() if value}),
+            shown == wanted.shown,
+            counts.get(shown),
+        )
+        for shown in SHOWN
+    ]
+
+
+def rows_of(listing: Listing, now: datetime) -> list[Line]:
+    return [line_of(row, now) for row in listing.rows]
+
+
+def line_of(row: EntryRow, now: datetime) -> Line:
+    due, state = due_of(row, now)
+    return Line(
+        row=row,
+        status=STATUS_NAMES.get(row.status, row.status),
+        person=person_of(row),
+        study=", ".join(filter(None, [row.modality, moment(row.study_started)])),
+        due=due,
+        due_state=state,
+        issued=utc(row.issued_at),
+        issued_iso=iso(row.issued_at),
+        due_iso=iso(row.acknowledge_by) if row.acknowledge_by else "",
+    )
+
+
+def person_of(row: EntryRow) -> str:
+    """Birth date, age at the study, sex."""
+    age = age_at(row.birth_date, row.study_started)
+    born = f"born {row.birth_date}" if row.birth_date else "birth date unknown"
+    return ", ".join(filter(None, [born, f"{age} y" if age is not None else "", row.sex or "sex unknown"]))
+
+
+def age_at(birth_date: str | None, when: str | None) -> int | None:
+    """Whole years, where both dates are whole."""
+    try:
+        born, then = date.fromisoformat((birth_date or "")[:10]), date.fromisoformat((when or "")[:10])
+    except ValueError:
+        return None
+    return then.year - born.year - ((then.month, then.day) < (born.month, born.day))
+
+
+def due_of(row: EntryRow, now: datetime) -> tuple[str, str]:
+    """How long is left until the result is to be acknowledged; nothing once somebody has decided."""
+    if row.acknowledge_by is None or row.status not in ("unread", "opened"):
+        return "", ""
+    minutes = int((row.acknowledge_by - now).total_seconds() // 60)
+    if minutes < 0:
+        return f"overdue {span(-minutes)}", "overdue"
+    return f"due in {span(minutes)}", "soon" if minutes < 15 else "later"
+
+
+def span(minutes: int) -> str:
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes // (24 * 60)} days"
+
+
+def moment(text: str | None) -> str:
+    """A FHIR date or dateTime as people write it, to the minute, in the zone it was written in."""
+    return (text or "")[:16].replace("T", " ")
+
+
+def utc(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def iso(when: datetime) -> str:
+    return when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def result_page(entry: Entry, now: datetime) -> ResultPage:
+    reading, row = entry.result.reading, entry.row
+    return ResultPage(
+        entry=entry,
+        line=line_of(row, now),
+        findings=[finding_line(finding) for finding in reading.findings],
+        dropped=[dropped_line(dropped) for dropped in reading.dropped],
+        pictures=[picture(number, image) for number, image in enumerate(reading.evidence, start=1)],
+        history=sorted(entry.result.history, key=lambda item: item.when or "", reverse=True),
+        comparison=comparison_of(entry),
+        decidable=row.status == "opened",
+        reason=REASONS.get(row.reason_code, row.reason_code) if row.reason_code else "",  # type: ignore[call-overload]
+        reviewed=utc(row.reviewed_at) if row.reviewed_at else "",
+    )
+
+
+def finding_line(finding: Finding) -> FindingLine:
+    return FindingLine(
+        label=label_text(finding.label),
+        presence=PRESENCE_NAMES[finding.presence],
+        detected=finding.presence == "detected",
+        likelihood=finding.likelihood,
+        side=finding.side if finding.side not in (None, "not-applicable") else "",
+        size=f"{finding.long_axis_mm:g} mm" if finding.long_axis_mm is not None else "",
+        change=finding.change.replace("-", " "),
+    )
+
+
+def label_text(code: str) -> str:
+    return LABEL_BY_CODE[code].text if code in LABEL_BY_CODE else code
+
+
+def dropped_line(dropped: DroppedFinding) -> str:
+    return f"{label_text(dropped.label)}: {DROPPED_NAMES} “{dropped.code.replace('-', ' ')}”"
+
+
+def picture(number: int, image: EvidenceImage) -> Picture:
+    region = image.region
+    box = (region.x0, region.y0, region.x1 - region.x0, region.y1 - region.y0) if region else None
+    label, colon, where = image.caption.partition(":")
+    return Picture(number, image, f"{label_text(label)}{colon}{where}", box)
+
+
+def comparison_of(entry: Entry) -> str:
+    if entry.result.reading.prior_study_instance_uid is not None:
+        when = moment(entry.row.prior_started)
+        return f"Compared with the study of {when}." if when else "Compared with a prior study."
+    reason = (entry.result.reading.not_compared_reason or "no prior").replace("-", " ")
+    return f"Not compared with a prior study ({reason})."
