@@ -9,13 +9,13 @@ from litestar import Response, get, post
 from litestar.connection import Request
 from litestar.exceptions import NotFoundException
 from litestar.handlers import BaseRouteHandler
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from pydantic import ValidationError
 
 from services.db import Filter
-from services.inbox.deps import InboxDeps
+from services.inbox.deps import Deps, Desk
 from services.inbox.pages import find_entry
-from services.inbox.reviewing import DecisionRefused, ReviewDesk
+from services.inbox.reviewing import DecisionRefused
 from services.inbox.schemas import Decision, ResultDetail, ResultList, result_detail, result_list, sentence_of
 from services.inbox.security import USER_HEADER, require_user_header
 from services.inbox.view import filter_of
@@ -25,7 +25,7 @@ MAX_PAGE = 500
 
 
 @get("/health", sync_to_thread=True)
-def health(deps: InboxDeps) -> dict[str, str]:
+def health(deps: Deps) -> dict[str, str]:
     """200 while the database answers."""
     deps.reader.last_seq()
     return {"status": "ok"}
@@ -33,12 +33,12 @@ def health(deps: InboxDeps) -> dict[str, str]:
 
 @get("/api/results", sync_to_thread=True)
 def api_results(
-    deps: InboxDeps,
-    shown: str = "open",
-    modality: str | None = None,
-    priority: str | None = None,
-    limit: Annotated[int, Parameter(ge=1, le=MAX_PAGE)] = 100,
-    offset: Annotated[int, Parameter(ge=0)] = 0,
+    deps: Deps,
+    shown: FromQuery[str] = "open",
+    modality: FromQuery[str | None] = None,
+    priority: FromQuery[str | None] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 100,
+    offset: Annotated[int, QueryParameter(ge=0)] = 0,
 ) -> ResultList:
     """The list, most urgent first."""
     chosen = filter_of(shown, modality, priority)
@@ -48,20 +48,20 @@ def api_results(
 
 
 @get("/api/results/{result_id:str}", sync_to_thread=True)
-def api_result(deps: InboxDeps, result_id: str) -> ResultDetail:
+def api_result(deps: Deps, result_id: FromPath[str]) -> ResultDetail:
     """One result; reading it here does not mark it as opened."""
     return result_detail(find_entry(deps, result_id))
 
 
 @post("/api/results/{result_id:str}/opened", guards=[require_user_header], exclude_from_csrf=True, status_code=204)
-async def api_opened(deps: InboxDeps, result_id: str) -> None:
+async def api_opened(deps: Deps, result_id: FromPath[str]) -> None:
     """Say that a person has the result on the screen; a decision is taken only after that."""
     await asyncio.to_thread(find_entry, deps, result_id)
     await asyncio.to_thread(deps.reader.mark_opened, result_id)
 
 
 @post("/api/results/{result_id:str}/review", guards=[require_user_header], exclude_from_csrf=True, status_code=200)
-async def api_review(request: AnyRequest, deps: InboxDeps, desk: ReviewDesk, result_id: str) -> Response[Any]:
+async def api_review(request: AnyRequest, deps: Deps, desk: Desk, result_id: FromPath[str]) -> Response[Any]:
     """Accept or reject; the reviewer is the header's."""
     entry = await asyncio.to_thread(find_entry, deps, result_id)
     try:

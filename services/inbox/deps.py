@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from litestar.datastructures import State
+from litestar.di import NamedDependency
 
 from services.db import InboxReader
 from services.inbox.feed import ChangeFeed
@@ -43,6 +44,11 @@ class InboxDeps:
     heartbeat_seconds: float = 10.0
     review_seconds: float = 45.0
     clock: Callable[[], datetime] = _now
+
+
+Deps = NamedDependency[InboxDeps]
+Feed = NamedDependency[ChangeFeed]
+Desk = NamedDependency[ReviewDesk]
 
 
 async def provide_deps(state: State) -> InboxDeps:

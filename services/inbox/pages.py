@@ -11,14 +11,15 @@ from litestar import Response, get, post
 from litestar.connection import Request
 from litestar.exceptions import NotFoundException
 from litestar.handlers import BaseRouteHandler
+from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect, ServerSentEvent, ServerSentEventMessage, Template
 from pydantic import ValidationError
 
 from schemas.errors import PermanentFailure
 from services.db import Entry, Filter
-from services.inbox.deps import InboxDeps
+from services.inbox.deps import Deps, Desk, Feed, InboxDeps
 from services.inbox.feed import RETRY_MS, ChangeFeed
-from services.inbox.reviewing import DecisionRefused, ReviewDesk
+from services.inbox.reviewing import DecisionRefused
 from services.inbox.schemas import REASONS, Decision, sentence_of
 from services.inbox.view import PAGE, filter_of, result_page, rows_of, tabs_of
 
@@ -36,7 +37,12 @@ def find_entry(deps: InboxDeps, result_id: str) -> Entry:
 
 @get("/", sync_to_thread=True)
 def list_page(
-    request: AnyRequest, deps: InboxDeps, shown: str = "open", modality: str = "", priority: str = "", page: int = 1
+    request: AnyRequest,
+    deps: Deps,
+    shown: FromQuery[str] = "open",
+    modality: FromQuery[str] = "",
+    priority: FromQuery[str] = "",
+    page: FromQuery[int] = 1,
 ) -> Template:
     """The results, most urgent first; the filter stands in the address."""
     return Template("list.html", context=_list(request, deps, filter_of(shown, modality, priority), max(page, 1)))
@@ -44,7 +50,12 @@ def list_page(
 
 @get("/rows", sync_to_thread=True)
 def list_rows(
-    request: AnyRequest, deps: InboxDeps, shown: str = "open", modality: str = "", priority: str = "", page: int = 1
+    request: AnyRequest,
+    deps: Deps,
+    shown: FromQuery[str] = "open",
+    modality: FromQuery[str] = "",
+    priority: FromQuery[str] = "",
+    page: FromQuery[int] = 1,
 ) -> Template:
     """The part of the list that changes, for a page that is open."""
     return Template("_rows.html", context=_list(request, deps, filter_of(shown, modality, priority), max(page, 1)))
@@ -66,7 +77,7 @@ def _list(request: AnyRequest, deps: InboxDeps, wanted: Filter, page: int) -> di
 
 
 @get("/results/{result_id:str}", sync_to_thread=True)
-def show_result(deps: InboxDeps, result_id: str) -> Template:
+def show_result(deps: Deps, result_id: FromPath[str]) -> Template:
     """One result; whoever asks for it has opened it."""
     find_entry(deps, result_id)
     deps.reader.mark_opened(result_id)
@@ -74,7 +85,7 @@ def show_result(deps: InboxDeps, result_id: str) -> Template:
 
 
 @post("/results/{result_id:str}/review", status_code=303)
-async def review(request: AnyRequest, deps: InboxDeps, desk: ReviewDesk, result_id: str) -> Response[Any]:
+async def review(request: AnyRequest, deps: Deps, desk: Desk, result_id: FromPath[str]) -> Response[Any]:
     """Accept or reject; what is missing is asked for on the same page, with what was typed."""
     entry = await asyncio.to_thread(find_entry, deps, result_id)
     form = await request.form()
@@ -114,7 +125,9 @@ def _page(deps: InboxDeps, entry: Entry, typed: dict[str, str], sentence: str, s
 
 
 @get("/results/{result_id:str}/evidence/{number:int}/{which:str}", sync_to_thread=True)
-def evidence(deps: InboxDeps, result_id: str, number: int, which: Literal["current", "prior"]) -> Response[bytes]:
+def evidence(
+    deps: Deps, result_id: FromPath[str], number: FromPath[int], which: FromPath[Literal["current", "prior"]]
+) -> Response[bytes]:
     """A slice as PNG: only one that this very result shows."""
     images = find_entry(deps, result_id).result.reading.evidence
     if not 1 <= number <= len(images):
@@ -130,7 +143,7 @@ def evidence(deps: InboxDeps, result_id: str, number: int, which: Literal["curre
 
 
 @get("/events")
-async def events(request: AnyRequest, feed: ChangeFeed, since: int | None = None) -> ServerSentEvent:
+async def events(request: AnyRequest, feed: Feed, since: FromQuery[int | None] = None) -> ServerSentEvent:
     """The change feed, from where the page has left off."""
     last = request.headers.get("last-event-id", "")
     return ServerSentEvent(_messages(feed, int(last) if last.isdigit() else since))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ class _Server(uvicorn.Server):
 async def serve(app: Litestar, host: str, port: int, stop: asyncio.Event, ready: Callable[[], None]) -> None:
     """`PartUnavailable` if the address cannot be had; `ready` is called once requests are answered."""
     listener = _listen(host, port)
+    logging.getLogger("uvicorn.access").disabled = True  # addresses name results, and whatever people type into them
     config = uvicorn.Config(
         app, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
     )

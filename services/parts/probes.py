@@ -92,29 +92,19 @@ async def _temporal_ok(address: str, namespace: str) -> None:
 
 
 def database_ok(url: str) -> None:
-    """The database can be opened."""
-    from sqlalchemy import create_engine, text
-    from sqlalchemy.exc import SQLAlchemyError
+    """The database opens."""
+    from sqlalchemy import text
 
+    from services.db import open_database
+
+    database = open_database(url)
     try:
-        engine = create_engine(_synchronous(url))
-        with engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
-        engine.dispose()
-    except (SQLAlchemyError, ImportError) as error:
-        raise NotReady(f"it cannot be opened ({type(error).__name__})") from error
-
-
-def _synchronous(url: str) -> str:
-    """The URL with a driver that needs no event loop."""
-    for asynchronous, plain in (
-        ("sqlite+aiosqlite:", "sqlite:"),
-        ("postgresql+asyncpg:", "postgresql+psycopg:"),
-        ("postgresql:", "postgresql+psycopg:"),
-    ):
-        if url.startswith(asynchronous):
-            return plain + url.removeprefix(asynchronous)
-    return url
+        with database.reading() as session:
+            session.execute(text("SELECT 1"))
+    except LongviewError as failure:
+        raise NotReady("it cannot be opened") from failure
+    finally:
+        database.close()
 
 
 def ready_file_ok(path: Path) -> None:

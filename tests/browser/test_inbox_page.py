@@ -1,0 +1,158 @@
+"""The inbox in headless Chromium, as a radiologist uses it. Screenshots are kept in pytest's folder, for eyes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests import inbox_samples as samples
+from tests.inbox_house import House, open_house
+from tests.real import parts
+
+pytestmark = pytest.mark.browser
+EXPECTED = ("status of 400", "ERR_CONNECTION", "ERR_INCOMPLETE_CHUNKED")
+"""What Chromium itself says of a form that is refused and of a server that ends."""
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    program = parts.chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    with open_house(tmp_path) as house:
+        yield house
+
+
+@pytest.fixture
+def screen(chromium: Browser, house: House) -> Iterator[Page]:
+    """A page that must not complain: neither an error of the script nor a breach of the content policy."""
+    page = chromium.new_page(viewport={"width": 1360, "height": 850})
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    page.close()
+    assert not [c for c in complaints if not any(expected in c for expected in EXPECTED)], complaints
+
+
+def test_a_new_result_arrives_without_a_reload(house: House, screen: Page, tmp_path: Path) -> None:
+    house.add("first", "study-1", priority="routine")
+    screen.goto(house.url)
+    expect(screen.locator("#live-text")).to_have_text("Live")
+    expect(screen.locator(".result")).to_have_count(1)
+    house.add("second", "study-2", priority="stat", patient=samples.patient("Okonjo, Ada", "MR-77"))
+    expect(screen.locator(".result")).to_have_count(2)
+    expect(screen.locator(".result").first).to_contain_text("Okonjo, Ada")
+    expect(screen.locator(".result").first).to_contain_text("STAT")
+    expect(screen.locator("#open-count")).to_have_text("2")
+    expect(screen.locator("#said")).to_have_text("One new result")
+    screen.screenshot(path=tmp_path / "list.png")
+
+
+def test_keys_move_and_open(house: House, screen: Page) -> None:
+    house.add("first", "study-1", priority="stat")
+    second = house.add("second", "study-2", priority="routine")
+    screen.goto(house.url)
+    screen.keyboard.press("j")
+    screen.keyboard.press("j")
+    screen.keyboard.press("Enter")
+    expect(screen).to_have_url(f"{house.url}/results/{second.result_id}")
+
+
+def test_the_pictures_are_there_and_the_box_lies_over_the_finding(house: House, screen: Page, tmp_path: Path) -> None:
+    told = house.add()
+    screen.goto(f"{house.url}/results/{told.result_id}")
+    pictures = screen.locator(".frame img")
+    expect(pictures).to_have_count(2)
+    for picture in pictures.all():
+        expect(picture).to_have_js_property("complete", value=True)
+        assert picture.evaluate("image => image.naturalWidth") > 0
+    image, box = screen.locator(".slice").last.locator("img").bounding_box(), screen.locator("rect").bounding_box()
+    assert image is not None
+    assert box is not None
+    scale = image["width"] / 512
+    assert box["x"] - image["x"] == pytest.approx(301 * scale, abs=2.5)
+    assert box["y"] - image["y"] == pytest.approx(188.5 * scale, abs=2.5)
+    assert box["width"] == pytest.approx(28 * scale, abs=4)
+    expect(screen.get_by_role("alert").first).to_contain_text("UNTRAINED MODEL")
+    screen.screenshot(path=tmp_path / "result.png", full_page=True)
+
+
+def test_the_banner_stays_in_sight(house: House, screen: Page) -> None:
+    told = house.add()
+    screen.goto(f"{house.url}/results/{told.result_id}")
+    screen.mouse.wheel(0, 4000)
+    expect(screen.get_by_role("heading", name="Lindqvist, Maren")).to_be_in_viewport()
+
+
+def test_accepting(house: House, screen: Page) -> None:
+    told = house.add()
+    screen.goto(f"{house.url}/results/{told.result_id}")
+    screen.get_by_label("Your name").fill("Dr. Ines Halloran")
+    screen.get_by_role("button", name="Accept").click()
+    expect(screen.locator(".done")).to_contain_text("Accepted by Dr. Ines Halloran")
+
+
+def test_rejecting_needs_a_reason(house: House, screen: Page) -> None:
+    told = house.add()
+    screen.goto(f"{house.url}/results/{told.result_id}")
+    screen.get_by_label("Your name").fill("Dr. Ines Halloran")
+    screen.get_by_text("Reject …").click()
+    screen.get_by_role("button", name="Reject").click()
+    expect(screen.locator(".problem")).to_have_text("Choose a reason for the rejection.")
+    screen.get_by_label("Why").select_option("wrong-location")
+    screen.get_by_label("No", exact=True).check()
+    screen.get_by_role("button", name="Reject").click()
+    expect(screen.locator(".done")).to_contain_text("Rejected by Dr. Ines Halloran")
+    expect(screen.locator(".decision")).to_contain_text("Wrong place or side")
+
+
+def test_someone_else_decides_while_the_page_is_open(house: House, screen: Page) -> None:
+    told = house.add()
+    screen.goto(f"{house.url}/results/{told.result_id}")
+    expect(screen.locator("#live-text")).to_have_text("Live")
+    other = samples.review(told)
+    house.inbox.record_review(other, samples.reviewed(told, other))
+    expect(screen.locator("#changed")).to_be_visible()
+
+
+def test_a_phone(house: House, chromium: Browser, tmp_path: Path) -> None:
+    told = house.add()
+    page = chromium.new_page(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    for path in ("/", f"/results/{told.result_id}"):
+        page.goto(house.url + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.screenshot(path=tmp_path / f"phone{len(path)}.png", full_page=True)
+    page.close()
+
+
+def test_without_javascript_a_decision_can_still_be_taken(house: House, chromium: Browser) -> None:
+    house.add()
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(house.url)
+    page.locator("a.open").click()
+    page.get_by_label("Your name").fill("Dr. Plain")
+    page.get_by_role("button", name="Accept").click()
+    expect(page.locator(".done")).to_have_text(re.compile("Accepted by Dr. Plain"))
+    context.close()
+
+
+def test_a_page_that_is_no_longer_live_says_so(house: House, screen: Page) -> None:
+    """Instead of looking complete."""
+    house.add()
+    screen.goto(house.url)
+    expect(screen.locator("#live-text")).to_have_text("Live")
+    house.stop()
+    expect(screen.locator("#live")).to_have_attribute("data-state", "stale")
+    expect(screen.locator("#live-text")).to_contain_text("May be out of date")

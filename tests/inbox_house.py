@@ -1,0 +1,164 @@
+"""The inbox served on a free port over SQLite, with a reviewer in place of Temporal that records decisions as the worker would."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from PIL import Image
+
+from schemas.errors import LongviewError, StaleWrite
+from schemas.inbox import InboxResult
+from schemas.report import ReviewAct
+from schemas.runs import ReviewWritten
+from services.db import Database, InboxReader, InboxRecords, RunRecords, open_migrated
+from services.inbox.app import create_app
+from services.inbox.deps import InboxDeps
+from services.inbox.service import serve
+from services.store import FolderObjectStore
+from tests import inbox_samples as samples
+
+NOW = datetime(2026, 11, 24, 8, 40, tzinfo=UTC)
+
+
+@dataclass
+class DeskReviewer:
+    """What the study's workflow does with a decision: writes it once, refuses a second one."""
+
+    house: House
+    acts: list[ReviewAct] = field(default_factory=list)
+    failure: LongviewError | None = None
+
+    async def submit(self, workflow_id: str, act: ReviewAct) -> ReviewWritten:
+        if self.failure is not None:
+            raise self.failure
+        if any(done.result_id == act.result_id and done.act_id != act.act_id for done in self.acts):
+            raise StaleWrite("already-reviewed", "decided")
+        self.acts.append(act)
+        told = self.house.told[act.result_id]
+        recorded = samples.review(
+            told,
+            act.outcome,
+            act_id=act.act_id,
+            reviewer=act.reviewer,
+            reason_code=act.reason_code,
+            reason_text=act.reason_text,
+        )
+        await asyncio.to_thread(self.house.inbox.record_review, recorded, samples.reviewed(told, recorded))
+        return ReviewWritten(
+            act_id=act.act_id, result_id=act.result_id, outcome=act.outcome, report=recorded.report, provenance="P/1"
+        )
+
+
+class House:
+    """Database, store, reviewer and address of one inbox."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database: Database = open_migrated(f"sqlite:///{folder / 'inbox.db'}")
+        self.store = FolderObjectStore(folder / "store")
+        self.inbox, self.runs = InboxRecords(self.database), RunRecords(self.database)
+        self.reader = InboxReader(self.database)
+        self.told: dict[str, InboxResult] = {}
+        self.reviewer = DeskReviewer(self)
+        self.url = ""
+        self.stop: Callable[[], None] = lambda: None
+        """Ends the server, as SIGTERM would."""
+
+    @property
+    def deps(self) -> InboxDeps:
+        return InboxDeps(
+            reader=self.reader,
+            objects=self.store,
+            reviewer=self.reviewer,
+            csrf_secret="0" * 64,
+            poll_seconds=0.05,
+            heartbeat_seconds=0.5,
+            review_seconds=2.0,
+            clock=lambda: NOW,
+        )
+
+    def add(self, name: str = "first", study: str = "study-1", **changes: Any) -> InboxResult:
+        """A result arrives, as the worker writes it, with a slice of its own and one of its prior."""
+        if "reading" not in changes:
+            picture = samples.evidence(self.png(512, 512, 90), self.png(256, 256, 60))
+            changes["reading"] = samples.reading([picture])
+        told = samples.result(name, study, **changes)
+        run_id = f"run-{told.result_id}"
+        self.runs.open_run(run_id, told.study_key, told.thread_id, "ni:///sha-256;x", told.release_id)
+        self.inbox.add(run_id, told, samples.available(told))
+        self.told[told.result_id] = told
+        return told
+
+    def png(self, columns: int, rows: int, grey: int) -> str:
+        buffer = io.BytesIO()
+        Image.new("L", (columns, rows), grey).save(buffer, "PNG")
+        return self.store.put(buffer.getvalue())
+
+
+@contextmanager
+def open_house(folder: Path) -> Iterator[House]:
+    """The inbox in a thread of its own, as `services.bootstrap` serves it; ended as SIGTERM ends it."""
+    house = House(folder)
+    port, ready, loop, stop = free_port(), threading.Event(), asyncio.new_event_loop(), asyncio.Event()
+    serving = serve(create_app(house.deps), "127.0.0.1", port, stop, ready.set)
+    thread = threading.Thread(target=loop.run_until_complete, args=(serving,))
+    thread.start()
+
+    def end() -> None:
+        if thread.is_alive():
+            loop.call_soon_threadsafe(stop.set)
+            thread.join(15)
+            assert not thread.is_alive(), "the inbox did not stop"
+
+    house.stop = end
+    try:
+        assert ready.wait(20)
+        house.url = f"http://127.0.0.1:{port}"
+        yield house
+    finally:
+        end()
+        loop.close()
+        house.database.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Browserless:
+    """A browser without a screen: keeps cookies, reads the form's hidden fields, posts it."""
+
+    def __init__(self, house: House) -> None:
+        self.http = httpx.Client(base_url=house.url, follow_redirects=True, trust_env=False)
+
+    def page(self, path: str) -> str:
+        answer = self.http.get(path)
+        assert answer.status_code == 200, answer.status_code
+        return answer.text
+
+    def decide(self, result_id: str, **fields: str) -> httpx.Response:
+        """Open the page, fill the form, send it."""
+        hidden = hidden_fields(self.page(f"/results/{result_id}"))
+        return self.http.post(f"/results/{result_id}/review", data=hidden | {"reviewer": "Dr. Ines Halloran"} | fields)
+
+    def close(self) -> None:
+        self.http.close()
+
+
+def hidden_fields(page: str) -> dict[str, str]:
+    import re
+
+    inputs = re.findall(r"<input [^>]*type=\"hidden\"[^>]*>", page)
+    named = ((re.search(r'name="([^"]*)"', i), re.search(r'value="([^"]*)"', i)) for i in inputs)
+    return {name[1]: value[1] for name, value in named if name and value}
