@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import LongviewError, PermanentFailure
+from schemas.inbox import InboxResult
 from schemas.runs import ResultWritten, StepProgress, StudyProgress
 from services.demo.data import start_afresh
 from services.demo.load import Index, load_chart, store_images
 from services.demo.progress import RunFailed, TemporalProgress, follow, step_seconds
 from services.demo.publish import Published, publish_study
-from services.demo.result import UNTRAINED, UNTRAINED_NOTICE, ReadBack, inbox_entry, read_back
+from services.demo.result import UNTRAINED_NOTICE, ReadBack, inbox_entry, read_back
 from services.demo.subject import Subject, own_subject, phantom_subject
 from services.parts.launcher import Launcher, Outcome
 from services.settings import Settings
@@ -189,22 +190,19 @@ class Demo:
         records = self._launcher.records() if self._launcher else {}
         return records["inbox"].url if "inbox" in records else self._settings.inbox_url
 
-    def _told(
-        self, published: Published, written: ResultWritten, back: ReadBack, entry: dict[str, Any]
-    ) -> dict[str, Any]:
-        release = str(entry.get("release_name") or back.release)
-        reading = entry.get("reading") or {}
+    def _told(self, published: Published, written: ResultWritten, back: ReadBack, entry: InboxResult) -> dict[str, Any]:
+        reading = entry.reading
         return {
             "status": back.status,
             "labels": back.labels,
             "report": back.report,
             "task": back.task,
-            "release": release,
-            "notice": UNTRAINED_NOTICE if release == UNTRAINED else "",
+            "release": entry.release_name,
+            "notice": "" if entry.trained else UNTRAINED_NOTICE,
             "findings": back.findings,
-            "dropped": reading.get("dropped", []),
-            "compared_with": reading.get("prior_study_instance_uid") is not None,
-            "not_compared_reason": reading.get("not_compared_reason"),
+            "dropped": [dropped.model_dump() for dropped in reading.dropped],
+            "compared_with": reading.prior_study_instance_uid is not None,
+            "not_compared_reason": reading.not_compared_reason,
             "steps": self._clock.steps,
             "seconds": self._clock.total,
             "inbox_url": f"{self._settings.inbox_url.rstrip('/')}/results/{written.result_id}",

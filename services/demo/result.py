@@ -10,6 +10,7 @@ import httpx
 
 from schemas.codes import PRESENCE, SCT
 from schemas.errors import PermanentFailure
+from schemas.inbox import InboxResult
 from schemas.runs import ResultWritten
 from services.demo.load import Fhir
 
@@ -18,7 +19,6 @@ Resource = dict[str, Any]
 INBOX_SECONDS = 20.0
 LONG_AXIS = "103339001"
 """SNOMED CT: the long axis (contract 1.2)."""
-UNTRAINED = "untrained"
 UNTRAINED_NOTICE = "The model is untrained: its weights are random, and what it says about the images is meaningless."
 
 
@@ -99,8 +99,8 @@ def _code(concept: Resource) -> str:
     return str((local or codings or [{}])[0].get("code", ""))
 
 
-def inbox_entry(inbox_url: str, result_id: str) -> dict[str, Any]:
-    """The entry as the inbox shows it; `PermanentFailure` if it does not show it in time."""
+def inbox_entry(inbox_url: str, result_id: str) -> InboxResult:
+    """The result as the inbox shows it; `PermanentFailure` if it does not show it in time."""
     deadline = time.monotonic() + INBOX_SECONDS
     while True:
         entry = _ask_inbox(f"{inbox_url.rstrip('/')}/api/results/{result_id}")
@@ -113,12 +113,11 @@ def inbox_entry(inbox_url: str, result_id: str) -> dict[str, Any]:
         time.sleep(0.5)
 
 
-def _ask_inbox(url: str) -> dict[str, Any] | None:
+def _ask_inbox(url: str) -> InboxResult | None:
     try:
         response = httpx.get(url, timeout=5.0, trust_env=False, headers={"Accept": "application/json"})
     except httpx.HTTPError:
         return None
     if response.status_code != 200:
         return None
-    body = response.json()
-    return body if isinstance(body, dict) else None
+    return InboxResult.model_validate(response.json()["result"], strict=False)

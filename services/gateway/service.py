@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 
 from schemas.errors import TransientFailure
 from services.clients.kafka import Consumer, Record
@@ -62,12 +63,17 @@ def _before(records: Iterable[Record], unhandled: list[Record]) -> list[Record]:
 
 
 async def publish(relay: Relay, stop: asyncio.Event) -> None:
-    """Send what stands in the outbox, oldest first, until told to stop."""
-    while not stop.is_set():
+    """Send what stands in the outbox, oldest first; when told to stop, what stands there then is sent too."""
+    while True:
+        stopping = stop.is_set()
         try:
             sent = await asyncio.to_thread(relay.send_waiting)
         except TransientFailure as failure:
             log.warning("%s; the outbox keeps it", failure)
             sent = 0
-        if not sent:
-            await asyncio.sleep(RELAY_SECONDS)
+        if sent:
+            continue
+        if stopping:
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), RELAY_SECONDS)
