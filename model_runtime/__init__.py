@@ -1,7 +1,7 @@
 """The model runtime: vLLM with volumes. Nothing outside this package imports it; it is reached over HTTP (`python -m model_runtime`).
 
 A volume container (`schemas.volume`) of any depth goes in as one multimodal item: over HTTP as a `video_url` part, offline as the modality `volume`.
-Read `processor` (container -> tokens), `architecture` (tokens -> embeddings), `checkpoint` (the untrained model) and `server` (the process), in this order.
+Read `processor` (container -> tokens), `architecture` (tokens -> embeddings), `checkpoint` (the untrained model), `server` (the process).
 """
 
 from __future__ import annotations

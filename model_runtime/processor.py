@@ -1,6 +1,6 @@
 """A volume of any depth becomes tokens inside vLLM: parser, limits, placeholder text, and the guards on what a client may send.
 
-Voxels travel to the model as raw int16 of their native size (nine times smaller in the cache than pixels of SigLIP's size); windows are applied there.
+Voxels travel to the model as raw int16 of their native size (nine times smaller in the cache than SigLIP's pixels); it applies the windows.
 
 Stock vLLM takes a client's `uuid` as the cache key without looking at the data, so that an equal uuid with other voxels would be answered from the
 OTHER patient's volume. Here a volume's uuid must be the SHA-256 of its container, and an image may carry none.

@@ -1,0 +1,217 @@
+"""vLLM with our plugin and the untrained checkpoint, asked as the worker asks it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from schemas.errors import PermanentFailure, TransientFailure
+from schemas.inference import ModelAnswer, ModelRequest, VolumeItem
+from schemas.volume import MAX_MODEL_SLICES, Volume, encode_volume
+from services.clients.model import VllmModel
+from services.parts.environment import cache_folder
+from services.parts.process import ProcessId, is_alive, members, spawn, stop
+from services.store import FolderObjectStore
+from tests.inbox_house import free_port
+from workflows.reading.check import read_answer
+from workflows.reading.prompt import build_request
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+LABELS = [("pulmonary-nodule", "Pulmonary nodule"), ("pleural-effusion", "Pleural effusion")]
+START_SECONDS = 120
+
+
+@dataclass
+class Server:
+    """The process, its address, its release and the folder that it may read."""
+
+    process: ProcessId
+    url: str
+    release: Path
+    store: FolderObjectStore
+    log: Path
+    port: int
+
+    def model(self) -> VllmModel:
+        return VllmModel(self.url, self.release, self.store.path)
+
+
+def start(folder: Path, port: int, cache: Path) -> ProcessId:
+    ready = folder / "ready"
+    command = [sys.executable, "-P", "-m", "model_runtime", "serve", "--cache", str(cache), "--port", str(port)]
+    command += ["--media-dir", str(folder / "store"), "--ready-file", str(ready)]
+    process = spawn(command, dict(os.environ), folder, folder / "log")
+    deadline = time.monotonic() + START_SECONDS
+    while not ready.exists():
+        assert is_alive(process), (folder / "log").read_text()[-2000:]
+        assert time.monotonic() < deadline, "the server did not become ready"
+        time.sleep(0.1)
+    return process
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder, port, cache = tmp_path_factory.mktemp("model"), free_port(), cache_folder()
+    store = FolderObjectStore(folder / "store")
+    built = subprocess.run(
+        [sys.executable, "-P", "-m", "model_runtime", "build", "--cache", str(cache)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    release = Path(built.stdout.split()[-1]) / "release.json"
+    process = start(folder, port, cache)
+    started = Server(process, f"http://127.0.0.1:{port}", release, store, folder / "log", port)
+    yield started
+    stop(started.process, 20)
+
+
+@pytest.fixture
+def model(server: Server) -> Iterator[VllmModel]:
+    opened = server.model()
+    yield opened
+    opened.close()
+
+
+def volume(server: Server, slices: int, seed: int, side: int = 64, role: Any = "current") -> VolumeItem:
+    voxels = np.random.default_rng(seed).integers(-1024, 1500, (slices, side, side)).astype(np.int16)
+    digest = server.store.put(encode_volume(Volume(voxels, (5.0, 1.0, 1.0), "HU", "CT")))
+    return VolumeItem(digest=digest, slices=slices, role=role)
+
+
+def question(*volumes: VolumeItem) -> ModelRequest:
+    return build_request("CT", LABELS, list(volumes), "routine")
+
+
+def sound(answer: ModelAnswer, request: ModelRequest) -> None:
+    """It ended by itself and is the JSON that was asked for; `read_answer` checks both."""
+    assert set(read_answer(answer, request).findings) == {code for code, _ in LABELS}
+
+
+@pytest.mark.parametrize("slices", [1, 7, MAX_MODEL_SLICES])
+def test_a_volume_of_any_depth_is_one_item(server: Server, model: VllmModel, slices: int) -> None:
+    request = question(volume(server, slices, 1, side=512 if slices == MAX_MODEL_SLICES else 96))
+    answer = model.ask(request)
+    sound(answer, request)
+    assert answer.prompt_tokens > 4 * slices
+
+
+def test_the_current_study_is_read_beside_its_prior(server: Server, model: VllmModel) -> None:
+    alone, beside = question(volume(server, 9, 2)), question(volume(server, 5, 3, role="prior"), volume(server, 9, 2))
+    one, two = model.ask(alone), model.ask(beside)
+    sound(one, alone)
+    sound(two, beside)
+    assert two.prompt_tokens > one.prompt_tokens + 5 * 4
+    assert {f.change for f in read_answer(one, alone).findings.values()} == {"not-compared"}
+
+
+def test_every_answer_ends_and_fits_the_schema_whatever_is_seen(server: Server, model: VllmModel) -> None:
+    """A model of random weights is the hardest test of the constraint: nothing it wants to say is JSON."""
+    for seed in range(20):
+        request = question(volume(server, 1 + seed % 11, 100 + seed, side=48 + seed))
+        sound(model.ask(request), request)
+
+
+def test_the_same_question_has_the_same_answer(server: Server, model: VllmModel) -> None:
+    request = question(volume(server, 6, 4))
+    assert model.ask(request).text == model.ask(request).text
+
+
+def test_what_is_seen_reaches_the_answer(server: Server) -> None:
+    """The likelihood of the answer's tokens changes with the voxels: the volume is not just carried along."""
+    seen = {first_logprob(server, volume(server, 4, seed)) for seed in range(5, 9)}
+    assert len(seen) == 4
+
+
+def first_logprob(server: Server, item: VolumeItem) -> float:
+    body = chat(server, server.store.path(item.digest).as_uri(), item.digest) | {"logprobs": True, "max_tokens": 1}
+    answer = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60, trust_env=False).raise_for_status()
+    return float(answer.json()["choices"][0]["logprobs"]["content"][0]["logprob"])
+
+
+def chat(server: Server, url: str, uuid: str | None = None) -> dict[str, Any]:
+    part: dict[str, Any] = {"type": "video_url", "video_url": {"url": url}} | ({"uuid": uuid} if uuid else {})
+    name = server.model().release().served_model_name
+    return {
+        "model": name,
+        "messages": [{"role": "user", "content": [part, {"type": "text", "text": "Judge."}]}],
+        "max_tokens": 2,
+        "temperature": 0,
+    }
+
+
+def status(server: Server, body: dict[str, Any]) -> int:
+    return httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60, trust_env=False).status_code
+
+
+def test_another_volumes_identity_is_refused(server: Server) -> None:
+    """Otherwise a cache would answer from another patient's pixels."""
+    mine, other = volume(server, 3, 20), volume(server, 3, 21)
+    url = server.store.path(mine.digest).as_uri()
+    assert status(server, chat(server, url, other.digest)) == 400
+    assert status(server, chat(server, url, mine.digest)) == 200
+
+
+def test_only_files_of_the_store_and_nothing_of_the_network_is_read(server: Server, tmp_path: Path) -> None:
+    item = volume(server, 2, 22)
+    elsewhere = tmp_path / "volume"
+    elsewhere.write_bytes(server.store.get(item.digest))
+    gone = server.store.path("f" * 64).as_uri()
+    for url in (elsewhere.as_uri(), gone, f"http://127.0.0.1:{server.port}/health", "data:,nonsense"):
+        assert status(server, chat(server, url)) == 400, url.partition(":")[0]
+
+
+def test_a_broken_or_too_deep_container_is_refused(server: Server) -> None:
+    good = server.store.get(volume(server, 2, 23).digest)
+    deep = volume(server, MAX_MODEL_SLICES + 1, 24, side=16)
+    for data in (good[:-1], good[:40], b"LVVOL2" + good[6:], b"", server.store.get(deep.digest)):
+        url = "data:application/octet-stream;base64," + base64.b64encode(data).decode()
+        assert status(server, chat(server, url)) == 400
+
+
+def test_a_server_that_serves_another_model_is_not_believed(server: Server, tmp_path: Path) -> None:
+    text = server.release.read_text().replace('"served_model_name": "untrained-', '"served_model_name": "other-')
+    (tmp_path / "release.json").write_text(text)
+    model = VllmModel(server.url, tmp_path / "release.json", server.store.path)
+    with pytest.raises(PermanentFailure) as refused:
+        model.ask(question(volume(server, 2, 25)))
+    assert refused.value.code == "model-release-mismatch"
+    model.close()
+
+
+def test_the_log_holds_neither_prompts_nor_addresses_of_volumes(server: Server, model: VllmModel) -> None:
+    item = volume(server, 2, 26)
+    model.ask(question(item))
+    log = server.log.read_text()
+    for secret in (item.digest, "file://", "Pulmonary nodule", "likelihood"):
+        assert secret not in log
+
+
+def test_a_killed_server_leaves_nothing_behind_and_comes_back_on_its_port(server: Server, model: VllmModel) -> None:
+    """Last, because it takes the server away for a while."""
+    request = question(volume(server, 2, 27))
+    os.kill(server.process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while list(members(server.process)):
+        assert time.monotonic() < deadline, "a child outlived the server"
+        time.sleep(0.1)
+    with pytest.raises(TransientFailure):
+        model.ask(request)
+    (server.log.parent / "ready").unlink()
+    server.process = start(server.log.parent, server.port, cache_folder())
+    sound(model.ask(request), request)
+    assert not stop(server.process, 20), "SIGTERM was not enough"
+    with pytest.raises(TransientFailure):
+        model.ask(request)

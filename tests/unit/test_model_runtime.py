@@ -1,0 +1,189 @@
+"""The model runtime without a server: windows, the untrained checkpoint, its release, and how a conversation is written."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.codes import LABELS
+from schemas.errors import PartUnavailable
+from schemas.inference import VolumeItem
+from workflows.reading.prompt import build_request
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:transformers"),
+    pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from model_runtime.checkpoint import build_checkpoint
+
+    return build_checkpoint(tmp_path_factory.mktemp("cache"))
+
+
+# -- voxels ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1024, 1024), (-135, 215), (0, 80)])
+def test_a_window_is_what_the_model_card_says(low: int, high: int) -> None:
+    """Clip to the window, scale to 0..255, round: for every value that int16 has."""
+    from model_runtime.windows import window_table
+
+    table = window_table(low, high)
+    assert (table[low + 32768], table[high + 32768]) == (0, 255)
+    assert (table[0], table[65535]) == (0, 255)
+    for value in range(low, high, 7):
+        assert table[value + 32768] == round((value - low) / (high - low) * 255.0)
+
+
+def test_slices_reach_siglip_in_batches_as_they_would_alone() -> None:
+    import torch
+
+    from model_runtime.windows import SLICES_AT_ONCE, slice_batches
+
+    voxels = torch.from_numpy(np.random.default_rng(1).integers(-1100, 1500, (SLICES_AT_ONCE + 3, 40, 50), np.int16))
+    together = torch.cat(list(slice_batches(voxels, hounsfield=True, size=56, dtype=torch.float32)))
+    alone = torch.cat(
+        [b for voxel in voxels for b in slice_batches(voxel[None], hounsfield=True, size=56, dtype=torch.float32)]
+    )
+    assert together.shape == (SLICES_AT_ONCE + 3, 3, 56, 56)
+    assert torch.equal(together, alone)
+    assert together.min() >= -1
+    assert together.max() <= 1
+
+
+def test_a_volume_without_hounsfield_units_is_scaled_over_all_its_slices() -> None:
+    import torch
+
+    from model_runtime.windows import slice_batches
+
+    voxels = torch.zeros((2, 56, 56), dtype=torch.int16)
+    voxels[1] = 900
+    first, second = next(slice_batches(voxels, hounsfield=False, size=56, dtype=torch.float32))
+    assert (float(first.max()), float(second.min())) == (-1.0, 1.0)
+
+
+# -- the checkpoint ----------------------------------------------------------------------------------------------------
+
+
+def test_the_untrained_checkpoint_is_the_same_bytes_wherever_it_is_built(checkpoint: Path, tmp_path: Path) -> None:
+    from model_runtime.checkpoint import build_checkpoint
+
+    again = build_checkpoint(tmp_path)
+    assert again.name == checkpoint.name
+    names = sorted(path.name for path in checkpoint.iterdir())
+    assert names == sorted(path.name for path in again.iterdir())
+    for name in names:
+        assert (checkpoint / name).read_bytes() == (again / name).read_bytes(), name
+    assert build_checkpoint(tmp_path) == again
+
+
+def test_it_loads_by_the_class_that_loads_medgemma(checkpoint: Path) -> None:
+    """No weight is missing, none is left over."""
+    from transformers import Gemma3ForConditionalGeneration
+
+    _, loaded = Gemma3ForConditionalGeneration.from_pretrained(
+        checkpoint, output_loading_info=True, local_files_only=True
+    )
+    assert not loaded["missing_keys"]
+    assert not loaded["unexpected_keys"]
+    assert not loaded["mismatched_keys"]
+
+
+def test_its_release_says_that_it_is_untrained(checkpoint: Path) -> None:
+    from model_runtime.release import read_release
+
+    release = read_release(checkpoint)
+    assert (release.name, release.trained) == ("untrained", False)
+    assert release.served_model_name == f"untrained-{release.weights_sha256[:12]}"
+    assert "meaningless" in release.model_card
+    assert "torch" in release.runtime
+
+
+def test_a_release_that_describes_other_weights_is_refused(tmp_path: Path) -> None:
+    from model_runtime.checkpoint import build_checkpoint
+    from model_runtime.release import read_release
+
+    folder = build_checkpoint(tmp_path)
+    with (folder / "model.safetensors").open("r+b") as weights:
+        weights.seek(-1, 2)
+        weights.write(b"\x01")
+    with pytest.raises(PartUnavailable, match="other weights"):
+        read_release(folder)
+
+
+def test_nobody_can_call_a_trained_checkpoint_untrained(checkpoint: Path) -> None:
+    from model_runtime.release import described_release
+
+    with pytest.raises(PartUnavailable, match="random weights"):
+        described_release(checkpoint, "untrained", "Somebody")
+    assert described_release(checkpoint, "medgemma-1.5-4b-it", "Google").trained
+
+
+def test_the_words_of_prompt_and_answer_are_few_tokens() -> None:
+    from model_runtime.vocabulary import SIZE, build_tokenizer
+
+    tokenizer = build_tokenizer()
+    assert tokenizer.get_vocab_size() <= SIZE
+    for word in ("detected", "indeterminate", "findings", "presence", *(label.code for label in LABELS)):
+        assert len(tokenizer.encode(f'"{word}"', add_special_tokens=False).ids) <= 6, word
+
+
+# -- the conversation --------------------------------------------------------------------------------------------------
+
+
+def test_the_prior_comes_first_and_the_question_last() -> None:
+    from jinja2 import Environment
+
+    from model_runtime.checkpoint import chat_template
+
+    volumes = [VolumeItem(digest="0" * 64, slices=2, role=role) for role in ("prior", "current")]
+    request = build_request("CT", [("pulmonary-nodule", "Pulmonary nodule")], volumes, "routine")
+    content = [
+        {"type": "text", "text": request.instruction},
+        {"type": "text", "text": "PRIOR STUDY"},
+        {"type": "video"},
+        {"type": "text", "text": "CURRENT STUDY"},
+        {"type": "video"},
+        {"type": "text", "text": request.query},
+    ]
+    template = Environment(autoescape=False).from_string(chat_template())
+    text = template.render(
+        bos_token="<bos>", messages=[{"role": "user", "content": content}], add_generation_prompt=True
+    )
+    order = [
+        text.index(part)
+        for part in ("<bos><start_of_turn>user\n", request.instruction, "PRIOR STUDY", "CURRENT STUDY", request.query)
+    ]
+    assert order == sorted(order)
+    assert text.count("<unused10>") == 2
+    assert text.endswith("<end_of_turn>\n<start_of_turn>model\n")
+
+
+def test_a_volume_stands_for_its_slices_in_order() -> None:
+    pytest.importorskip("vllm")
+    from model_runtime.processor import slices_text
+
+    assert slices_text(3, "<image>") == "<image>SLICE 1<image>SLICE 2<image>SLICE 3"
+
+
+def test_the_server_is_started_private_and_by_priority(checkpoint: Path, tmp_path: Path) -> None:
+    from model_runtime.release import read_release
+    from model_runtime.serving import Serving, arguments, environment, model_length
+
+    given = arguments(Serving(checkpoint, read_release(checkpoint), tmp_path, tmp_path / "store", "127.0.0.1", 1234))
+    pairs = dict(pairwise(given))
+    assert pairs["--scheduling-policy"] == "priority"
+    assert pairs["--allowed-local-media-path"] == str(tmp_path / "store")
+    assert "--no-enable-log-requests" in given
+    assert json.loads(pairs["--hf-overrides"])["architectures"] == ["LongviewGemma3ForConditionalGeneration"]
+    assert model_length(checkpoint) >= 2 * 85 * 4
+    surroundings = environment(tmp_path, {"OMP_NUM_THREADS": "7", "HF_HUB_OFFLINE": "0"})
+    assert (surroundings["OMP_NUM_THREADS"], surroundings["HF_HUB_OFFLINE"]) == ("7", "1")
