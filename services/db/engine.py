@@ -7,9 +7,10 @@ missed nothing before it. Writes here are few and small (some per study); what t
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,17 @@ def _wrong_url() -> PartUnavailable:
 
 
 def _prepare_file(url: URL) -> None:
-    """The file belongs to its owner alone, since it holds charts; SQLite gives its -wal and -shm the same mode."""
+    """The file belongs to its owner alone, since it holds charts; SQLite gives its -wal and -shm the same mode.
+
+    A file that is there is never opened here: closing it would drop the locks that SQLite holds on it in this process (fcntl(2)).
+    """
     path = Path(str(url.database))
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise PartUnavailable(
             "database-file",
@@ -129,15 +136,19 @@ def _named_errors() -> Iterator[None]:
     except LongviewError:
         raise
     except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise TransientFailure(
-            "database-unavailable", f"the database did not answer ({type(error).__name__})"
-        ) from None
+        raise TransientFailure("database-unavailable", f"the database did not answer ({_kind(error)})") from None
     except DBAPIError as error:
         if error.connection_invalidated:
             raise TransientFailure("database-unavailable", "the connection to the database was lost") from None
         raise _refused(error) from None
     except SQLAlchemyError as error:
         raise _refused(error) from None
+
+
+def _kind(error: SQLAlchemyError) -> str:
+    """The driver's own name of the error (SQLITE_BUSY, ConnectionTimeout), which holds no value."""
+    original = getattr(error, "orig", None)
+    return str(getattr(original, "sqlite_errorname", None) or type(original or error).__name__)
 
 
 def _refused(error: SQLAlchemyError) -> PermanentFailure:

