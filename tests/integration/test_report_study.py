@@ -15,7 +15,8 @@ import pytest
 from temporalio import activity
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import Replayer, Worker
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from schemas import runs
 from schemas.report import ReviewAct
@@ -107,11 +108,17 @@ class Script:
 
 
 @asynccontextmanager
-async def working(folder: Path, script: Script) -> AsyncIterator[Client]:
+async def working(folder: Path, script: Script, runner: WorkflowRunner | None = None) -> AsyncIterator[Client]:
     server = Server(folder)
     async with server.running():
         client = await patiently(server.address)
-        async with Worker(client, task_queue=QUEUE, workflows=[ReportStudyWorkflow], activities=script.activities()):
+        async with Worker(
+            client,
+            task_queue=QUEUE,
+            workflows=[ReportStudyWorkflow],
+            activities=script.activities(),
+            workflow_runner=runner or SandboxedWorkflowRunner(),
+        ):
             yield client
 
 
@@ -195,7 +202,7 @@ async def test_a_study_that_is_never_complete_is_a_failed_run_that_people_find(
 ) -> None:
     monkeypatch.setattr(policies, "COMPLETENESS_PATIENCE", timedelta(seconds=1))
     script = Script()
-    async with working(tmp_path, script) as client:
+    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
         handle = await announce(client, "half", "partial")
         with pytest.raises(WorkflowFailureError):
             await handle.result()
