@@ -16,7 +16,7 @@ from services.db import Filter
 from services.inbox.deps import Deps, Desk
 from services.inbox.pages import find_entry
 from services.inbox.reviewing import DecisionRefused
-from services.inbox.schemas import Decision, ResultDetail, ResultList, result_detail, result_list, sentence_of
+from services.inbox.schemas import Decision, entry_json, listing_json, sentence_of
 from services.inbox.security import USER_HEADER, require_user_header
 from services.inbox.view import filter_of
 
@@ -39,18 +39,18 @@ def api_results(
     priority: FromQuery[str | None] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 100,
     offset: Annotated[int, QueryParameter(ge=0)] = 0,
-) -> ResultList:
+) -> dict[str, Any]:
     """The list, most urgent first."""
     chosen = filter_of(shown, modality, priority)
-    return result_list(
+    return listing_json(
         deps.reader.list_entries(Filter(chosen.shown, chosen.modality, chosen.priority, limit=limit, offset=offset))
     )
 
 
 @get("/api/results/{result_id:str}", sync_to_thread=True)
-def api_result(deps: Deps, result_id: FromPath[str]) -> ResultDetail:
+def api_result(deps: Deps, result_id: FromPath[str]) -> dict[str, Any]:
     """One result; reading it here does not mark it as opened."""
-    return result_detail(find_entry(deps, result_id))
+    return entry_json(find_entry(deps, result_id))
 
 
 @post("/api/results/{result_id:str}/opened", guards=[require_user_header], exclude_from_csrf=True, status_code=204)
@@ -75,7 +75,7 @@ async def api_review(request: AnyRequest, deps: Deps, desk: Desk, result_id: Fro
     decided = await asyncio.to_thread(deps.reader.get, result_id)
     if decided is None:
         raise NotFoundException
-    return Response(result_detail(decided))
+    return Response(entry_json(decided))
 
 
 def sentence_of_unreadable() -> str:

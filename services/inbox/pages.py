@@ -35,8 +35,8 @@ def find_entry(deps: InboxDeps, result_id: str) -> Entry:
     return entry
 
 
-@get("/", sync_to_thread=True)
-def list_page(
+@get(["/", "/rows"])
+async def list_page(
     request: AnyRequest,
     deps: Deps,
     shown: FromQuery[str] = "open",
@@ -44,21 +44,10 @@ def list_page(
     priority: FromQuery[str] = "",
     page: FromQuery[int] = 1,
 ) -> Template:
-    """The results, most urgent first; the filter stands in the address."""
-    return Template("list.html", context=_list(request, deps, filter_of(shown, modality, priority), max(page, 1)))
-
-
-@get("/rows", sync_to_thread=True)
-def list_rows(
-    request: AnyRequest,
-    deps: Deps,
-    shown: FromQuery[str] = "open",
-    modality: FromQuery[str] = "",
-    priority: FromQuery[str] = "",
-    page: FromQuery[int] = 1,
-) -> Template:
-    """The part of the list that changes, for a page that is open."""
-    return Template("_rows.html", context=_list(request, deps, filter_of(shown, modality, priority), max(page, 1)))
+    """The results, most urgent first; the filter stands in the address. `/rows` is the part that changes, for a page that is open."""
+    template = "_rows.html" if request.scope["path"] == "/rows" else "list.html"
+    wanted = filter_of(shown, modality, priority)
+    return Template(template, context=await asyncio.to_thread(_list, request, deps, wanted, max(page, 1)))
 
 
 def _list(request: AnyRequest, deps: InboxDeps, wanted: Filter, page: int) -> dict[str, Any]:
@@ -154,4 +143,4 @@ async def _messages(feed: ChangeFeed, since: int | None) -> AsyncIterator[Server
         yield ServerSentEventMessage(event=message.event, data=message.data, id=message.id, retry=RETRY_MS)
 
 
-HANDLERS: list[BaseRouteHandler] = [list_page, list_rows, show_result, review, evidence, events]
+HANDLERS: list[BaseRouteHandler] = [list_page, show_result, review, evidence, events]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Literal
+from dataclasses import asdict
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from schemas.inbox import InboxResult
 from schemas.model import Record
 from schemas.report import ReviewOutcome
-from services.db import Entry, EntryRow, Listing
+from services.db import Entry, Listing
 
 ReasonCode = Literal[
     "false-positive",
@@ -89,64 +88,14 @@ def sentence_of(error: ValidationError) -> str:
     return "The decision cannot be read: reload the page and decide again."
 
 
-class ResultSummary(Record):
-    """One line of `/api/results`."""
-
-    result_id: str
-    status: str
-    priority: str
-    modality: str
-    trained: bool
-    release_name: str
-    patient_name: str
-    birth_date: str | None
-    sex: str | None
-    record_number: str | None
-    accession: str | None
-    study_description: str
-    study_started: str | None
-    prior_started: str | None
-    headline: str
-    finding_count: int
-    issued_at: datetime
-    acknowledge_by: datetime | None
-    opened_at: datetime | None
-    superseded_by: str | None
-    reviewer: str | None
-    reviewed_at: datetime | None
-    reason_code: str | None
-
-
-class ResultList(Record):
+def listing_json(listing: Listing) -> dict[str, Any]:
     """`/api/results`: `matching` counts what the filter lets through, `unread` and `open` the whole inbox."""
-
-    results: list[ResultSummary]
-    matching: int
-    unread: int
-    open: int
-    seq: int
+    counts = {name: getattr(listing, name) for name in ("matching", "unread", "open", "seq")}
+    return {"results": [asdict(row) for row in listing.rows]} | counts
 
 
-class ResultDetail(ResultSummary):
+def entry_json(entry: Entry) -> dict[str, Any]:
     """`/api/results/<id>`: the line, and everything the page shows."""
-
-    result: InboxResult
-    reason_text: str | None
-    reviewed_report: str | None
-    newer_result_id: str | None
-
-
-def _fields(row: EntryRow) -> dict[str, object]:
-    return {name: getattr(row, name) for name in ResultSummary.model_fields}
-
-
-def result_list(listing: Listing) -> ResultList:
-    results = [ResultSummary.model_validate(_fields(row)) for row in listing.rows]
-    return ResultList(
-        results=results, matching=listing.matching, unread=listing.unread, open=listing.open, seq=listing.seq
-    )
-
-
-def result_detail(entry: Entry) -> ResultDetail:
-    more = {name: getattr(entry, name) for name in ("result", "reason_text", "reviewed_report", "newer_result_id")}
-    return ResultDetail.model_validate(_fields(entry.row) | more)
+    more = ("reason_text", "reviewed_report", "newer_result_id")
+    told = {"result": entry.result.model_dump(mode="json")} | {name: getattr(entry, name) for name in more}
+    return asdict(entry.row) | told
