@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from schemas.errors import LongviewError, PartUnavailable
-from services.parts.catalog import HOST, PARTS, Launch, Part, Provides
+from services.parts.catalog import PARTS
 from services.parts.environment import absolute
+from services.parts.part import HOST, Launch, Part, Provides
 from services.parts.ports import choose_ports
 from services.parts.probes import NotReady
 from services.parts.process import ProcessId, is_alive, spawn, stop

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
-from services.parts.catalog import PARTS, Launch, Part
+from services.parts.catalog import PARTS
 from services.parts.launcher import Launcher
+from services.parts.part import Launch, Part
 from services.parts.probes import NotReady
 from services.parts.state import PartRecord
 from services.settings import Settings

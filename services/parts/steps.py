@@ -16,7 +16,7 @@ from services.parts.probes import NotReady
 from services.parts.scrub import last_words
 
 if TYPE_CHECKING:
-    from services.parts.catalog import Launch
+    from services.parts.part import Launch
     from services.settings import Settings
 
 BUILD_SECONDS = 300.0

@@ -18,7 +18,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     from tests.integration.system import System
 
     started = System(Settings(state_dir=str(tmp_path_factory.mktemp("system") / "state")))
-    started.up("gateway", "worker", "model")
+    started.up()
     try:
         yield started
     finally:

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pydicom
 import pytest
 
@@ -47,6 +48,11 @@ def subject(system: System) -> Subject:
         producer.send("hospital.imaging-study.v1", b"k", json.dumps({"patient": made.bundle}).encode()[:5000], [])
     finally:
         producer.close()
+    with httpx.Client(base_url=system.settings.inbox_url, trust_env=False) as clinician:
+        [(result, _)] = system.inbox_entries(made.studies[-1].uid)
+        for path in ("/", f"/results/{result}", f"/results/{result}/evidence/1/current", f"/results/{prior}"):
+            clinician.get(path)
+        assert "Phantom" in clinician.get("/?shown=all").text
     system.kill("worker")
     system.restart()
     return made
@@ -91,7 +97,9 @@ def test_the_list_of_secrets_is_long(subject: Subject) -> None:
 def test_no_log_names_a_patient(system: System, subject: Subject) -> None:
     known = secrets(subject)
     logs = sorted(system.logs.glob("*.log"))
-    assert {"gateway.log", "worker.log", "model.log", "fhir.log", "archive.log"} <= {log.name for log in logs}
+    assert {"gateway.log", "worker.log", "model.log", "fhir.log", "archive.log", "inbox.log"} <= {
+        log.name for log in logs
+    }
     for log in logs:
         assert named_in(log.read_text(errors="replace"), known) == set(), f"{log.name} names a patient"
 

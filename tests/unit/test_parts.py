@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import PartUnavailable
-from services.parts.catalog import Command, Launch, Part
 from services.parts.environment import child_environment
 from services.parts.launcher import Launcher, Outcome
+from services.parts.part import Command, Launch, Part
 from services.parts.ports import choose_ports
 from services.parts.probes import http_ok
 from services.parts.process import ProcessId, is_alive, members, spawn, stop
