@@ -221,7 +221,10 @@ def dropped_line(dropped: DroppedFinding) -> str:
 
 def picture(number: int, image: EvidenceImage) -> Picture:
     region = image.region
-    box = (region.x0, region.y0, region.x1 - region.x0, region.y1 - region.y0) if region else None
+    box = None
+    if region is not None:
+        width, height = round(region.x1 - region.x0, 2), round(region.y1 - region.y0, 2)
+        box = (round(region.x0, 2), round(region.y0, 2), width, height)
     label, colon, where = image.caption.partition(":")
     return Picture(number, image, f"{label_text(label)}{colon}{where}", box)
 

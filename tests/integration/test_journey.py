@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pydicom
 import pytest
 from temporalio.service import RPCError
@@ -293,9 +294,59 @@ def test_an_event_that_breaks_the_schema_is_kept_and_can_be_replayed(system: Sys
     )
 
 
+def test_a_located_finding_reaches_fhir_and_inbox_with_its_box(system: System, subject: Subject) -> None:
+    """The phantom's nodule, as a trained model would report it: on slice 26, in the right lung, larger than before."""
+    with (
+        answering_model(system, json.dumps({"findings": NODULE_SEEN})) as url,
+        system.another_worker(model_url=url, task_queue="nodule"),
+    ):
+        asyncio.run(start_on(system, subject, "nodule"))
+        until(lambda: system.inbox_entries(uid_of(subject)) or None, "the entry")
+    [report] = system.reports(uid_of(subject))
+    findings = [system.fhir.read(link["reference"]) for link in report["result"]]
+    [nodule] = [f for f in findings if f["valueCodeableConcept"]["coding"][0]["code"] == DETECTED]
+    [region] = [e for e in nodule["extension"] if e["url"].endswith("/image-region")]
+    parts = {part["url"]: part for part in region["extension"]}
+    seen = next(ds for ds in slices(subject) if parts["instanceUid"]["valueId"] == ds.SOPInstanceUID)
+    assert float(seen.ImagePositionPatient[2]) == pytest.approx(-78.0 + 25 * 4.0)
+    assert "14 mm" in report["conclusion"]
+    assert len(report["media"]) == 1
+    [(result, _)] = system.inbox_entries(uid_of(subject))
+    page = httpx.get(f"{system.settings.inbox_url}/results/{result}", trust_env=False).text
+    assert '<rect x="61.44" y="97.28" width="12.8" height="12.8"' in page
+    assert "Pulmonary nodule" in page
+
+
+DETECTED = "260373001"
+ABSENT = {
+    "presence": "not-detected",
+    "likelihood": "absent",
+    "side": "not-applicable",
+    "change": "stable",
+    "location": None,
+}
+NODULE_SEEN = {
+    "pulmonary-nodule": {
+        "presence": "detected",
+        "likelihood": "probable",
+        "side": "right",
+        "change": "worse",
+        "location": {"slice": 26, "box_2d": [380, 240, 430, 290], "long_axis_mm": 14},
+    }
+} | dict.fromkeys(("pleural-effusion", "consolidation", "pneumothorax"), ABSENT)
+
+
+def slices(subject: Subject) -> list[pydicom.Dataset]:
+    sets = [pydicom.dcmread(BytesIO(data), stop_before_pixels=True) for data in subject.files()]
+    return [ds for ds in sets if uid_of(subject) == ds.StudyInstanceUID]
+
+
 def test_an_answer_that_breaks_the_schema_is_never_written(system: System, subject: Subject) -> None:
     """Another model server answers beside the JSON that was asked for: the run says so, and nothing reaches FHIR."""
-    with babbling_model(system) as url, system.another_worker(model_url=url, task_queue="babble"):
+    with (
+        answering_model(system, "The chest looks fine.") as url,
+        system.another_worker(model_url=url, task_queue="babble"),
+    ):
         asyncio.run(start_on(system, subject, "babble"))
         run = system.failed_run(system.settings.namespace.study_key(uid_of(subject)))
     assert (run.stage, run.code, run.retryable) == ("validate", "model-output-invalid", False)
@@ -304,16 +355,16 @@ def test_an_answer_that_breaks_the_schema_is_never_written(system: System, subje
 
 
 @contextmanager
-def babbling_model(system: System) -> Iterator[str]:
-    """A server with the API of vLLM and the name of the right release, which answers a sentence."""
+def answering_model(system: System, text: str) -> Iterator[str]:
+    """A server with the API of vLLM and the name of the right release, which always answers the same."""
     name = json.loads(Path(system.settings.model_release).read_bytes())["served_model_name"]
     answer = {
         "model": name,
-        "choices": [{"message": {"content": "The chest looks fine."}, "finish_reason": "stop"}],
+        "choices": [{"message": {"content": text}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 1, "completion_tokens": 1},
     }
 
-    class Babbler(BaseHTTPRequestHandler):
+    class Answerer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.answer({"data": [{"id": name}]})
 
@@ -331,7 +382,7 @@ def babbling_model(system: System) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Babbler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answerer)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
