@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from services.clients.fhir import FhirClient
     from services.clients.model import VllmModel
     from services.store import FolderObjectStore
-    from workflows.report_study.activities import Site
+    from workflows.report_study.assembly import Site
 
 GATEWAY_GROUP = "longview-gateway"
 NOISY_LOGGERS = ("httpx", "httpcore", "urllib3", "dicomweb_client", "kafka", "pydicom", "uvicorn", "alembic")
@@ -184,12 +184,11 @@ def model(settings: Settings, store: FolderObjectStore) -> VllmModel:
 
 
 def site(settings: Settings) -> Site:
-    from workflows.report_study.activities import Site
+    from workflows.report_study.assembly import Site
 
     return Site(
         namespace=settings.namespace,
         event_source=settings.event_source,
-        accession_system=settings.accessions,
         organization=settings.organization,
         review_role=settings.review_role,
         acknowledge_within=timedelta(minutes=int(settings.acknowledge_minutes)),

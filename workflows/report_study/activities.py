@@ -6,8 +6,6 @@ Every activity may run more than once: what it writes is keyed by content (store
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import orjson
@@ -16,9 +14,9 @@ from temporalio import activity
 from schemas.codes import Canonical, FindingLabel, labels_for
 from schemas.errors import PermanentFailure, StaleWrite, TransientFailure
 from schemas.events import now_rfc3339
-from schemas.identifiers import Namespace, canonical_json, instance_set_digest, ni_from_hex
+from schemas.identifiers import canonical_json, instance_set_digest, ni_from_hex
 from schemas.imaging import StoredVolume
-from schemas.inbox import InboxResult, InboxStudy, ReviewRecorded
+from schemas.inbox import ReviewRecorded
 from schemas.inference import ModelAnswer, ModelRequest, VolumeItem
 from schemas.model import Record
 from schemas.report import InputManifest, Reading
@@ -48,10 +46,11 @@ from schemas.runs import (
 from schemas.timeline import Timeline
 from workflows.ports import FhirServer, ImageArchive, Inbox, Model, ObjectStore, PatientMemory, Resource, RunRecords
 from workflows.reading.check import check_findings, read_answer
-from workflows.reading.prompt import PROMPT_TEMPLATE, build_request
+from workflows.reading.prompt import build_request
 from workflows.reading.release import release_id
 from workflows.report import ResultContext, build_result, build_review, supersede
 from workflows.report_study import events
+from workflows.report_study.assembly import Site, inbox_result, result_context
 from workflows.report_study.evidence import render_evidence
 from workflows.report_study.fhir_results import find_result, find_review, read_posted, standing_result, written_result
 from workflows.report_study.imaging import check_patient, fetch_volume, is_earlier
@@ -59,24 +58,7 @@ from workflows.timeline import build_timeline, check_subject
 from workflows.timeline.fields import unversioned
 
 MAX_PRIORS_TRIED = 3
-HISTORY_SHOWN = 200
-"""How many of the newest entries of the history the inbox shows."""
-
 AnyRecord = TypeVar("AnyRecord", bound=Record)
-
-
-@dataclass(frozen=True)
-class Site:
-    """What is fixed for a deployment."""
-
-    namespace: Namespace
-    event_source: str
-    accession_system: str
-    organization: str
-    review_role: str
-    acknowledge_within: timedelta
-    dicomweb_public_url: str
-    conclusion_codes: bool
 
 
 class ReportStudyActivities:
@@ -257,33 +239,15 @@ class ReportStudyActivities:
         )
 
     def _context(self, args: BuildResult) -> ResultContext:
-        site, timeline = self._site, self._load(Timeline, args.timeline)
-        current = self._load(StoredVolume, args.current.volume)
-        manifest = self._manifest(args, timeline)
-        model = self._model.release()
-        release = release_id(model)
-        return ResultContext(
-            namespace=site.namespace,
-            thread_id=args.thread_id,
-            result_id=site.namespace.result_id(args.thread_id, manifest, release),
-            manifest_ni=manifest,
-            timeline=timeline,
-            series=current.series,
-            prior=args.prior.study,
-            reading=self._load(Reading, args.checked.reading),
-            model=model,
-            release=release,
-            prompt_template=PROMPT_TEMPLATE,
-            rendered_prompt_ni=ni_from_hex(args.answered.request),
-            started=args.answered.started,
-            ended=args.answered.ended,
-            issued=args.issued,
-            organization=site.organization,
-            review_role=site.review_role,
-            priority=args.priority,
-            acknowledge_by=self._acknowledge_by(args.issued),
-            dicomweb_public_url=site.dicomweb_public_url,
-            conclusion_codes=site.conclusion_codes,
+        timeline = self._load(Timeline, args.timeline)
+        return result_context(
+            self._site,
+            self._model.release(),
+            timeline,
+            self._load(StoredVolume, args.current.volume).series,
+            self._load(Reading, args.checked.reading),
+            self._manifest(args, timeline),
+            args,
         )
 
     def _manifest(self, args: BuildResult, timeline: Timeline) -> str:
@@ -299,9 +263,6 @@ class ReportStudyActivities:
     def _uids(self, digest: str) -> list[str]:
         uids: list[str] = orjson.loads(self._store.get(digest))
         return uids
-
-    def _acknowledge_by(self, issued: str) -> str:
-        return (datetime.fromisoformat(issued) + self._site.acknowledge_within).isoformat(timespec="milliseconds")
 
     @activity.defn
     def write_result(self, args: ResultBuilt) -> ResultWritten:
@@ -328,43 +289,17 @@ class ReportStudyActivities:
     @activity.defn
     def create_inbox_entry(self, args: CreateInboxEntry) -> None:
         """The row that the inbox shows and the event `ai.result.available`, in one database transaction."""
-        result = self._inbox_result(args)
+        result = inbox_result(
+            self._site,
+            self._model.release(),
+            self._load(Timeline, args.timeline),
+            self._load(StoredVolume, args.current.volume).series,
+            self._load(Reading, args.checked.reading),
+            self._fhir.read(unversioned(args.written.report)).get("conclusion", ""),
+            args,
+        )
         event = events.result_available(self._site.namespace, self._site.event_source, args.event.event_id, result)
         self._inbox.add(args.run_id, result, event)
-
-    def _inbox_result(self, args: CreateInboxEntry) -> InboxResult:
-        timeline, series = self._load(Timeline, args.timeline), self._load(StoredVolume, args.current.volume).series
-        model, study, order = self._model.release(), timeline.study, timeline.order
-        report = self._fhir.read(unversioned(args.written.report))
-        accession = order.accession.value if order and order.accession else args.event.accession
-        described = (study.description if study else None) or (order.text if order else None) or series.description
-        return InboxResult(
-            result_id=args.built.result_id,
-            thread_id=args.built.thread_id,
-            study_key=args.study_key,
-            workflow_id=args.workflow_id,
-            release_id=release_id(model),
-            release_name=model.name,
-            trained=model.trained,
-            priority=args.priority,
-            report=args.written.report,
-            task=args.written.task,
-            issued=args.issued,
-            acknowledge_by=self._acknowledge_by(args.issued),
-            conclusion=report.get("conclusion", ""),
-            patient=timeline.patient,
-            study=InboxStudy(
-                study_instance_uid=series.study_instance_uid,
-                description=described or f"{series.modality} study",
-                modality=series.modality,
-                started=study.started if study else None,
-                accession=accession,
-                prior_started=args.prior.study.started if args.prior.study else None,
-            ),
-            reading=self._load(Reading, args.checked.reading),
-            history=timeline.entries[-HISTORY_SHOWN:],
-            supersedes=args.built.supersedes,
-        )
 
     @activity.defn
     def write_review(self, args: WriteReview) -> ReviewWritten:
