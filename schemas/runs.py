@@ -261,6 +261,7 @@ class StudyProgress(Record):
     written: ResultWritten | None
     failure_code: str | None
     failure_stage: str | None
+    failure_hint: str | None = None
 
 
 class StudyOutcome(Record):

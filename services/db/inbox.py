@@ -33,9 +33,15 @@ class InboxRecords:
         self._database = database
 
     def add(self, run_id: str, result: InboxResult, event: CloudEvent) -> None:
-        """Add the entry once, close its run as awaiting review, and mark the unread entry that it replaces as superseded."""
+        """Add the entry once, close its run as awaiting review, and mark the unread entry that it replaces as superseded.
+
+        Another run that came to the very same result closes as unchanged.
+        """
         with self._database.writing() as session:
-            if session.get(InboxEntry, result.result_id) is not None:
+            known = session.get(InboxEntry, result.result_id)
+            if known is not None:
+                if known.run_id != run_id:
+                    set_state(session, run_id, "unchanged", result.result_id)
                 return
             set_state(session, run_id, "awaiting-review", result.result_id)
             session.add(InboxEntry(run_id=run_id, **_columns(result)))

@@ -124,8 +124,8 @@ def _show_ended(now: StudyProgress, shown: int, show: Callable[[StepProgress], N
 def _is_over(now: StudyProgress) -> bool:
     """Whether nothing more will happen without a human; `RunFailed` if that is because of a failure."""
     if now.failure_code is not None:
-        stage = now.failure_stage or ""
-        raise RunFailed(now.failure_code, "the run failed: see 'longview runs --failed'.", stage)
+        why = now.failure_hint or "see 'longview runs --failed'"
+        raise RunFailed(now.failure_code, f"the run failed: {why}.", now.failure_stage or "")
     if now.state in ("unchanged", "reviewed", "superseded"):
         return True
     return now.state == "awaiting-review" and all(step.ended is not None for step in now.steps)

@@ -349,6 +349,18 @@ def test_the_list_is_sorted_by_urgency_then_by_what_is_due(
     assert [row.priority for row in reader.list_entries(Filter(limit=2, offset=1)).rows] == ["asap", "urgent"]
 
 
+def test_a_second_run_that_comes_to_the_same_result_closes_as_unchanged(
+    runs: RunRecords, inbox: InboxRecords, reader: InboxReader
+) -> None:
+    """Images arrived between listing and fetching: the run of the later event reads what was read already."""
+    told = result()
+    for run_id, digest in (("run-1", "ni:///sha-256;aaaa"), ("run-2", "ni:///sha-256;bbbb")):
+        for _ in range(2):
+            inbox.add(open_run(runs, run_id, digest=digest), told, available(told))
+    assert {run.run_id: run.state for run in runs.list_runs()} == {"run-1": "awaiting-review", "run-2": "unchanged"}
+    assert len(reader.list_entries(Filter()).rows) == 1
+
+
 def test_opening_twice_is_opening_once(runs: RunRecords, inbox: InboxRecords, reader: InboxReader) -> None:
     told = result()
     inbox.add(open_run(runs), told, available(told))

@@ -95,6 +95,7 @@ class ReportStudyWorkflow:
             written=self._written,
             failure_code=failure.code if failure else None,
             failure_stage=failure.stage if failure else None,
+            failure_hint=failure.hint if failure else None,
         )
 
     @workflow.update
