@@ -51,8 +51,11 @@ class Consumer:
         )
 
     def poll(self, timeout_ms: int = 500) -> list[Record]:
-        """The next records, in order within each partition."""
-        polled = self._consumer.poll(timeout_ms=timeout_ms)
+        """The next records, in order within each partition; `TransientFailure` while the broker cannot be asked."""
+        try:
+            polled = self._consumer.poll(timeout_ms=timeout_ms)
+        except KafkaError as error:
+            raise TransientFailure("kafka-poll", f"the broker gave no records ({type(error).__name__})") from error
         return [
             Record(m.topic, m.partition, m.offset, m.key, m.value, list(m.headers))
             for messages in polled.values()

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from schemas.errors import InvalidEvent, TransientFailure
+from schemas.errors import InvalidEvent, LongviewError, PermanentFailure, TransientFailure
 from schemas.events import (
     DEAD_LETTER,
     OBSERVATION_AVAILABLE,
@@ -61,14 +61,22 @@ class Intake:
             await self._deliver(event)
             log.info("accepted %s event=%s", event.type, event.id)
         except InvalidEvent as invalid:
-            log.warning(
-                "dead letter: topic=%s partition=%d offset=%d code=%s",
-                record.topic,
-                record.partition,
-                record.offset,
-                invalid.code,
-            )
+            await self._keep(record, invalid)
+        except LongviewError:
+            raise
+        except Exception as fault:  # a defect of ours must not stop every record behind this one
+            kind = f"event-fault-{type(fault).__name__.lower()}"
+            await self._keep(record, InvalidEvent("permanent-error", kind, "a fault of the gateway met this record"))
+
+    async def _keep(self, record: Record, invalid: InvalidEvent) -> None:
+        place = (record.topic, record.partition, record.offset)
+        log.warning("dead letter: topic=%s partition=%d offset=%d code=%s", *place, invalid.code)
+        try:
             await asyncio.to_thread(self._dead_letters.keep, record, invalid, self._dead_letter(record, invalid))
+        except PermanentFailure as failure:
+            raise TransientFailure(
+                "dead-letter-not-kept", f"a dead letter could not be kept ({failure.code})"
+            ) from failure
 
     async def _deliver(self, event: CloudEvent) -> None:
         if event.tenant != self._namespace.tenant:

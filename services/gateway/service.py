@@ -21,7 +21,12 @@ RELAY_SECONDS = 0.5
 async def consume(consumer: Consumer, intake: Intake, stop: asyncio.Event) -> None:
     """Poll, handle, commit; in order within a key, in parallel across keys. What was not handled comes again."""
     while not stop.is_set():
-        records = await asyncio.to_thread(consumer.poll)
+        try:
+            records = await asyncio.to_thread(consumer.poll)
+        except TransientFailure as failure:
+            log.warning("%s", failure)
+            await asyncio.sleep(RETRY_SECONDS)
+            continue
         if not records:
             continue
         unhandled = await _handle_all(intake, records)
