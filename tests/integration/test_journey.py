@@ -269,6 +269,7 @@ def spoiled(subject: Subject, fault: str) -> Iterator[bytes]:
         buffer = BytesIO()
         ds.save_as(buffer, enforce_file_format=True)
         yield buffer.getvalue()
+    yield one_more_instance(subject)  # a localizer, which is a plain grid of one slice and must not stand in
 
 
 def test_an_event_that_breaks_the_schema_is_kept_and_can_be_replayed(system: System, subject: Subject) -> None:

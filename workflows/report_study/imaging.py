@@ -9,7 +9,7 @@ from schemas.runs import StudyFetched
 from schemas.timeline import PatientBanner
 from schemas.volume import Volume, encode_volume, model_slices
 from workflows.ports import ImageArchive, ObjectStore
-from workflows.series import choose_series, read_series
+from workflows.series import choose_series, may_stand_in, read_series
 
 
 def check_patient(study: StudyInventory, patient: PatientBanner) -> None:
@@ -25,9 +25,14 @@ NEXT_SERIES = ("geometry-", "pixels-", "dicom-")
 def fetch_volume(
     archive: ImageArchive, store: ObjectStore, study: StudyInventory, max_slices: int, like: SeriesVolume | None = None
 ) -> StudyFetched:
-    """The first preferred series that is a plain grid, stored; what the first one was refused for if none is."""
+    """The first preferred series that is a plain grid, stored; what the first one was refused for if none is.
+
+    Where a series was refused, only one that may stand in for it is read: a scout beside a refused stack is not the study.
+    """
     refused: PermanentFailure | None = None
     for choice in choose_series(study, like):
+        if refused is not None and not may_stand_in(choice.series):
+            continue
         try:
             series, volume = read_series(
                 list(archive.retrieve_series(study.study_instance_uid, choice.series.series_instance_uid))

@@ -1,8 +1,8 @@
 """DICOM instances -> checked geometry -> an int16 volume, and what can be said of a place in it. Pure: no I/O."""
 
-from workflows.series.choose import SeriesChoice, choose_series
+from workflows.series.choose import SeriesChoice, choose_series, may_stand_in
 from workflows.series.place import nearest_slice, side_of
 from workflows.series.render import render_slice
 from workflows.series.volume import read_series
 
-__all__ = ["SeriesChoice", "choose_series", "nearest_slice", "read_series", "render_slice", "side_of"]
+__all__ = ["SeriesChoice", "choose_series", "may_stand_in", "nearest_slice", "read_series", "render_slice", "side_of"]

@@ -12,6 +12,8 @@ from workflows.series.place import main_plane
 MODALITIES = ("CT", "MR", "PT")
 """Those that make stacks of sections, most wanted first: the CT of a PET/CT is the one with anatomy."""
 
+STAND_IN_SLICES = 8
+
 _NO_STACK = frozenset({
     "localizer", "localiser", "locator", "localisation", "localization", "loc", "scout", "topo", "topogram",
     "surview", "survey", "scanogram", "scano", "plane", "smartprep", "premonitoring", "monitoring", "bolus",
@@ -66,6 +68,11 @@ def _kind(series: SeriesInventory) -> int:
     if words & _NO_STACK:
         return 2
     return 1 if words & _MADE_LATER else 0
+
+
+def may_stand_in(series: SeriesInventory) -> bool:
+    """Whether this series may be read in place of a preferred one that was refused: a localizer or a few slices must not pass for the study."""
+    return _kind(series) < 2 and series.instance_count >= STAND_IN_SLICES
 
 
 def _plane_named(words: frozenset[str]) -> str | None:
