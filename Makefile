@@ -70,7 +70,7 @@ test-bench: setup ## the speeds that are promised, as tests (CI only reports the
 	@exec $(BIN)/pytest tests/bench -m bench $(OPTIONS)
 
 .PHONY: lock
-lock: setup ## renew requirements.lock (no download addresses in it); OPTIONS=--upgrade for the newest of everything
+lock: setup ## renew requirements.lock where pyproject.toml asks for it; OPTIONS=--upgrade for the newest of everything
 	@scripts/lock.sh $(OPTIONS)
 
 .PHONY: clean
