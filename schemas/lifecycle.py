@@ -1,0 +1,228 @@
+"""What happens to a result after it was posted: events of the bus beyond images, and arguments and results of the steps that answer them.
+
+References and codes only. A posted result is never changed in content: it is reviewed, closed, withdrawn, escalated, or followed by an addendum (contract 1.5 to 3).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from schemas.model import Record
+from schemas.report import Priority
+from schemas.runs import ResultWritten, RunState
+
+# -- events, as the patient's entity and the study's workflow take them ----------------------------------------------------
+
+
+class OrderChanged(Record):
+    """What an `order.changed` event says."""
+
+    event_id: str
+    service_request: str
+    patient: str
+    change: Literal["placed", "priority-changed", "cancelled", "completed", "discontinued"]
+    priority: Priority
+    study_instance_uid: str | None = None
+    accession: str | None = None
+
+
+class ReportFinalised(Record):
+    """What a `report.finalised` event says: the radiologist's own report of a study is final."""
+
+    event_id: str
+    diagnostic_report: str
+    patient: str
+    study_instance_uid: str | None = None
+    accession: str | None = None
+
+
+class PatientMerged(Record):
+    """What a `patient.merged` event says, without its record numbers."""
+
+    event_id: str
+    survivor: str
+    retired: str
+
+
+class HistoryChanged(Record):
+    """Observations that became known to the patient's entity in one burst, told to a study with a result."""
+
+    event_id: str
+    patient: str
+    observations: list[str]
+    """References as announced, oldest first."""
+
+
+# -- the result that stands ----------------------------------------------------------------------------------------------
+
+
+class StandingQuery(Record):
+    """Which result of this study stands in FHIR."""
+
+    thread_id: str
+
+
+class StandingResult(Record):
+    """`written` is None where none does; `state` is `awaiting-review`, `reviewed` or `superseded`."""
+
+    written: ResultWritten | None
+    state: RunState
+
+
+# -- closing and withdrawing ---------------------------------------------------------------------------------------------
+
+CloseReason = Literal["superseded-by-final-report", "order-cancelled", "patient-unmerged", "result-wrong"]
+"""Why a result is closed by the system: codes of the local `status-reason` system."""
+
+
+class CloseResult(Record):
+    """Close a result: unread ones are cancelled (`result-wrong`: entered in error), reviewed ones stay as they are (contract 2).
+
+    `act_id` keys the effect: the Provenance carries it as its tag, so that closing twice is closing once.
+    """
+
+    act_id: str
+    study_key: str
+    thread_id: str
+    result_id: str
+    reason: CloseReason
+    final_report: str | None = None
+    """`DiagnosticReport/<id>` of the radiologist, with `superseded-by-final-report`."""
+    at: str
+
+
+class ResultClosed(Record):
+    """`changed` is False where a human had decided already: the result's content and status stand."""
+
+    result_id: str
+    changed: bool
+    report: str
+    provenance: str
+
+
+# -- escalation ----------------------------------------------------------------------------------------------------------
+
+
+class EscalationStep(Record):
+    """One step of a policy: whom to tell, how, and until when an acknowledgement is awaited before the next step."""
+
+    number: int
+    recipient: str
+    medium: Literal["APPWRIT", "PHONE", "EMAILWRIT"]
+    wait_minutes: int
+
+
+class EscalationPolicy(Record):
+    """`name` is versioned (`radiology-urgent@v1`): what counts as critical and who is told is the site's, never the model's."""
+
+    name: str
+    steps: list[EscalationStep]
+
+
+class NotifyStep(Record):
+    """Tell the recipient of a step, and write it down: Communication, Task, event `ai.result.escalated` (from step 2)."""
+
+    study_key: str
+    thread_id: str
+    result_id: str
+    policy: str
+    step: EscalationStep
+    priority: Priority
+    due_at: str
+    at: str
+
+
+class StepNotified(Record):
+    """Versioned references."""
+
+    communication: str
+    task: str
+
+
+class AcknowledgeAct(Record):
+    """A human says that the result has reached them; nothing is decided about it yet."""
+
+    act_id: str
+    result_id: str
+    by: str
+    read_back: str | None = None
+    """What was read back on the phone, in words of the inbox's own choice list; never chart text."""
+    at: str
+
+
+class RecordAcknowledgement(Record):
+    study_key: str
+    thread_id: str
+    act: AcknowledgeAct
+    step: int
+    """The step that was answered."""
+    available_at: str
+    deadline: str
+    policy: str
+
+
+class EscalationExhausted(Record):
+    """Nobody acknowledged in any step: Task `failed`, business status `exhausted`, event with `exhausted` true."""
+
+    study_key: str
+    thread_id: str
+    result_id: str
+    policy: str
+    step: int
+    due_at: str
+    at: str
+
+
+class TaskChanged(Record):
+    task: str
+
+
+class Reprioritise(Record):
+    """The order's priority rose: Task and inbox entry of an unread result follow; a lower one changes nothing."""
+
+    study_key: str
+    thread_id: str
+    result_id: str
+    priority: Priority
+    at: str
+
+
+# -- addenda -------------------------------------------------------------------------------------------------------------
+
+
+class AssessHistory(Record):
+    """Do these observations concern the result, by the table of rules?"""
+
+    thread_id: str
+    result_id: str
+    patient: str
+    observations: list[str]
+
+
+class HistoryAssessed(Record):
+    """`relevant` are versioned references that a rule names; `rules` the codes of those rules, in the same order; `table` its version."""
+
+    table: str
+    relevant: list[str]
+    rules: list[str]
+
+
+class WriteAddendum(Record):
+    """A new result beside the old one: what became known, which finding it concerns, by which rule. The old one stays as it is."""
+
+    study_key: str
+    thread_id: str
+    result_id: str
+    """The result that is added to."""
+    workflow_id: str
+    event_id: str
+    patient: str
+    assessed: HistoryAssessed
+    priority: Priority
+    issued: str
+
+
+class AddendumWritten(Record):
+    addendum_id: str
+    report: str
+    task: str
