@@ -1,6 +1,7 @@
 """What happens to a result after it was posted: events of the bus beyond images, and arguments and results of the steps that answer them.
 
-References and codes only. A posted result is never changed in content: it is reviewed, closed, withdrawn, escalated, or followed by an addendum (contract 1.5 to 3).
+References and codes only. A posted result is never changed in content: it is reviewed, closed, escalated, or followed by an addendum
+(contract 1.5 to 3).
 """
 
 from __future__ import annotations
