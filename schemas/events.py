@@ -21,6 +21,9 @@ from schemas.model import Record
 TYPE_PREFIX = "org.example.longview."
 STUDY_AVAILABLE = TYPE_PREFIX + "imaging.study.available.v1"
 OBSERVATION_AVAILABLE = TYPE_PREFIX + "observation.available.v1"
+PATIENT_MERGED = TYPE_PREFIX + "patient.merged.v1"
+ORDER_CHANGED = TYPE_PREFIX + "order.changed.v1"
+REPORT_FINALISED = TYPE_PREFIX + "report.finalised.v1"
 RESULT_AVAILABLE = TYPE_PREFIX + "ai.result.available.v1"
 RESULT_REVIEWED = TYPE_PREFIX + "ai.result.reviewed.v1"
 RUN_FAILED = TYPE_PREFIX + "ai.run.failed.v1"
@@ -28,9 +31,12 @@ DEAD_LETTER = TYPE_PREFIX + "dead-letter.v1"
 
 STUDY_TOPIC = "hospital.imaging-study.v1"
 OBSERVATION_TOPIC = "hospital.observation.v1"
+PATIENT_TOPIC = "hospital.patient.v1"
+ORDER_TOPIC = "hospital.order.v1"
+REPORT_TOPIC = "hospital.report.v1"
 RESULT_TOPIC = "longview.ai-result.v1"
 RUN_TOPIC = "longview.ai-run.v1"
-INBOUND_TOPICS = (STUDY_TOPIC, OBSERVATION_TOPIC)
+INBOUND_TOPICS = (STUDY_TOPIC, OBSERVATION_TOPIC, PATIENT_TOPIC, ORDER_TOPIC, REPORT_TOPIC)
 OUTBOUND_TOPICS = (RESULT_TOPIC, RUN_TOPIC)
 
 MAX_VALUE_BYTES = 256 * 1024

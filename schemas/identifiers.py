@@ -42,6 +42,11 @@ def uid_from_uuid(value: str) -> str:
     return f"2.25.{uuid.UUID(value).int}"
 
 
+def act_id(result_id: str, *what: str) -> str:
+    """Id of something that the system does to a result, derived from what it does: doing it twice is one act."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, "|".join([result_id, *what])))
+
+
 @dataclass(frozen=True)
 class Namespace:
     """The UUIDv5 namespace of one deployment: canonical base URL and tenant.

@@ -1,4 +1,4 @@
-"""What happens to a result after it was posted: events of the bus beyond images, and arguments and results of the steps that answer them.
+"""What happens to a result after it was posted: arguments and results of the steps that close it, escalate it and add to it.
 
 References and codes only. A posted result is never changed in content: it is reviewed, closed, escalated, or followed by an addendum
 (contract 1.5 to 3).
@@ -11,48 +11,6 @@ from typing import Literal
 from schemas.model import Record
 from schemas.report import Priority
 from schemas.runs import ResultWritten, RunState
-
-# -- events, as the patient's entity and the study's workflow take them ----------------------------------------------------
-
-
-class OrderChanged(Record):
-    """What an `order.changed` event says."""
-
-    event_id: str
-    service_request: str
-    patient: str
-    change: Literal["placed", "priority-changed", "cancelled", "completed", "discontinued"]
-    priority: Priority
-    study_instance_uid: str | None = None
-    accession: str | None = None
-
-
-class ReportFinalised(Record):
-    """What a `report.finalised` event says: the radiologist's own report of a study is final."""
-
-    event_id: str
-    diagnostic_report: str
-    patient: str
-    study_instance_uid: str | None = None
-    accession: str | None = None
-
-
-class PatientMerged(Record):
-    """What a `patient.merged` event says, without its record numbers."""
-
-    event_id: str
-    survivor: str
-    retired: str
-
-
-class HistoryChanged(Record):
-    """Observations that became known to the patient's entity in one burst, told to a study with a result."""
-
-    event_id: str
-    patient: str
-    observations: list[str]
-    """References as announced, oldest first."""
-
 
 # -- the result that stands ----------------------------------------------------------------------------------------------
 

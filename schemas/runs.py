@@ -16,7 +16,8 @@ from schemas.timeline import StudyEntry
 Digest = str
 """Hexadecimal SHA-256: the address of an object in the store."""
 
-RunState = Literal["running", "awaiting-review", "reviewed", "superseded", "unchanged", "failed"]
+RunState = Literal["running", "awaiting-review", "reviewed", "superseded", "withdrawn", "held", "unchanged", "failed"]
+"""`superseded`: by newer inputs or the radiologist's final report; `withdrawn`: its order was cancelled; `held`: a person says whose it is."""
 
 
 class StudyAvailable(Record):
@@ -42,13 +43,105 @@ class ObservationAvailable(Record):
     status: str
 
 
+class OrderChanged(Record):
+    """What an `order.changed` event says."""
+
+    event_id: str
+    service_request: str
+    patient: str
+    change: Literal["placed", "priority-changed", "cancelled", "completed", "discontinued"]
+    priority: Priority
+
+
+class ReportFinalised(Record):
+    """What a `report.finalised` event says: the radiologist's own report of a study is final."""
+
+    event_id: str
+    diagnostic_report: str
+    patient: str
+
+
+class PatientMerged(Record):
+    """What a `patient.merged` event says, without its record numbers; the keys are those of the two entities."""
+
+    event_id: str
+    survivor: str
+    retired: str
+    survivor_key: str
+    retired_key: str
+
+
+class HistoryChanged(Record):
+    """Observations that became known to the patient's entity in one burst, told to a study of that patient."""
+
+    event_id: str
+    patient: str
+    observations: list[str]
+    """References as announced, oldest first."""
+
+
+class PatientChanged(Record):
+    """A study's patient was merged into another, or a merge was taken back: then a person decides whose the study is."""
+
+    event_id: str
+    change: Literal["merged", "unmerged"]
+    patient: str
+    patient_key: str
+
+
+StudyEvent = StudyAvailable | OrderChanged | ReportFinalised | HistoryChanged | PatientChanged
+"""What the workflow of one study takes, in order. Told apart by their fields: records are closed to others."""
+
+
+class KnownStudy(Record):
+    """A study as its patient's entity remembers it."""
+
+    study_key: str
+    thread_id: str
+    study_instance_uid: str
+    service_request: str | None = None
+    accession: str | None = None
+    known_since: str
+    """When the entity first heard of it (RFC 3339, workflow time)."""
+    standing: list[OrderChanged | ReportFinalised] = []
+    """A cancelled order and a final report: told again to every new run of the study, ahead of what starts it."""
+
+
+class StudyAddress(Record):
+    """Which study an event is about, as far as it says: by UID (then with both keys), by accession number (`system|value`)."""
+
+    study_key: str | None = None
+    thread_id: str | None = None
+    study_instance_uid: str | None = None
+    accession: str | None = None
+
+
+class PatientEvent(Record):
+    """One event of the bus for the patient's entity."""
+
+    event: StudyAvailable | OrderChanged | ReportFinalised | ObservationAvailable | PatientMerged
+    address: StudyAddress = StudyAddress()
+
+
+class HandedOver(Record):
+    """What one entity tells another when patients are merged or parted: the studies, and where their events belong now."""
+
+    event_id: str
+    change: Literal["merged", "unmerged"]
+    patient: str
+    patient_key: str
+    studies: list[KnownStudy]
+    observations: list[ObservationAvailable] = []
+
+
 class ReportStudyInput(Record):
-    """Starts `ReportStudyWorkflow`; `pending` carries events across continue-as-new."""
+    """Starts `ReportStudyWorkflow`; `pending` carries events that come with the start, or across continue-as-new."""
 
     study_key: str
     patient_key: str
     thread_id: str
-    pending: list[StudyAvailable] = []
+    study_instance_uid: str = ""
+    pending: list[StudyEvent] = []
     seen_event_ids: list[str] = []
 
 
@@ -58,6 +151,12 @@ class PatientInput(Record):
     patient_key: str
     observations: list[ObservationAvailable] = []
     seen_event_ids: list[str] = []
+    pending: list[PatientEvent] = []
+    studies: list[KnownStudy] = []
+    unplaced: list[PatientEvent] = []
+    """Events about a study that nobody has announced yet, known by order or accession alone."""
+    merged_into: HandedOver | None = None
+    """Set while this patient is retired in favour of another; without its lists."""
 
 
 class GatherTimeline(Record):
@@ -188,12 +287,39 @@ class RunFailure(Record):
     run_id: str
     study_key: str
     thread_id: str
-    event: StudyAvailable
+    study_instance_uid: str
+    event_id: str
+    inventory_digest: str
+    """Empty where the failure lies in what came after a result."""
     stage: Stage
     code: str
     hint: str
     retryable: bool
     attempts: int
+
+
+class SkipRun(Record):
+    """A study that is not read, and why: its radiologist's report is final already, its order was cancelled, or a person has to say whose it is."""
+
+    run_id: str
+    study_key: str
+    thread_id: str
+    inventory_digest: str
+    state: Literal["superseded", "withdrawn", "held"]
+    code: str
+
+
+class ReindexPatient(Record):
+    """The inbox's entries of a thread name the patient that survived a merge; reviewed results stay as they are in FHIR."""
+
+    thread_id: str
+    patient: str
+
+
+class PolicyQuery(Record):
+    """Which escalation the site wants for a result of this priority."""
+
+    priority: Priority
 
 
 class WriteReview(Record):
@@ -232,6 +358,8 @@ class TakeInventory(Record):
     thread_id: str
     event: StudyAvailable
     timeline: Digest
+    reread: bool = False
+    """Read again although the images are unchanged: the order or the patient has changed."""
 
 
 class InventoryTaken(Record):

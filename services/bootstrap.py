@@ -101,7 +101,7 @@ async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         inbox=InboxRecords(database),
     )
     try:
-        await run_worker(client, settings.task_queue, activities, stop, ready)
+        await run_worker(client, settings.task_queue, activities.all(), stop, ready)
     finally:
         database.close()
 
@@ -184,6 +184,7 @@ def model(settings: Settings, store: FolderObjectStore) -> VllmModel:
 
 
 def site(settings: Settings) -> Site:
+    from services.escalation import escalation_policies
     from workflows.report_study.assembly import Site
 
     return Site(
@@ -194,6 +195,7 @@ def site(settings: Settings) -> Site:
         acknowledge_within=timedelta(minutes=int(settings.acknowledge_minutes)),
         dicomweb_public_url=settings.dicomweb_public_url or settings.require("dicomweb_url"),
         conclusion_codes=settings.conclusion_codes == "on",
+        escalation=escalation_policies(settings),
     )
 
 

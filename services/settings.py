@@ -56,6 +56,12 @@ class Settings:
         "off", "on: reports carry conclusionCode, which some records file to the problem list; off: they do not"
     )
     acknowledge_minutes: str = _setting("60", "minutes within which a result is to be acknowledged")
+    escalation_file: str = _setting(
+        "", "JSON file: who is told of an unread result, by priority (default: urgent and above, two steps)"
+    )
+    escalation_role: str = _setting(
+        "Radiology lead", "who is told when the duty role did not acknowledge in time: a reference or a name"
+    )
     inbox_host: str = _setting("127.0.0.1", "address the inbox listens on")
     inbox_port: str = _setting("0", "port the inbox listens on (0: any free one)")
     inbox_url: str = _setting("", "URL under which people reach the inbox")

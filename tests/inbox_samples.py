@@ -8,7 +8,7 @@ from typing import Any
 from schemas.events import RESULT_AVAILABLE, RESULT_REVIEWED, RUN_FAILED, CloudEvent, dataschema
 from schemas.inbox import InboxResult, InboxStudy, ReviewRecorded
 from schemas.report import DroppedFinding, EvidenceImage, Finding, ImageRegion, Reading
-from schemas.runs import RunFailure, StudyAvailable
+from schemas.runs import RunFailure
 from schemas.timeline import Identifier, PatientBanner, TimelineEntry
 
 BASE = "https://ai.example.org/fhir"
@@ -214,19 +214,13 @@ def reviewed(told: InboxResult, act: ReviewRecorded) -> CloudEvent:
 
 def failure(run_id: str, study: str = "study-1", code: str = "geometry-gap") -> tuple[RunFailure, CloudEvent]:
     study_key, thread = key("study", study), key("thread", study)
-    event = StudyAvailable(
-        event_id=key("event", study),
-        study_instance_uid="1.2.826.0.1.3680043.8.498.1001",
-        patient="Patient/pat-1",
-        inventory_digest="ni:///sha-256;aaaa",
-        completeness="quiescent",
-        instance_count=96,
-    )
     failed = RunFailure(
         run_id=run_id,
         study_key=study_key,
         thread_id=thread,
-        event=event,
+        study_instance_uid="1.2.826.0.1.3680043.8.498.1001",
+        event_id=key("event", study),
+        inventory_digest="ni:///sha-256;aaaa",
         stage="fetch-images",
         code=code,
         hint="the series has a gap: send the missing slices",
@@ -241,5 +235,5 @@ def failure(run_id: str, study: str = "study-1", code: str = "geometry-gap") -> 
         "attempts": 1,
         "reference": run_id,
     }
-    data["studyInstanceUid"] = event.study_instance_uid
+    data["studyInstanceUid"] = failed.study_instance_uid
     return failed, _event(RUN_FAILED, f"{run_id}|{code}", study_key, data)

@@ -13,7 +13,8 @@ from schemas.events import CloudEvent
 from schemas.imaging import StudyInventory
 from schemas.inbox import InboxResult, ReviewRecorded
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest
-from schemas.runs import ObservationAvailable, RunFailure, RunState
+from schemas.runs import ObservationAvailable, RunFailure, RunState, SkipRun
+from schemas.timeline import PatientBanner
 
 Resource = dict[str, Any]
 """A FHIR R4 resource as plain JSON: never round-tripped through a model, which would lose decimal precision."""
@@ -90,6 +91,10 @@ class RunRecords(Protocol):
 
     def open_run(self, run_id: str, study_key: str, thread_id: str, inventory_digest: str, release_id: str) -> None: ...
     def close_run(self, run_id: str, state: RunState, result_id: str | None) -> None: ...
+    def skip_run(self, skipped: SkipRun) -> None:
+        """A run that read nothing or posted nothing, and why."""
+        ...
+
     def fail_run(self, failure: RunFailure, event: CloudEvent) -> None: ...
 
 
@@ -98,6 +103,10 @@ class Inbox(Protocol):
 
     def add(self, run_id: str, result: InboxResult, event: CloudEvent) -> None:
         """Idempotent by result id. Marks the entry of `result.supersedes` superseded."""
+        ...
+
+    def reindex(self, thread_id: str, patient: PatientBanner) -> None:
+        """Every entry of the thread names this patient from now on."""
         ...
 
     def record_review(self, review: ReviewRecorded, event: CloudEvent) -> None:

@@ -20,7 +20,7 @@ from services.db.outbox import write_event
 from services.db.runs import set_state, set_state_of_result
 
 EntryStatus = Literal["unread", "opened", "accepted", "rejected", "superseded"]
-ChangeKind = Literal["added", "opened", "accepted", "rejected", "superseded"]
+ChangeKind = Literal["added", "opened", "accepted", "rejected", "superseded", "reindexed"]
 
 UNREVIEWED: tuple[EntryStatus, ...] = ("unread", "opened")
 _RANK: dict[Priority, int] = {"stat": 0, "asap": 1, "urgent": 2, "routine": 3}
@@ -50,6 +50,16 @@ class InboxRecords:
             if result.supersedes is not None:
                 _supersede(session, result.supersedes, result.result_id)
             write_event(session, event)
+
+    def reindex(self, thread_id: str, patient: PatientBanner) -> None:
+        """After a merge every entry of the thread is found under the patient who survived it."""
+        with self._database.writing() as session:
+            for entry in session.scalars(select(InboxEntry).where(InboxEntry.thread_id == thread_id)):
+                if entry.document["patient"] != patient.model_dump(mode="json"):
+                    entry.document = entry.document | {"patient": patient.model_dump(mode="json")}
+                    for name, value in _patient_columns(patient).items():
+                        setattr(entry, name, value)
+                    write_change(session, entry.result_id, "reindexed")
 
     def record_review(self, review: ReviewRecorded, event: CloudEvent) -> None:
         """Record a decision that FHIR has accepted, once; `PermanentFailure` if the entry is unknown or was decided by another act."""
@@ -102,10 +112,7 @@ def _columns(result: InboxResult) -> dict[str, Any]:
         "modality": study.modality,
         "trained": result.trained,
         "release_name": result.release_name,
-        "patient_name": patient.name,
-        "birth_date": patient.birth_date,
-        "sex": patient.sex,
-        "record_number": record_number(patient),
+        **_patient_columns(patient),
         "accession": study.accession,
         "study_description": study.description,
         "study_started": study.started,
@@ -116,6 +123,15 @@ def _columns(result: InboxResult) -> dict[str, Any]:
         "acknowledge_by": datetime.fromisoformat(result.acknowledge_by) if result.acknowledge_by else None,
         "document": result.model_dump(mode="json"),
         "added_at": datetime.now(UTC),
+    }
+
+
+def _patient_columns(patient: PatientBanner) -> dict[str, Any]:
+    return {
+        "patient_name": patient.name,
+        "birth_date": patient.birth_date,
+        "sex": patient.sex,
+        "record_number": record_number(patient),
     }
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from schemas.errors import PermanentFailure
 from schemas.events import CloudEvent
-from schemas.runs import RunFailure, RunState
+from schemas.runs import RunFailure, RunState, SkipRun
 from services.db.engine import Database
 from services.db.models import Run
 from services.db.outbox import write_event
@@ -60,13 +60,21 @@ class RunRecords:
         with self._database.writing() as session:
             set_state(session, run_id, state, result_id)
 
+    def skip_run(self, skipped: SkipRun) -> None:
+        """A run may be skipped before it was opened."""
+        with self._database.writing() as session:
+            run = session.get(Run, skipped.run_id)
+            if run is None:
+                run = _new_run(skipped.run_id, skipped.study_key, skipped.thread_id, skipped.inventory_digest, None)
+                session.add(run)
+            run.state, run.code, run.updated_at = skipped.state, skipped.code, datetime.now(UTC)
+
     def fail_run(self, failure: RunFailure, event: CloudEvent) -> None:
         """Record where and why the run stopped, and tell the bus; a run may fail before it was opened."""
         with self._database.writing() as session:
             run = session.get(Run, failure.run_id)
             if run is None:
-                digest = failure.event.inventory_digest
-                run = _new_run(failure.run_id, failure.study_key, failure.thread_id, digest, None)
+                run = _new_run(failure.run_id, failure.study_key, failure.thread_id, failure.inventory_digest, None)
                 session.add(run)
             run.state, run.stage, run.code, run.hint = "failed", failure.stage, failure.code, failure.hint
             run.retryable, run.attempts = failure.retryable, failure.attempts

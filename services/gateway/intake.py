@@ -17,20 +17,12 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from schemas.errors import InvalidEvent, LongviewError, PermanentFailure, TransientFailure
-from schemas.events import (
-    DEAD_LETTER,
-    OBSERVATION_AVAILABLE,
-    STUDY_AVAILABLE,
-    CloudEvent,
-    dataschema,
-    now_rfc3339,
-    parse_event,
-)
-from schemas.identifiers import Namespace, patient_workflow_id, study_workflow_id
-from schemas.runs import ObservationAvailable, PatientInput, ReportStudyInput, StudyAvailable
+from schemas.events import DEAD_LETTER, CloudEvent, dataschema, now_rfc3339, parse_event
+from schemas.identifiers import Namespace, patient_workflow_id
+from schemas.runs import PatientEvent, PatientInput
 from services.clients.kafka import Record
+from services.gateway.routing import patient_of, routed
 from workflows.patient.workflow import PatientWorkflow
-from workflows.report_study.workflow import ReportStudyWorkflow
 
 log = logging.getLogger(__name__)
 RPC_TIMEOUT = timedelta(seconds=20)
@@ -82,14 +74,7 @@ class Intake:
         if event.tenant != self._namespace.tenant:
             raise InvalidEvent("permanent-error", "event-other-tenant", "the event belongs to another tenant")
         try:
-            if event.type == STUDY_AVAILABLE:
-                await self._signal_study(StudyAvailable.model_validate(_study_fields(event)))
-            elif event.type == OBSERVATION_AVAILABLE:
-                await self._signal_patient(ObservationAvailable.model_validate(_observation_fields(event)))
-            else:
-                raise InvalidEvent(
-                    "unknown-type", "event-type-not-taken", "events of this type are not taken from this topic"
-                )
+            await self._signal(routed(event, self._namespace))
         except ValidationError as error:
             raise InvalidEvent("schema-invalid", "event-schema-invalid", "the data cannot be read") from error
         except RPCError as error:
@@ -97,30 +82,15 @@ class Intake:
                 raise InvalidEvent("permanent-error", "temporal-refused", "Temporal refused the event") from error
             raise TransientFailure("temporal-unavailable", "Temporal did not accept the event") from error
 
-    async def _signal_study(self, event: StudyAvailable) -> None:
-        study_key = self._namespace.study_key(event.study_instance_uid)
-        await self._client.start_workflow(
-            ReportStudyWorkflow.run,
-            ReportStudyInput(
-                study_key=study_key,
-                patient_key=self._namespace.patient_key(event.patient),
-                thread_id=self._namespace.thread_id(event.study_instance_uid),
-            ),
-            id=study_workflow_id(study_key),
-            task_queue=self._task_queue,
-            start_signal="study_available",
-            start_signal_args=[event],
-            rpc_timeout=RPC_TIMEOUT,
-        )
-
-    async def _signal_patient(self, event: ObservationAvailable) -> None:
-        patient_key = self._namespace.patient_key(event.patient)
+    async def _signal(self, event: PatientEvent) -> None:
+        """To the patient's entity, which is started if it does not run: it puts the events of one patient in order and fans them out."""
+        patient_key = self._namespace.patient_key(patient_of(event))
         await self._client.start_workflow(
             PatientWorkflow.run,
             PatientInput(patient_key=patient_key),
             id=patient_workflow_id(patient_key),
             task_queue=self._task_queue,
-            start_signal="observation_available",
+            start_signal="event_available",
             start_signal_args=[event],
             rpc_timeout=RPC_TIMEOUT,
         )
@@ -157,28 +127,3 @@ class Intake:
                 },
             },
         )
-
-
-def _study_fields(event: CloudEvent) -> dict[str, object]:
-    data = event.data
-    return {
-        "event_id": event.id,
-        "study_instance_uid": data["studyInstanceUid"],
-        "patient": data["patient"],
-        "inventory_digest": data["inventoryDigest"],
-        "completeness": data["completeness"],
-        "instance_count": data["instanceCount"],
-        "imaging_study": data.get("imagingStudy"),
-        "service_request": data.get("serviceRequest"),
-        "accession": (data.get("accession") or {}).get("value"),
-    }
-
-
-def _observation_fields(event: CloudEvent) -> dict[str, object]:
-    data = event.data
-    return {
-        "event_id": event.id,
-        "observation": data["observation"],
-        "patient": data["patient"],
-        "status": data["status"],
-    }

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 from temporalio.client import Client
 from temporalio.worker import Worker
 
 from services.worker.interceptor import ActivityGuard
 from workflows.patient.workflow import PatientWorkflow
-from workflows.report_study.activities import ReportStudyActivities
 from workflows.report_study.workflow import ReportStudyWorkflow
 
 ACTIVITY_THREADS = 4
@@ -24,7 +24,7 @@ GRACE = timedelta(seconds=5)
 async def run_worker(
     client: Client,
     task_queue: str,
-    activities: ReportStudyActivities,
+    activities: Sequence[Callable[..., Any]],
     stop: asyncio.Event,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
@@ -34,7 +34,7 @@ async def run_worker(
             client,
             task_queue=task_queue,
             workflows=[ReportStudyWorkflow, PatientWorkflow],
-            activities=activities.all(),
+            activities=activities,
             activity_executor=executor,
             max_concurrent_activities=ACTIVITY_THREADS,
             graceful_shutdown_timeout=GRACE,

@@ -35,6 +35,7 @@ class Server:
         command = [program, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(self._port)]
         command += ["--db-filename", str(self._folder / "temporal.db"), "--log-level", "error"]
         command += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
+        command += ["--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true"]
         with parts.process(command, self._folder / "temporal.log", lambda: parts.listens(self._port)) as pid:
             yield pid
 

@@ -10,10 +10,22 @@ import pytest
 from temporalio.service import RPCError, RPCStatusCode
 
 from schemas.errors import InvalidEvent, PermanentFailure, TransientFailure
-from schemas.events import STUDY_AVAILABLE, STUDY_TOPIC, CloudEvent, binary_form, dataschema
+from schemas.events import (
+    ORDER_CHANGED,
+    PATIENT_MERGED,
+    REPORT_FINALISED,
+    RUN_FAILED,
+    STUDY_AVAILABLE,
+    STUDY_TOPIC,
+    CloudEvent,
+    binary_form,
+    dataschema,
+)
 from schemas.identifiers import Namespace, instance_set_digest
+from schemas.runs import OrderChanged, PatientMerged
 from services.clients.kafka import Record
 from services.gateway.intake import Intake
+from services.gateway.routing import patient_of, routed
 from services.gateway.service import consume
 
 SPACE = Namespace("https://ai.example.org/fhir", "hospital")
@@ -73,11 +85,68 @@ def intake(temporal: Temporal, letters: Letters) -> Intake:
     return Intake(temporal, SPACE, "longview", "urn:longview:hospital:ai", letters)  # type: ignore[arg-type]
 
 
-async def test_a_study_is_signalled_under_an_id_that_names_nobody() -> None:
+async def test_a_study_goes_to_its_patients_entity_under_an_id_that_names_nobody() -> None:
     temporal = Temporal()
     await intake(temporal, Letters()).handle(announced(0))
-    assert temporal.started == [f"study-{SPACE.study_key('1.2.3')}"]
-    assert "1.2.3" not in temporal.started[0]
+    assert temporal.started == [f"patient-{SPACE.patient_key('Patient/p-1')}"]
+    assert "p-1" not in temporal.started[0]
+
+
+def hospital(kind: str, subject: str, **data: Any) -> CloudEvent:
+    return CloudEvent(
+        id=SPACE.event_id(kind, str(data)),
+        source="urn:longview:hospital:ris",
+        type=kind,
+        subject=subject,
+        time="2026-11-24T08:00:00Z",
+        dataschema=dataschema(SPACE.base, kind),
+        partitionkey=subject.partition("/")[2],
+        tenant="hospital",
+        data=data | {"source": {"kind": "hl7v2", "messageId": "m"}},
+    )
+
+
+ORDER = {"serviceRequest": "ServiceRequest/o", "patient": "Patient/p-1", "change": "cancelled", "priority": "stat"}
+REPORT = {"diagnosticReport": "DiagnosticReport/r", "patient": "Patient/p-1", "status": "final"}
+
+
+def test_orders_and_reports_say_which_study_they_are_about_as_far_as_they_can() -> None:
+    key = SPACE.study_key("1.2.3")
+    named = routed(hospital(REPORT_FINALISED, f"study/{key}", **REPORT, studyInstanceUid="1.2.3"), SPACE)
+    assert (named.address.study_key, named.address.thread_id) == (key, SPACE.thread_id("1.2.3"))
+    accession = {"system": "https://hospital.example.org/sid/accession", "value": "A1"}
+    by_number = routed(hospital(ORDER_CHANGED, "order/o", **ORDER, accession=accession), SPACE)
+    assert by_number.address.study_key is None
+    assert by_number.address.accession == "https://hospital.example.org/sid/accession|A1"
+    assert isinstance(by_number.event, OrderChanged)
+    assert (by_number.event.change, by_number.event.priority) == ("cancelled", "stat")
+
+
+def test_a_merge_is_the_survivors_business_and_leaves_record_numbers_behind() -> None:
+    merge = hospital(
+        PATIENT_MERGED,
+        "patient/x",
+        survivor="Patient/p-1",
+        retired="Patient/p-9",
+        survivorIdentifier={"system": "urn:mrn", "value": "M0001"},
+        retiredIdentifier={"system": "urn:mrn", "value": "M0009"},
+    )
+    told = routed(merge, SPACE)
+    assert patient_of(told) == "Patient/p-1"
+    assert isinstance(told.event, PatientMerged)
+    assert told.event.retired_key == SPACE.patient_key("Patient/p-9")
+    assert "M000" not in told.model_dump_json()
+
+
+def test_a_patient_cannot_be_merged_into_itself() -> None:
+    with pytest.raises(InvalidEvent):
+        routed(hospital(PATIENT_MERGED, "patient/x", survivor="Patient/p", retired="Patient/p/_history/2"), SPACE)
+
+
+def test_what_we_publish_ourselves_is_not_taken_from_a_hospitals_topic() -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        routed(hospital(RUN_FAILED, "study/x"), SPACE)
+    assert refused.value.reason == "unknown-type"
 
 
 async def test_temporal_away_means_the_record_must_come_again() -> None:

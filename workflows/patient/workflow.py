@@ -1,54 +1,235 @@
-"""One entity per patient: remembers which observations were announced, so that a study read later knows them.
+"""One entity per patient: every event of the bus about this patient passes through it, in order, and goes to the studies that it concerns.
 
-Takes events in order, drops redelivered ones by id, and carries its memory across continue-as-new. What an observation means for a
-result that stands already is not decided here yet.
+    study, order or report --> the study's workflow, started if it does not run
+    observations           --> one update for a burst of them, to every study that is still followed
+    merge, un-merge        --> the other patient's entity, and the studies of both
+
+A redelivered event is dropped by its id; what the entity knows is carried across continue-as-new.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
+from functools import partial
+from typing import Any
+
 from temporalio import workflow
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
-    from schemas.runs import ObservationAvailable, PatientInput
+    from schemas.identifiers import patient_workflow_id, study_workflow_id
+    from schemas.runs import (
+        HandedOver,
+        HistoryChanged,
+        KnownStudy,
+        ObservationAvailable,
+        PatientChanged,
+        PatientEvent,
+        PatientInput,
+        PatientMerged,
+        ReportStudyInput,
+        StudyEvent,
+    )
     from workflows.patient import policies
+    from workflows.patient.memory import Delivery, PatientMemory
+    from workflows.report_study.workflow import ReportStudyWorkflow
 
 
 @workflow.defn
 class PatientWorkflow:
-    """The memory of one patient's events."""
+    """Orders, remembers and fans out one patient's events."""
 
     @workflow.init
     def __init__(self, args: PatientInput) -> None:
         self._args = args
-        self._observations = {observation.observation: observation for observation in args.observations}
-        self._seen = dict.fromkeys(args.seen_event_ids)
+        self._memory = PatientMemory(args)
+        self._pending = deque(args.pending)
+        self._handed_over: deque[HandedOver] = deque()
 
     @workflow.run
     async def run(self, args: PatientInput) -> None:
-        await workflow.wait_condition(lambda: workflow.info().is_continue_as_new_suggested())
+        if workflow.patched("fan-out"):
+            while not workflow.info().is_continue_as_new_suggested():
+                await workflow.wait_condition(lambda: bool(self._pending) or bool(self._handed_over))
+                await self._take_next()
+        else:
+            await workflow.wait_condition(lambda: workflow.info().is_continue_as_new_suggested())
         await workflow.wait_condition(workflow.all_handlers_finished)
-        workflow.continue_as_new(
-            PatientInput(
-                patient_key=args.patient_key,
-                observations=list(self._observations.values()),
-                seen_event_ids=list(self._seen),
-            )
-        )
+        workflow.continue_as_new(self._memory.as_input(args.patient_key, self._pending))
+
+    @workflow.signal
+    def event_available(self, event: PatientEvent) -> None:
+        """Takes an event of the bus once."""
+        if self._memory.is_new(event.event.event_id):
+            if isinstance(event.event, ObservationAvailable):
+                self._memory.observe([event.event])
+            self._pending.append(event)
 
     @workflow.signal
     def observation_available(self, event: ObservationAvailable) -> None:
-        """Takes an event once; the newest events are kept, the oldest forgotten."""
-        if event.event_id in self._seen:
-            return
-        self._seen[event.event_id] = None
-        self._observations.pop(event.observation, None)
-        self._observations[event.observation] = event
-        while len(self._seen) > policies.REMEMBERED_EVENTS:
-            self._seen.pop(next(iter(self._seen)))
-        while len(self._observations) > policies.REMEMBERED_OBSERVATIONS:
-            self._observations.pop(next(iter(self._observations)))
+        """As gateways before 0.2 tell it."""
+        self.event_available(PatientEvent(event=event))
+
+    @workflow.signal
+    def handed_over(self, other: HandedOver) -> None:
+        """From another patient's entity: its studies after a merge, or where this patient's events belong from now on."""
+        if self._memory.is_new(f"{other.event_id}|{other.change}|{bool(other.studies)}|{other.patient_key}"):
+            self._handed_over.append(other)
 
     @workflow.query
     def observations(self) -> list[ObservationAvailable]:
         """What was announced, oldest first."""
-        return list(self._observations.values())
+        return list(self._memory.observations.values())
+
+    @workflow.query
+    def studies(self) -> list[KnownStudy]:
+        """The studies that the entity knows, oldest first."""
+        return list(self._memory.studies.values())
+
+    async def _take_next(self) -> None:
+        if self._handed_over:
+            await self._take_handed_over(self._handed_over.popleft())
+            return
+        event = self._pending[0].event
+        if self._memory.merged_into is not None and not isinstance(event, PatientMerged):
+            await self._forward(self._pending.popleft(), self._memory.merged_into)
+        elif isinstance(event, ObservationAvailable):
+            await self._take_burst()
+        elif isinstance(event, PatientMerged):
+            await self._take_merge(event)
+            self._pending.popleft()
+        else:
+            for delivery in self._memory.place(self._pending.popleft(), workflow.now().isoformat()):
+                await self._tell(delivery)
+
+    # -- observations ----------------------------------------------------------------------------------------------------
+
+    async def _take_burst(self) -> None:
+        """One update for all observations that stand in a row; wait for more only while nothing else waits behind them."""
+        while self._all_observations() and len(self._pending) < policies.BURST_LIMIT:
+            more = partial(self._more_than, len(self._pending))
+            try:
+                await workflow.wait_condition(more, timeout=policies.BURST_QUIET)
+            except TimeoutError:
+                break
+        burst = []
+        while self._pending and isinstance(self._pending[0].event, ObservationAvailable):
+            burst.append(self._pending.popleft().event)
+        first = burst[0]
+        assert isinstance(first, ObservationAvailable)
+        references = dict.fromkeys(event.observation for event in burst if isinstance(event, ObservationAvailable))
+        update = HistoryChanged(event_id=first.event_id, patient=first.patient, observations=list(references))
+        await self._tell_all(self._memory.followed(workflow.now()), update)
+
+    def _more_than(self, size: int) -> bool:
+        return len(self._pending) > size
+
+    def _all_observations(self) -> bool:
+        return all(isinstance(event.event, ObservationAvailable) for event in self._pending)
+
+    # -- merge and un-merge ----------------------------------------------------------------------------------------------
+
+    async def _take_merge(self, merge: PatientMerged) -> None:
+        """Another patient is merged into this one; if this one was merged into that one before, the two are parted again."""
+        into = self._memory.merged_into
+        if into is not None and into.patient_key == merge.retired_key:
+            self._memory.merged_into = None
+            await self._tell_entity(merge.retired_key, self._own(merge, "unmerged"))
+            await self._tell_all(list(self._memory.studies.values()), _changed(merge, "unmerged"))
+            return
+        await self._tell_entity(merge.retired_key, self._own(merge, "merged", with_lists=False))
+        await self._tell_all(self._memory.followed(workflow.now()), _changed(merge, "merged"))
+
+    async def _take_handed_over(self, other: HandedOver) -> None:
+        own = HandedOver(
+            event_id=other.event_id,
+            change="merged",
+            patient=other.patient,
+            patient_key=self._args.patient_key,
+            studies=list(self._memory.studies.values()),
+            observations=list(self._memory.observations.values()),
+        )
+        if other.change == "unmerged":
+            self._memory.give_back(other)
+        elif other.studies or other.observations:
+            self._memory.take_over(other)
+            changed = PatientChanged(
+                event_id=f"{other.event_id}|handed-over",
+                change="merged",
+                patient=other.patient,
+                patient_key=self._args.patient_key,
+            )
+            await self._tell_all(other.studies, changed)
+        else:
+            self._memory.merged_into = other
+            if own.studies or own.observations:
+                await self._tell_entity(other.patient_key, own)
+
+    def _own(self, merge: PatientMerged, change: Any, *, with_lists: bool = True) -> HandedOver:
+        return HandedOver(
+            event_id=merge.event_id,
+            change=change,
+            patient=merge.survivor,
+            patient_key=self._args.patient_key,
+            studies=list(self._memory.studies.values()) if with_lists else [],
+            observations=list(self._memory.observations.values()) if with_lists else [],
+        )
+
+    async def _forward(self, event: PatientEvent, survivor: HandedOver) -> None:
+        """A late event under the retired patient's name belongs to the survivor."""
+        renamed = event.event.model_copy(update={"patient": survivor.patient})
+        handle = workflow.get_external_workflow_handle(patient_workflow_id(survivor.patient_key))
+        await handle.signal("event_available", event.model_copy(update={"event": renamed}))
+
+    async def _tell_entity(self, patient_key: str, told: HandedOver) -> None:
+        handle = workflow.get_external_workflow_handle(patient_workflow_id(patient_key))
+        try:
+            await handle.signal("handed_over", told)
+        except ApplicationError:  # no such entity yet: it begins as a retired one
+            if told.change == "merged":
+                start = PatientInput(patient_key=patient_key, merged_into=told)
+                await _start(PatientWorkflow.run, start, patient_workflow_id(patient_key))
+
+    # -- studies ---------------------------------------------------------------------------------------------------------
+
+    async def _tell_all(self, studies: list[KnownStudy], event: StudyEvent) -> None:
+        await asyncio.gather(*(self._tell(Delivery(study, event)) for study in studies))
+
+    async def _tell(self, delivery: Delivery) -> None:
+        """Signal the study's workflow; where none runs, one begins with what stands about the study, then with this event."""
+        study, event = delivery
+        handle = workflow.get_external_workflow_handle(study_workflow_id(study.study_key))
+        try:
+            await handle.signal("study_event", event)
+        except ApplicationError:
+            standing: list[StudyEvent] = [fact for fact in study.standing if fact != event]
+            start = ReportStudyInput(
+                study_key=study.study_key,
+                patient_key=self._args.patient_key,
+                thread_id=study.thread_id,
+                study_instance_uid=study.study_instance_uid,
+                pending=[*standing, event],
+            )
+            try:
+                await _start(ReportStudyWorkflow.run, start, study_workflow_id(study.study_key))
+            except WorkflowAlreadyStartedError:  # a gateway of an earlier version was faster
+                await handle.signal("study_event", event)
+
+
+def _changed(merge: PatientMerged, change: Any) -> PatientChanged:
+    return PatientChanged(
+        event_id=merge.event_id, change=change, patient=merge.survivor, patient_key=merge.survivor_key
+    )
+
+
+async def _start(run: Any, argument: Any, workflow_id: str) -> None:
+    """Begin a workflow that lives on by itself."""
+    await workflow.start_child_workflow(
+        run,
+        argument,
+        id=workflow_id,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+    )

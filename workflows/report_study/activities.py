@@ -18,6 +18,7 @@ from schemas.identifiers import canonical_json, instance_set_digest, ni_from_hex
 from schemas.imaging import StoredVolume
 from schemas.inbox import ReviewRecorded
 from schemas.inference import ModelAnswer, ModelRequest, VolumeItem
+from schemas.lifecycle import EscalationPolicy
 from schemas.model import Record
 from schemas.report import InputManifest, Reading
 from schemas.runs import (
@@ -31,13 +32,16 @@ from schemas.runs import (
     GatherTimeline,
     InventoryTaken,
     ModelAnswered,
+    PolicyQuery,
     PriorFetched,
     ReadingChecked,
     RecordReview,
+    ReindexPatient,
     ResultBuilt,
     ResultWritten,
     ReviewWritten,
     RunFailure,
+    SkipRun,
     StudyFetched,
     TakeInventory,
     TimelineGathered,
@@ -54,7 +58,7 @@ from workflows.report_study.assembly import Site, inbox_result, result_context
 from workflows.report_study.evidence import render_evidence
 from workflows.report_study.fhir_results import find_result, find_review, read_posted, standing_result, written_result
 from workflows.report_study.imaging import check_patient, fetch_volume, is_earlier
-from workflows.timeline import build_timeline, check_subject
+from workflows.timeline import build_timeline, check_subject, patient_banner
 from workflows.timeline.fields import unversioned
 
 MAX_PRIORS_TRIED = 3
@@ -101,6 +105,9 @@ class ReportStudyActivities:
             self.record_review,
             self.record_failure,
             self.close_run,
+            self.skip_run,
+            self.escalation_policy,
+            self.reindex_patient,
         ]
 
     @activity.defn
@@ -151,7 +158,7 @@ class ReportStudyActivities:
             raise TransientFailure("study-incomplete", "the archive has fewer instances than the event announced")
         digest = instance_set_digest(study.sop_instance_uids)
         release = release_id(self._model.release())
-        unchanged = self._runs.find_read(args.study_key, digest, release)
+        unchanged = None if args.reread else self._runs.find_read(args.study_key, digest, release)
         self._runs.open_run(args.run_id, args.study_key, args.thread_id, digest, release)
         return InventoryTaken(inventory_digest=digest, unchanged_result_id=unchanged)
 
@@ -350,6 +357,21 @@ class ReportStudyActivities:
     @activity.defn
     def close_run(self, args: CloseRun) -> None:
         self._runs.close_run(args.run_id, args.state, args.result_id)
+
+    @activity.defn
+    def skip_run(self, args: SkipRun) -> None:
+        """A study that is not read leaves a run that says why."""
+        self._runs.skip_run(args)
+
+    @activity.defn
+    def escalation_policy(self, args: PolicyQuery) -> EscalationPolicy:
+        """Whom the site wants told of an unread result of this priority."""
+        return self._site.escalation[args.priority]
+
+    @activity.defn
+    def reindex_patient(self, args: ReindexPatient) -> None:
+        """The inbox shows the study's entries under the patient that FHIR now names."""
+        self._inbox.reindex(args.thread_id, patient_banner(args.patient, self._fhir.read(unversioned(args.patient))))
 
     @property
     def _canonical(self) -> Canonical:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -9,7 +10,8 @@ from schemas.identifiers import Namespace, ni_from_hex
 from schemas.imaging import SeriesVolume
 from schemas.inbox import InboxResult, InboxStudy
 from schemas.inference import ModelRelease
-from schemas.report import Reading
+from schemas.lifecycle import EscalationPolicy
+from schemas.report import Priority, Reading
 from schemas.runs import BuildResult, CreateInboxEntry
 from schemas.timeline import Timeline
 from workflows.reading.prompt import PROMPT_TEMPLATE
@@ -31,6 +33,7 @@ class Site:
     acknowledge_within: timedelta
     dicomweb_public_url: str
     conclusion_codes: bool
+    escalation: Mapping[Priority, EscalationPolicy]
 
 
 def acknowledge_by(site: Site, issued: str) -> str:

@@ -69,7 +69,7 @@ def result_reviewed(
 def run_failed(ns: Namespace, source: str, failure: RunFailure) -> CloudEvent:
     data = {
         "threadId": failure.thread_id,
-        "studyInstanceUid": failure.event.study_instance_uid,
+        "studyInstanceUid": failure.study_instance_uid,
         "stage": failure.stage,
         "code": failure.code,
         "retryable": failure.retryable,
@@ -77,6 +77,4 @@ def run_failed(ns: Namespace, source: str, failure: RunFailure) -> CloudEvent:
         "reference": failure.run_id,
     }
     fact = f"{failure.run_id}|{failure.code}|{failure.attempts}"
-    return _event(
-        ns, source, RUN_FAILED, fact, failure.study_key, failure.thread_id, failure.event.event_id, dict(data)
-    )
+    return _event(ns, source, RUN_FAILED, fact, failure.study_key, failure.thread_id, failure.event_id, dict(data))

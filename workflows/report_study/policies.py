@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
 from temporalio.common import Priority as TemporalPriority
 from temporalio.common import RetryPolicy
@@ -30,7 +31,18 @@ COMPLETENESS_PATIENCE = timedelta(days=7)
 REMEMBERED_EVENTS = 500
 """Event ids kept in workflow state to drop redelivered events (contract 4, rule 3)."""
 
+STOPS_READING = ("cancelled", "discontinued")
+"""Changes of an order after which its study is not read, and an unread result is withdrawn."""
+
 TEMPORAL_PRIORITY: dict[Priority, int] = {"stat": 1, "asap": 2, "urgent": 3, "routine": 4}
+
+
+@dataclass(frozen=True)
+class SkipReason:
+    """Why a study is not read, or its reading not posted: the run's state, and the code that the table of runs shows."""
+
+    state: Literal["superseded", "withdrawn"]
+    code: str
 
 
 @dataclass(frozen=True)
@@ -56,8 +68,23 @@ STEPS: dict[str, StepPolicy] = {
     "record_review": StepPolicy("notify", timedelta(minutes=2), timedelta(hours=24)),
     "record_failure": StepPolicy("notify", timedelta(minutes=2), timedelta(days=7)),
     "close_run": StepPolicy("notify", timedelta(minutes=2), timedelta(days=7)),
+    "skip_run": StepPolicy("notify", timedelta(minutes=2), timedelta(days=7)),
+    "escalation_policy": StepPolicy("notify", timedelta(minutes=1), timedelta(hours=24)),
+    "reindex_patient": StepPolicy("notify", timedelta(minutes=2), timedelta(hours=24)),
+    "standing_result": StepPolicy("fetch-history", timedelta(minutes=2), timedelta(hours=24)),
+    "close_result": StepPolicy("write-fhir", timedelta(minutes=2), timedelta(hours=24)),
+    "notify_step": StepPolicy("notify", timedelta(minutes=2), timedelta(hours=24)),
+    "record_acknowledgement": StepPolicy("notify", timedelta(minutes=2), timedelta(minutes=10)),
+    "exhaust_escalation": StepPolicy("notify", timedelta(minutes=2), timedelta(hours=24)),
+    "reprioritise": StepPolicy("write-fhir", timedelta(minutes=2), timedelta(hours=24)),
+    "assess_history": StepPolicy("fetch-history", timedelta(minutes=5), timedelta(hours=24)),
+    "write_addendum": StepPolicy("write-fhir", timedelta(minutes=2), timedelta(hours=24)),
 }
 
 
 def temporal_priority(priority: Priority) -> TemporalPriority:
     return TemporalPriority(priority_key=TEMPORAL_PRIORITY[priority])
+
+
+def more_urgent(one: Priority, other: Priority) -> Priority:
+    return min(one, other, key=lambda priority: TEMPORAL_PRIORITY[priority])

@@ -38,12 +38,13 @@ class StepRunner:
         self.progress = []
         self.priority = "routine"
 
-    async def run(self, step: Callable[[Any, Argument], Result], argument: Argument) -> Result:
-        """The activity's result; `StepFailed` when it cannot heal or its time is over."""
+    async def run(self, step: Callable[[Any, Argument], Result], argument: Argument, *, shown: bool = True) -> Result:
+        """The activity's result; `StepFailed` when it cannot heal or its time is over. `shown`: it is part of a run's progress."""
         name = step.__name__
         policy = policies.STEPS[name]
-        self.progress.append(StepProgress(step=name, started=_now(), ended=None, state="running"))
-        position = len(self.progress) - 1
+        position = len(self.progress)
+        if shown:
+            self.progress.append(StepProgress(step=name, started=_now(), ended=None, state="running"))
         try:
             result = await workflow.execute_activity_method(
                 step,
@@ -55,13 +56,13 @@ class StepRunner:
                 priority=policies.temporal_priority(self.priority),
             )
         except ActivityError as error:
-            self._end(position, "failed")
+            self._end(shown, position, "failed")
             raise _failure(name, policy, error) from None
-        self._end(position, "done")
+        self._end(shown, position, "done")
         return result
 
-    def _end(self, position: int, state: Any) -> None:
-        if position < len(self.progress):
+    def _end(self, shown: bool, position: int, state: Any) -> None:
+        if shown and position < len(self.progress):
             self.progress[position] = self.progress[position].model_copy(update={"ended": _now(), "state": state})
 
 

@@ -1,5 +1,5 @@
 """FHIR resources -> Timeline. Pure: no I/O, no clock."""
 
-from workflows.timeline.build import build_timeline, check_subject
+from workflows.timeline.build import build_timeline, check_subject, patient_banner
 
-__all__ = ["build_timeline", "check_subject"]
+__all__ = ["build_timeline", "check_subject", "patient_banner"]

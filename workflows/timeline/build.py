@@ -90,7 +90,13 @@ def _banner(patient: str, resources: list[Resource]) -> PatientBanner:
     found = [r for r in resources if r["resourceType"] == "Patient" and f"Patient/{r['id']}" == patient]
     if len(found) != 1:
         raise PermanentFailure("patient-not-found", "FHIR does not know the event's patient")
-    resource = found[0]
+    return patient_banner(patient, found[0])
+
+
+def patient_banner(patient: str, resource: Resource) -> PatientBanner:
+    """Who `patient` is; `PermanentFailure` (`patient-not-found`) if the resource is another one."""
+    if resource["resourceType"] != "Patient" or f"Patient/{resource['id']}" != unversioned(patient):
+        raise PermanentFailure("patient-not-found", "FHIR does not know the event's patient")
     return PatientBanner(
         resource=versioned(resource),
         name=_name(resource.get("name", [])),

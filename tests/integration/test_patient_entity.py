@@ -1,0 +1,208 @@
+"""One patient's events through the entity on a real Temporal server: order, bursts, merges, redelivery."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import Client, WorkflowHandle
+from temporalio.worker import UnsandboxedWorkflowRunner
+
+from schemas import runs
+from tests.integration.scripted import PATIENT, QUEUE, Script, act_on, replayed, until, waits_for_review, working
+from tests.integration.test_study_lifecycle import available, called, final_report, order
+from workflows.patient import policies
+from workflows.patient.workflow import PatientWorkflow
+from workflows.report_study.workflow import ReportStudyWorkflow
+
+pytestmark = pytest.mark.integration
+STUDY = runs.StudyAddress(study_key="k", thread_id="t", study_instance_uid="1.2.3", accession="issuer|A1")
+Entity = WorkflowHandle[PatientWorkflow, None]
+
+
+@pytest.fixture(autouse=True)
+def short_bursts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policies, "BURST_QUIET", timedelta(seconds=0.5))
+
+
+async def tell(client: Client, *events: runs.PatientEvent, key: str = "p") -> Entity:
+    """Signal-with-start, as the gateway does it."""
+    for event in events:
+        entity = await client.start_workflow(
+            PatientWorkflow.run,
+            runs.PatientInput(patient_key=key),
+            id=f"patient-{key}",
+            task_queue=QUEUE,
+            start_signal="event_available",
+            start_signal_args=[event],
+        )
+    return entity
+
+
+def about(event: Any, address: runs.StudyAddress = STUDY) -> runs.PatientEvent:
+    return runs.PatientEvent(event=event, address=address)
+
+
+def observation(name: str) -> runs.PatientEvent:
+    fact = runs.ObservationAvailable(
+        event_id=str(uuid.uuid4()), observation=f"Observation/{name}", patient=PATIENT, status="final"
+    )
+    return runs.PatientEvent(event=fact)
+
+
+def study_of(client: Client, key: str = "k") -> WorkflowHandle[ReportStudyWorkflow, runs.StudyOutcome]:
+    return client.get_workflow_handle_for(ReportStudyWorkflow.run, f"study-{key}")
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+async def test_a_study_that_is_announced_is_read_once_however_often_it_comes(tmp_path: Path, script: Script) -> None:
+    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+        event = about(available("one"))
+        entity = await tell(client, event, event, event)
+        await called(script, "create_inbox_entry")
+        await until(study_of(client), waits_for_review)
+        assert len(script.calls["gather_timeline"]) == 1
+        [study] = await entity.query(PatientWorkflow.studies)
+        assert (study.study_key, study.accession) == ("k", "issuer|A1")
+        await replayed(entity)
+
+
+async def test_a_panel_of_labs_is_one_update(tmp_path: Path, script: Script) -> None:
+    script.relevant.update({"Observation/inr", "Observation/platelets"})
+    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+        await tell(client, about(available("one")))
+        await called(script, "create_inbox_entry")
+        panel = [observation(name) for name in ("sodium", "inr", "platelets", "potassium")]
+        entity = await tell(client, *panel)
+        await called(script, "write_addendum")
+        [asked] = script.calls["assess_history"]
+        assert asked.observations == [event.event.observation for event in panel]  # type: ignore[union-attr]
+        assert len(await entity.query(PatientWorkflow.observations)) == 4
+        await replayed(entity)
+
+
+async def test_a_report_that_is_final_before_the_images_are_announced_is_waiting_for_them(
+    tmp_path: Path, script: Script
+) -> None:
+    """It names no study, only the accession number; the study is announced later and is not read."""
+    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+        await tell(client, about(final_report(), runs.StudyAddress(accession="issuer|A1")))
+        await asyncio.sleep(0.5)
+        assert not script.calls
+        await tell(client, about(available("one")))
+        await called(script, "skip_run")
+        assert not script.calls["ask_model"]
+        await study_of(client).result()
+        await tell(client, about(available("two")))
+        await called(script, "skip_run", 2)
+        assert not script.calls["ask_model"]
+
+
+async def test_an_accession_of_another_issuer_is_another_study(tmp_path: Path, script: Script) -> None:
+    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+        await tell(client, about(available("one")))
+        await called(script, "create_inbox_entry")
+        await tell(client, about(final_report(), runs.StudyAddress(accession="elsewhere|A1")))
+        await asyncio.sleep(1)
+        assert not script.calls["close_result"]
+
+
+async def test_a_cancelled_order_finds_its_study_by_the_order(tmp_path: Path, script: Script) -> None:
+    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+        ordered = available("one").model_copy(update={"service_request": "ServiceRequest/order-1/_history/2"})
+        await tell(client, about(ordered))
+        await until_there(client)
+        await until(study_of(client), waits_for_review)
+        await tell(client, about(order("cancelled"), runs.StudyAddress()))
+        assert (await study_of(client).result()).state == "withdrawn"
+
+
+async def until_there(client: Client) -> None:
+    for _ in range(200):
+        try:
+            await study_of(client).describe()
+        except Exception:
+            await asyncio.sleep(0.05)
+        else:
+            return
+    raise AssertionError("the study's workflow did not begin")
+
+
+async def test_events_after_the_decision_begin_a_run_of_their_own(tmp_path: Path, script: Script) -> None:
+    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+        await tell(client, about(available("one")))
+        await until_there(client)
+        await until(study_of(client), waits_for_review)
+        await study_of(client).execute_update(ReportStudyWorkflow.review, act_on("one"))
+        await study_of(client).result()
+        await tell(client, about(final_report()))
+        await called(script, "close_result")
+        assert script.calls["close_result"][0].result_id == "result-of-one"
+
+
+async def test_a_merge_hands_the_studies_to_the_survivor_and_an_unmerge_gives_them_back(
+    tmp_path: Path, script: Script
+) -> None:
+    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+        retired = await tell(client, about(available("one")), key="retired")
+        await until_there(client)
+        await until(study_of(client), waits_for_review)
+        merge = merged("Patient/survivor", "survivor", PATIENT, "retired")
+        survivor = await tell(client, runs.PatientEvent(event=merge), key="survivor")
+        await until(study_of(client), lambda p: p.written is not None and "survivor" in p.written.result_id)
+        assert [study.study_key for study in await survivor.query(PatientWorkflow.studies)] == ["k"]
+        await tell(client, observation("late"), key="retired")
+        await until_known(survivor, 1)
+        parted = merged(PATIENT, "retired", "Patient/survivor", "survivor")
+        await tell(client, runs.PatientEvent(event=parted), key="retired")
+        await called(script, "close_result")
+        assert script.calls["close_result"][0].reason == "patient-unmerged"
+        assert (await study_of(client).result()).state == "held"
+        for _ in range(100):
+            if not await survivor.query(PatientWorkflow.studies):
+                break
+            await asyncio.sleep(0.05)
+        assert await survivor.query(PatientWorkflow.studies) == []
+        assert [study.study_key for study in await retired.query(PatientWorkflow.studies)] == ["k"]
+        for entity in (survivor, retired):
+            await replayed(entity)
+
+
+def merged(survivor: str, survivor_key: str, retired: str, retired_key: str) -> runs.PatientMerged:
+    return runs.PatientMerged(
+        event_id=str(uuid.uuid4()),
+        survivor=survivor,
+        retired=retired,
+        survivor_key=survivor_key,
+        retired_key=retired_key,
+    )
+
+
+async def until_known(entity: Entity, count: int) -> None:
+    for _ in range(200):
+        if len(await entity.query(PatientWorkflow.observations)) >= count:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the entity did not learn of the observation")
+
+
+async def test_events_of_a_patient_who_was_merged_before_anything_was_known_go_to_the_survivor(
+    tmp_path: Path, script: Script
+) -> None:
+    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+        merge = merged("Patient/survivor", "survivor", PATIENT, "retired")
+        survivor = await tell(client, runs.PatientEvent(event=merge), key="survivor")
+        await asyncio.sleep(0.5)
+        await tell(client, about(available("one")), key="retired")
+        await until_there(client)
+        await until(study_of(client), waits_for_review)
+        assert script.calls["gather_timeline"][0].event.patient == "Patient/survivor"
+        assert [study.study_key for study in await survivor.query(PatientWorkflow.studies)] == ["k"]

@@ -1,0 +1,420 @@
+"""What becomes of a result after it was posted, on a real Temporal server whose clock runs ahead: escalation, closing, addenda, corrections."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+
+from schemas import runs
+from schemas.lifecycle import AcknowledgeAct, EscalationPolicy, EscalationStep
+from tests.integration.scripted import (
+    PATIENT,
+    Handle,
+    Script,
+    act_on,
+    announce,
+    fast_forward,
+    replayed,
+    until,
+    waits_for_review,
+    working,
+)
+from workflows.report_study.workflow import ReportStudyWorkflow
+
+pytestmark = pytest.mark.integration
+
+TWO_STEPS = EscalationPolicy(
+    name="acknowledge@v1",
+    steps=[
+        EscalationStep(number=1, recipient="Duty radiologist", medium="APPWRIT", wait_minutes=60),
+        EscalationStep(number=2, recipient="Radiology lead", medium="APPWRIT", wait_minutes=30),
+    ],
+)
+ORDER = "ServiceRequest/order-1"
+
+
+def escalating() -> Script:
+    script = Script()
+    script.policies["routine"] = TWO_STEPS
+    return script
+
+
+def acknowledged(result_id: str = "result-of-one") -> AcknowledgeAct:
+    return AcknowledgeAct(
+        act_id=str(uuid.uuid4()),
+        result_id=result_id,
+        by="Dr. R",
+        read_back="patient-study-finding",
+        at="2026-11-24T09:00:00Z",
+    )
+
+
+def order(change: str, priority: str = "routine", reference: str = ORDER) -> runs.OrderChanged:
+    return runs.OrderChanged(
+        event_id=str(uuid.uuid4()),
+        service_request=reference,
+        patient=PATIENT,
+        change=change,  # type: ignore[arg-type]
+        priority=priority,  # type: ignore[arg-type]
+    )
+
+
+def final_report() -> runs.ReportFinalised:
+    return runs.ReportFinalised(event_id=str(uuid.uuid4()), diagnostic_report="DiagnosticReport/ris-1", patient=PATIENT)
+
+
+def lab(*references: str) -> runs.HistoryChanged:
+    return runs.HistoryChanged(event_id=str(uuid.uuid4()), patient=PATIENT, observations=list(references))
+
+
+async def told(handle: Handle, event: runs.StudyEvent) -> None:
+    await handle.signal(ReportStudyWorkflow.study_event, event)
+
+
+async def begun_with(client: Client, *events: runs.StudyEvent) -> Handle:
+    """A run that the patient's entity starts."""
+    return await client.start_workflow(
+        ReportStudyWorkflow.run,
+        runs.ReportStudyInput(
+            study_key="k", patient_key="p", thread_id="t", study_instance_uid="1.2.3", pending=list(events)
+        ),
+        id="study-k",
+        task_queue="scripted",
+    )
+
+
+async def called(script: Script, step: str, times: int = 1) -> None:
+    for _ in range(300):
+        if len(script.calls[step]) >= times:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{step} was called {len(script.calls[step])} times")
+
+
+# -- escalation -------------------------------------------------------------------------------------------------------
+
+
+async def test_an_unread_result_goes_up_step_by_step_until_nobody_is_left(tmp_path: Path) -> None:
+    script = escalating()
+    async with working(tmp_path, script) as client:
+        handle = await announce(client)
+        await called(script, "notify_step")
+        await fast_forward(client, handle, timedelta(minutes=61))
+        await called(script, "notify_step", 2)
+        await fast_forward(client, handle, timedelta(minutes=31))
+        await called(script, "exhaust_escalation")
+        steps = script.calls["notify_step"]
+        assert [notice.step.recipient for notice in steps] == ["Duty radiologist", "Radiology lead"]
+        assert steps[0].due_at < steps[1].at
+        assert (await handle.query(ReportStudyWorkflow.progress)).state == "awaiting-review"
+        await handle.execute_update(ReportStudyWorkflow.review, act_on("one"))
+        assert (await handle.result()).state == "reviewed"
+        await replayed(handle)
+
+
+async def test_an_acknowledgement_stops_the_clock_and_the_decision_comes_later(tmp_path: Path) -> None:
+    script = escalating()
+    async with working(tmp_path, script) as client:
+        handle = await announce(client)
+        await called(script, "notify_step")
+        await until(handle, waits_for_review)
+        await handle.execute_update(ReportStudyWorkflow.acknowledge, acknowledged())
+        await fast_forward(client, handle, timedelta(days=2))
+        await asyncio.sleep(0.5)
+        assert len(script.calls["notify_step"]) == 1
+        [answer] = script.calls["record_acknowledgement"]
+        assert (answer.step, answer.policy) == (1, "acknowledge@v1")
+        assert answer.available_at < answer.deadline
+        await handle.execute_update(ReportStudyWorkflow.review, act_on("one"))
+        assert not script.calls["exhaust_escalation"]
+        await handle.result()
+        await replayed(handle)
+
+
+async def test_a_decision_stops_the_clock_too(tmp_path: Path) -> None:
+    script = escalating()
+    async with working(tmp_path, script) as client:
+        handle = await announce(client)
+        await called(script, "notify_step")
+        await until(handle, waits_for_review)
+        await handle.execute_update(ReportStudyWorkflow.review, act_on("one", "rejected"))
+        assert (await handle.result()).state == "reviewed"
+        assert len(script.calls["notify_step"]) == 1
+        await replayed(handle)
+
+
+async def test_of_a_superseded_result_nobody_is_told_any_more(tmp_path: Path) -> None:
+    script = escalating()
+    async with working(tmp_path, script) as client:
+        handle = await announce(client, "one")
+        await called(script, "notify_step")
+        await until(handle, waits_for_review)
+        await announce(client, "two")
+        await called(script, "notify_step", 2)
+        await fast_forward(client, handle, timedelta(minutes=61))
+        await called(script, "notify_step", 3)
+        told_of = [notice.result_id for notice in script.calls["notify_step"]]
+        assert told_of == ["result-of-one", "result-of-two", "result-of-two"]
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            await handle.execute_update(ReportStudyWorkflow.acknowledge, acknowledged("result-of-one"))
+        assert isinstance(refused.value.cause, ApplicationError)
+        assert refused.value.cause.type == "acknowledgement-stale"
+
+
+async def test_a_notice_that_cannot_be_written_does_not_silence_the_next_one(tmp_path: Path) -> None:
+    script = escalating()
+    script.fails["notify_step"] = [ApplicationError("x", type="fhir-refused", non_retryable=True)]
+    async with working(tmp_path, script) as client:
+        handle = await announce(client)
+        await called(script, "notify_step")
+        await fast_forward(client, handle, timedelta(minutes=61))
+        await called(script, "notify_step", 2)
+        assert script.calls["notify_step"][1].step.number == 2
+
+
+# -- the order --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_cancelled_order_withdraws_the_unread_result(tmp_path: Path) -> None:
+    script = escalating()
+    async with working(tmp_path, script) as client:
+        handle = await announce(client)
+        await until(handle, waits_for_review)
+        await told(handle, order("cancelled"))
+        assert (await handle.result()).state == "withdrawn"
+        [closed] = script.calls["close_result"]
+        assert (closed.reason, closed.result_id) == ("order-cancelled", "result-of-one")
+        await replayed(handle)
+
+
+async def test_a_study_whose_order_was_cancelled_is_not_read_and_the_table_of_runs_says_why(tmp_path: Path) -> None:
+    script = Script()
+    async with working(tmp_path, script) as client:
+        handle = await begun_with(client, order("cancelled"), available("one"))
+        assert (await handle.result()).state == "withdrawn"
+        assert not script.calls["ask_model"]
+        [skipped] = script.calls["skip_run"]
+        assert (skipped.state, skipped.code) == ("withdrawn", "order-cancelled")
+        await replayed(handle)
+
+
+def available(inventory: str, patient: str = PATIENT) -> runs.StudyAvailable:
+    return runs.StudyAvailable(
+        event_id=str(uuid.uuid4()),
+        study_instance_uid="1.2.3",
+        patient=patient,
+        inventory_digest=inventory,
+        completeness="quiescent",
+        instance_count=9,
+    )
+
+
+async def test_an_order_that_becomes_stat_moves_the_study_up_while_it_is_read(tmp_path: Path) -> None:
+    script = escalating()
+    script.policies["stat"] = TWO_STEPS
+    script.held_at = "fetch_study"
+    script.hold.clear()
+    async with working(tmp_path, script) as client:
+        handle = await announce(client)
+        await called(script, "fetch_study")
+        await told(handle, order("priority-changed", "stat"))
+        await asyncio.sleep(0.3)
+        script.hold.set()
+        await until(handle, waits_for_review)
+        await called(script, "reprioritise")
+        assert script.calls["reprioritise"][0].priority == "stat"
+        history = await handle.fetch_history()
+        scheduled = {
+            event.activity_task_scheduled_event_attributes.activity_type.name: event
+            for event in history.events
+            if event.HasField("activity_task_scheduled_event_attributes")
+        }
+        asked = scheduled["ask_model"].activity_task_scheduled_event_attributes
+        assert asked.priority.priority_key == 1
+        await replayed(handle)
+
+
+async def test_a_corrected_order_makes_an_unread_result_be_read_anew(tmp_path: Path) -> None:
+    script = Script()
+    async with working(tmp_path, script) as client:
+        handle = await announce(client)
+        await until(handle, waits_for_review)
+        await told(handle, order("placed", reference="ServiceRequest/corrected"))
+        await until(handle, lambda p: p.written is not None and "corrected" in p.written.result_id)
+        assert script.calls["take_inventory"][-1].reread
+        with pytest.raises(WorkflowUpdateFailedError):
+            await handle.execute_update(ReportStudyWorkflow.review, act_on("one"))
+
+
+# -- the radiologist's report -----------------------------------------------------------------------------------------
+
+
+async def test_a_final_report_closes_the_unread_result(tmp_path: Path) -> None:
+    script = Script()
+    async with working(tmp_path, script) as client:
+        handle = await announce(client)
+        await until(handle, waits_for_review)
+        await told(handle, final_report())
+        assert (await handle.result()).state == "superseded"
+        [closed] = script.calls["close_result"]
+        assert (closed.reason, closed.final_report) == ("superseded-by-final-report", "DiagnosticReport/ris-1")
+        await replayed(handle)
+
+
+async def test_a_final_report_that_came_first_means_that_nothing_is_published(tmp_path: Path) -> None:
+    script = Script()
+    async with working(tmp_path, script) as client:
+        handle = await begun_with(client, final_report(), available("one"))
+        assert (await handle.result()).state == "superseded"
+        assert not script.calls["write_result"]
+        assert [skipped.code for skipped in script.calls["skip_run"]] == ["final-report-first"]
+        await replayed(handle)
+
+
+async def test_a_final_report_that_comes_while_the_study_is_read_stops_the_posting(tmp_path: Path) -> None:
+    script = Script()
+    script.held_at = "ask_model"
+    script.hold.clear()
+    async with working(tmp_path, script) as client:
+        handle = await announce(client)
+        await called(script, "ask_model")
+        await told(handle, final_report())
+        script.hold.set()
+        assert (await handle.result()).state == "superseded"
+        assert not script.calls["write_result"]
+        assert [skipped.code for skipped in script.calls["skip_run"]] == ["final-report-first"]
+
+
+async def test_a_final_report_after_the_decision_is_noted_and_changes_nothing(tmp_path: Path) -> None:
+    script = Script()
+    async with working(tmp_path, script) as client:
+        handle = await announce(client)
+        await until(handle, waits_for_review)
+        await handle.execute_update(ReportStudyWorkflow.review, act_on("one"))
+        await handle.result()
+        later = await begun_with(client, final_report())
+        assert (await later.result()).state == "reviewed"
+        [closed] = script.calls["close_result"]
+        assert closed.result_id == "result-of-one"
+
+
+async def test_a_final_report_that_cannot_be_taken_is_a_failed_run_and_the_result_stays_up(tmp_path: Path) -> None:
+    script = Script()
+    script.fails["close_result"] = [
+        ApplicationError("x", "not final", 1, type="final-report-refused", non_retryable=True)
+    ]
+    async with working(tmp_path, script) as client:
+        handle = await announce(client)
+        await until(handle, waits_for_review)
+        await told(handle, final_report())
+        await called(script, "record_failure")
+        assert script.calls["record_failure"][0].code == "final-report-refused"
+        assert script.calls["record_failure"][0].study_instance_uid == "1.2.3"
+        assert (await until(handle, waits_for_review)).state == "awaiting-review"
+
+
+# -- new observations -------------------------------------------------------------------------------------------------
+
+
+async def test_a_relevant_observation_makes_an_addendum_that_is_reviewed_by_itself(tmp_path: Path) -> None:
+    script = Script()
+    script.relevant.add("Observation/inr")
+    async with working(tmp_path, script) as client:
+        handle = await announce(client)
+        await until(handle, waits_for_review)
+        await told(handle, lab("Observation/inr", "Observation/sodium"))
+        await called(script, "write_addendum")
+        assert script.calls["write_addendum"][0].assessed.relevant == ["Observation/inr"]
+        await handle.execute_update(ReportStudyWorkflow.review, act_on("one"))
+        assert (await handle.query(ReportStudyWorkflow.progress)).state == "reviewed"
+        act = act_on("one").model_copy(
+            update={
+                "result_id": "addendum-to-result-of-one",
+                "report_version": "DiagnosticReport/addendum-to-result-of-one/_history/1",
+            }
+        )
+        await handle.execute_update(ReportStudyWorkflow.review, act)
+        assert (await handle.result()).state == "reviewed"
+        await replayed(handle)
+
+
+async def test_an_irrelevant_observation_changes_nothing(tmp_path: Path) -> None:
+    script = Script()
+    async with working(tmp_path, script) as client:
+        handle = await announce(client)
+        await until(handle, waits_for_review)
+        await told(handle, lab("Observation/sodium"))
+        await called(script, "assess_history")
+        assert not script.calls["write_addendum"]
+
+
+async def test_an_observation_after_the_decision_still_makes_an_addendum(tmp_path: Path) -> None:
+    script = Script()
+    script.relevant.add("Observation/inr")
+    async with working(tmp_path, script) as client:
+        handle = await announce(client)
+        await until(handle, waits_for_review)
+        await handle.execute_update(ReportStudyWorkflow.review, act_on("one"))
+        await handle.result()
+        later = await begun_with(client, lab("Observation/inr"))
+        await called(script, "write_addendum")
+        assert (await later.query(ReportStudyWorkflow.progress)).state == "reviewed"
+        await later.signal(ReportStudyWorkflow.study_event, lab("Observation/sodium"))
+        await called(script, "assess_history", 2)
+
+
+# -- the patient ------------------------------------------------------------------------------------------------------
+
+
+def patient(change: str, reference: str = "Patient/survivor") -> runs.PatientChanged:
+    return runs.PatientChanged(
+        event_id=str(uuid.uuid4()),
+        change=change,  # type: ignore[arg-type]
+        patient=reference,
+        patient_key="survivor-key",
+    )
+
+
+async def test_a_merged_patients_unread_result_is_read_anew_under_the_survivor(tmp_path: Path) -> None:
+    script = Script()
+    async with working(tmp_path, script) as client:
+        handle = await announce(client)
+        await until(handle, waits_for_review)
+        await told(handle, patient("merged"))
+        await until(handle, lambda p: p.written is not None and "survivor" in p.written.result_id)
+        assert script.calls["gather_timeline"][-1].event.patient == "Patient/survivor"
+        assert script.calls["gather_timeline"][-1].patient_key == "survivor-key"
+        await replayed(handle)
+
+
+async def test_a_merged_patients_reviewed_result_is_only_found_under_the_survivor(tmp_path: Path) -> None:
+    script = Script()
+    async with working(tmp_path, script) as client:
+        handle = await announce(client)
+        await until(handle, waits_for_review)
+        await handle.execute_update(ReportStudyWorkflow.review, act_on("one"))
+        await handle.result()
+        later = await begun_with(client, patient("merged"))
+        await later.result()
+        [moved] = script.calls["reindex_patient"]
+        assert (moved.thread_id, moved.patient) == ("t", "Patient/survivor")
+        assert len(script.calls["ask_model"]) == 1
+
+
+async def test_an_unmerged_patients_unread_result_is_withdrawn_and_held_for_a_person(tmp_path: Path) -> None:
+    script = Script()
+    async with working(tmp_path, script) as client:
+        handle = await announce(client)
+        await until(handle, waits_for_review)
+        await told(handle, patient("unmerged"))
+        assert (await handle.result()).state == "held"
+        [closed] = script.calls["close_result"]
+        assert closed.reason == "patient-unmerged"
+        again = await announce(client, "one")
+        await until(again, lambda p: p.state in ("unchanged", "awaiting-review"))
