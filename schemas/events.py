@@ -23,6 +23,7 @@ STUDY_AVAILABLE = TYPE_PREFIX + "imaging.study.available.v1"
 OBSERVATION_AVAILABLE = TYPE_PREFIX + "observation.available.v1"
 RESULT_AVAILABLE = TYPE_PREFIX + "ai.result.available.v1"
 RESULT_REVIEWED = TYPE_PREFIX + "ai.result.reviewed.v1"
+RESULT_ESCALATED = TYPE_PREFIX + "ai.result.escalated.v1"
 RUN_FAILED = TYPE_PREFIX + "ai.run.failed.v1"
 DEAD_LETTER = TYPE_PREFIX + "dead-letter.v1"
 

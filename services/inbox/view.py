@@ -22,10 +22,18 @@ STATUS_NAMES = {
     "unread": "Unread",
     "opened": "Opened",
     "accepted": "Accepted",
+    "amended": "Amended",
     "rejected": "Rejected",
     "superseded": "Superseded",
+    "withdrawn": "Withdrawn",
 }
 PRESENCE_NAMES = {"detected": "Detected", "not-detected": "Not detected", "indeterminate": "Indeterminate"}
+CLOSED_NAMES = {
+    "superseded-by-final-report": "the radiologist's final report has been issued.",
+    "order-cancelled": "the order was cancelled.",
+    "patient-unmerged": "patient records were separated after this reading, which used both.",
+    "result-wrong": "a defect of the system made it wrong. Do not rely on it.",
+}
 DROPPED_NAMES = "answer failed the check"
 
 
@@ -92,6 +100,8 @@ class ResultPage:
     decidable: bool
     reason: str
     reviewed: str
+    closed: str
+    """Why the system closed it, if it did."""
 
 
 def filter_of(shown: str, modality: str | None, priority: str | None) -> Filter:
@@ -196,6 +206,7 @@ def result_page(entry: Entry, now: datetime) -> ResultPage:
         decidable=row.status == "opened",
         reason=REASONS.get(row.reason_code, row.reason_code) if row.reason_code else "",  # type: ignore[call-overload]
         reviewed=utc(row.reviewed_at) if row.reviewed_at else "",
+        closed=CLOSED_NAMES.get(row.closed_reason or "", ""),
     )
 
 
