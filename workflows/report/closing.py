@@ -44,7 +44,9 @@ def closing_effect(canonical: Canonical, posted: PostedResult, reason: CloseReas
         return "none"
     if reason == "result-wrong":
         return "recall"
-    marked = _superseded_tag(canonical) in posted.report["meta"].get("tag", [])
+    tag = _superseded_tag(canonical)
+    tags = [(t.get("system"), t.get("code")) for t in posted.report["meta"].get("tag", [])]
+    marked = (tag["system"], tag["code"]) in tags
     return "mark" if reason == "superseded-by-final-report" and not marked else "none"
 
 

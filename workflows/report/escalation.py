@@ -264,8 +264,12 @@ def _output(canonical: Canonical, code: str, **value: object) -> Json:
 
 
 def _outputs(canonical: Canonical, task: Json, code: str) -> list[Json]:
-    wanted = coding(canonical.code_system("task-output"), code)
-    return [o for o in task.get("output", []) if wanted in o["type"].get("coding", [])]
+    wanted = (canonical.code_system("task-output"), code)
+    return [
+        o
+        for o in task.get("output", [])
+        if wanted in [(c.get("system"), c.get("code")) for c in o["type"].get("coding", [])]
+    ]
 
 
 def _clock(moment: datetime) -> str:
