@@ -60,6 +60,8 @@ class Line:
     issued: str
     issued_iso: str
     due_iso: str
+    escalation: str
+    """Who has been told, or has answered, so far."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,17 @@ def line_of(row: EntryRow, now: datetime) -> Line:
         issued=utc(row.issued_at),
         issued_iso=iso(row.issued_at),
         due_iso=iso(row.acknowledge_by) if row.acknowledge_by else "",
+        escalation=escalation_of(row),
     )
+
+
+def escalation_of(row: EntryRow) -> str:
+    """Nothing while the first step waits."""
+    if row.acknowledged_by:
+        return f"acknowledged by {row.acknowledged_by}"
+    if row.escalation_exhausted:
+        return "nobody acknowledged"
+    return f"escalated, step {row.escalation_step}" if row.escalation_step > 1 else ""
 
 
 def person_of(row: EntryRow) -> str:
