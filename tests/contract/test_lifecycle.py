@@ -51,11 +51,12 @@ from tests.contract.written_bundles import (
     told,
 )
 from tests.real import parts
-from workflows.report import build_result, build_review, supersede
+from workflows.report import build_closing, build_result, build_review, supersede
 from workflows.report_study.activities import ReportStudyActivities
 from workflows.report_study.assembly import Site
 from workflows.report_study.fhir_results import find_result, read_posted
 from workflows.report_study.lifecycle import LifecycleActivities
+from workflows.timeline import build_timeline
 
 SITE = Site(
     namespace=NAMESPACE,
@@ -225,8 +226,6 @@ def house(base_url: str, tmp_path: Path) -> Iterator[House]:
 
 def _context(house: House, record: list[dict[str, Any]], extra: str = "") -> Any:
     """A result about this patient's chart, its manifest in the store as production keeps it."""
-    from workflows.timeline import build_timeline
-
     base = context()
     uid = base.series.study_instance_uid
     own = build_timeline(house.patient, record, study_instance_uid=uid)
@@ -300,8 +299,6 @@ def test_a_closed_result_stands_no_longer_and_an_accepted_one_does(house: House)
     house.fhir.transaction(canonical_json(build_result(later)))
     assert state(house) == ("awaiting-review", later.result_id)
     posted = house.posted(later.result_id)
-    from workflows.report import build_closing
-
     end = closing("order-cancelled", later.result_id)
     house.fhir.transaction(canonical_json(build_closing(NAMESPACE, posted, end, None)))
     assert state(house) == ("reviewed", house.result_id)

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.errors import PermanentFailure
 from schemas.identifiers import canonical_json
@@ -376,11 +378,19 @@ def test_an_addendum_names_finding_rule_and_reason_and_no_value() -> None:
     assert cited == ["Observation/creat-9"]
 
 
-def test_the_same_news_in_any_order_is_the_same_addendum_and_other_news_is_another() -> None:
-    one, two = "Observation/crp/_history/1", "Observation/wbc/_history/1"
-    there, back = addendum(posted(), one, two), addendum(posted(), two, one)
-    assert canonical_json(build_addendum(there)) == canonical_json(build_addendum(back))
-    assert there.addendum_id != addendum(posted(), one, "Observation/wbc/_history/2").addendum_id
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.randoms())
+def test_the_same_news_in_any_order_and_number_is_the_same_addendum(news: list[int], shuffle: Any) -> None:
+    told = [f"Observation/lab-{number}/_history/1" for number in news]
+    again = [*told, told[0]]
+    shuffle.shuffle(again)
+    assert canonical_json(build_addendum(addendum(posted(), *told))) == canonical_json(
+        build_addendum(addendum(posted(), *again))
+    )
+
+
+def test_a_corrected_observation_is_another_addendum() -> None:
+    first, corrected = (addendum(posted(), f"Observation/crp/_history/{version}") for version in (1, 2))
+    assert first.addendum_id != corrected.addendum_id
 
 
 def test_an_unread_addendum_goes_with_the_unread_result_that_newer_images_replace() -> None:
