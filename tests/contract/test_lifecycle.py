@@ -430,6 +430,32 @@ def test_a_report_that_may_not_close_ours_closes_nothing(house: House, changes: 
         close(house, "superseded-by-final-report")
 
 
+def merged(house: House) -> str:
+    """The hospital finds that this patient is another's record, and keeps that one."""
+    survivor = {"resourceType": "Patient", "id": f"s{uuid.uuid4().hex[:10]}"}
+    house.write(survivor)
+    reference = f"Patient/{survivor['id']}"
+    retired = house.read(house.patient)
+    del retired["meta"]
+    house.write(retired | {"active": False, "link": [{"type": "replaced-by", "other": {"reference": reference}}]})
+    return reference
+
+
+def test_after_a_merge_the_final_report_about_the_record_that_was_kept_closes_the_result(house: House) -> None:
+    survivor = merged(house)
+    final = final_report(house, subject={"reference": survivor})
+    assert close(house, "superseded-by-final-report", final=final).changed
+    assert house.posted().report["subject"] == {"reference": house.patient}
+
+
+def test_after_a_merge_news_about_the_record_that_was_kept_concerns_the_result(house: House) -> None:
+    survivor = merged(house)
+    crp = house.lab("1988-5", subject={"reference": survivor})
+    argument = AssessHistory(thread_id=house.thread_id, result_id=house.result_id, patient=survivor, observations=[crp])
+    assert len(house.run(house.steps.assess_history, argument).relevant) == 1
+    assert house.assess(crp).relevant == [], "it is not the retired record's own"
+
+
 # -- escalation -------------------------------------------------------------------------------------------------------------
 
 
@@ -607,6 +633,7 @@ def test_an_addendum_after_acceptance_is_reviewed_on_its_own_and_closed_with_the
     assert house.read(second.report)["status"] == "cancelled"
     assert house.read(first.report)["status"] == "preliminary"
     assert house.entry(second.addendum_id).row.status == "superseded"
+    assert house.assess(house.lab("6690-2")).relevant == [], "the radiologist's report is the one that counts now"
 
 
 def test_a_new_reading_takes_the_unread_addendum_with_it(house: House) -> None:

@@ -40,6 +40,7 @@ from workflows.report.amend import amended_conclusion, amended_observations
 from workflows.report.escalation import build_acknowledgement, build_notification
 
 BUNDLES = written_bundles()
+PATIENT = {"Patient/pat-1"}
 REASON = "http://hl7.org/fhir/StructureDefinition/event-statusReason"
 
 
@@ -173,15 +174,15 @@ def test_only_a_final_report_of_somebody_else_about_this_patient_and_study_close
     changes: dict[str, Any], refusal: str
 ) -> None:
     with pytest.raises(PermanentFailure) as caught:
-        check_final_report(CANONICAL, posted(), FINAL_REPORT | changes)
+        check_final_report(CANONICAL, posted(), FINAL_REPORT | changes, PATIENT)
     assert caught.value.code == refusal
 
 
 @pytest.mark.parametrize("status", ["final", "amended", "corrected", "appended"])
 def test_a_final_report_may_name_the_study_or_not(status: str) -> None:
     same = {"status": status, "imagingStudy": [{"reference": "ImagingStudy/ct-2026"}]}
-    assert check_final_report(CANONICAL, posted(), FINAL_REPORT | same)["status"] == status
-    assert check_final_report(CANONICAL, posted(), FINAL_REPORT | {"status": status})["id"] == "ris-1"
+    assert check_final_report(CANONICAL, posted(), FINAL_REPORT | same, PATIENT)["status"] == status
+    assert check_final_report(CANONICAL, posted(), FINAL_REPORT | {"status": status}, PATIENT)["id"] == "ris-1"
 
 
 def test_what_the_system_closed_was_not_reviewed_even_where_the_server_dropped_the_reason() -> None:

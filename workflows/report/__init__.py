@@ -8,7 +8,7 @@ from workflows.report.addendum import (
     build_addendum,
 )
 from workflows.report.bundle import build_result
-from workflows.report.closing import build_closing, check_final_report, closing_effect
+from workflows.report.closing import build_closing, check_final_report, closing_effect, stands
 from workflows.report.context import ResultContext
 from workflows.report.posted import PostedResult
 from workflows.report.review import act_tag, build_review
@@ -28,5 +28,6 @@ __all__ = [
     "build_review",
     "check_final_report",
     "closing_effect",
+    "stands",
     "supersede",
 ]

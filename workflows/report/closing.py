@@ -44,20 +44,32 @@ def closing_effect(canonical: Canonical, posted: PostedResult, reason: CloseReas
         return "none"
     if reason == "result-wrong":
         return "recall"
+    return "mark" if reason == "superseded-by-final-report" and not _marked_superseded(canonical, posted) else "none"
+
+
+def stands(canonical: Canonical, posted: PostedResult) -> bool:
+    """It waits for a decision, or was accepted or amended and no final report has followed: it may still be added to."""
+    verified = posted.report["status"] == "preliminary"
+    return posted.unread or (verified and not _marked_superseded(canonical, posted))
+
+
+def _marked_superseded(canonical: Canonical, posted: PostedResult) -> bool:
     tag = _superseded_tag(canonical)
     tags = [(t.get("system"), t.get("code")) for t in posted.report["meta"].get("tag", [])]
-    marked = (tag["system"], tag["code"]) in tags
-    return "mark" if reason == "superseded-by-final-report" and not marked else "none"
+    return (tag["system"], tag["code"]) in tags
 
 
-def check_final_report(canonical: Canonical, posted: PostedResult, final: Json) -> Json:
-    """The radiologist's report, if it is one that may close ours; `PermanentFailure` `final-report-*` says why not."""
+def check_final_report(canonical: Canonical, posted: PostedResult, final: Json, patients: set[str]) -> Json:
+    """The radiologist's report, if it is one that may close ours; `PermanentFailure` `final-report-*` says why not.
+
+    `patients` are the references of the result's patient: its subject, and the record that has replaced it since.
+    """
     ours = {canonical.sid("ai-result"), canonical.sid("ai-report-thread")}
     if said_by_ai(final) or ours & {i.get("system") for i in final.get("identifier", [])}:
         raise PermanentFailure("final-report-ours", "the report that is said to be final is a result of ours")
     if final.get("status") not in FINAL:
         raise PermanentFailure("final-report-not-final", "the report that is said to be final is not final in FHIR")
-    if subject_of(final) is None or subject_of(final) != subject_of(posted.report):
+    if subject_of(final) not in patients:
         raise PermanentFailure("final-report-wrong-patient", "the final report is not about the result's patient")
     if _other_study(final, posted.report):
         raise PermanentFailure("final-report-wrong-study", "the final report names another study than the result's")

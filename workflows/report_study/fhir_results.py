@@ -12,7 +12,7 @@ from schemas.runs import ResultBuilt, ResultWritten, ReviewWritten, RunState
 from workflows.ports import FhirServer
 from workflows.report import PostedResult
 from workflows.report.escalation import communication_key
-from workflows.timeline.fields import sort_key, unversioned, versioned
+from workflows.timeline.fields import sort_key, subject_of, unversioned, versioned
 
 
 def one(resources: list[Json], code: str) -> Json | None:
@@ -70,6 +70,19 @@ def results_of(fhir: FhirServer, canonical: Canonical, thread_id: str) -> list[J
     reports = fhir.find("DiagnosticReport", canonical.sid("ai-report-thread"), thread_id)
     own = [report for report in reports if PostedResult(report, [], {}).adds_to is None]
     return sorted(own, key=lambda report: sort_key(report.get("issued")), reverse=True)
+
+
+def patients_of(fhir: FhirServer, report: Json) -> set[str]:
+    """Whom a report of ours is about: its subject, and the record that has replaced it since (`Patient.link`)."""
+    subject = subject_of(report)
+    if subject is None:
+        return set()
+    try:
+        links = fhir.read(subject).get("link", [])
+    except PermanentFailure:
+        return {subject}  # the retired record is gone: nothing says who has replaced it
+    survivors = [link["other"].get("reference") for link in links if link.get("type") == "replaced-by"]
+    return {subject, *(unversioned(reference) for reference in survivors if reference)}
 
 
 def addenda_to(fhir: FhirServer, canonical: Canonical, thread_id: str, report: Json) -> list[PostedResult]:

@@ -13,15 +13,15 @@ from schemas.lifecycle import AssessHistory, HistoryAssessed
 from schemas.report import InputManifest
 from schemas.timeline import TimelineEntry
 from workflows.ports import FhirServer, ObjectStore
-from workflows.report import PostedResult
+from workflows.report import PostedResult, stands
 from workflows.report.rules import TABLE_VERSION, rules_naming
+from workflows.report_study.fhir_results import patients_of
 from workflows.timeline import check_subject
 from workflows.timeline.fields import (
     codings,
     said_by_ai,
     sort_key,
     status,
-    subject_of,
     text_of,
     unversioned,
     versioned,
@@ -42,12 +42,12 @@ def assess(
 ) -> HistoryAssessed:
     """Each observation with each rule that names it, in the order announced; a result that stands no longer is concerned by nothing."""
     pairs: list[tuple[str, str]] = []
-    if base.unread or base.report["status"] == "preliminary":
+    if stands(canonical, base) and unversioned(args.patient) in patients_of(fhir, base.report):
         knew = _knew(fhir, store, canonical, base, addenda)
         studied = base.report.get("effectiveDateTime") or base.report.get("issued")
         for reference in dict.fromkeys(unversioned(o) for o in args.observations):
             observation = _observation(fhir, reference, args.patient)
-            if observation is None or subject_of(base.report) != subject_of(observation) or knew(observation):
+            if observation is None or knew(observation):
                 continue
             rules = rules_naming(canonical, base.observations, observation, studied)
             pairs += [(versioned(observation), rule.code) for rule in rules]

@@ -41,6 +41,7 @@ from workflows.report import (
     build_closing,
     check_final_report,
     closing_effect,
+    stands,
 )
 from workflows.report.escalation import (
     acknowledged,
@@ -62,6 +63,7 @@ from workflows.report_study.fhir_results import (
     find_communication,
     find_result,
     one,
+    patients_of,
     read_posted,
     standing_state,
 )
@@ -122,7 +124,8 @@ class LifecycleActivities:
             return None
         if args.final_report is None:
             raise PermanentFailure("final-report-missing", "nothing says which report is the radiologist's final one")
-        return check_final_report(self._canonical, posted, self._fhir.read(unversioned(args.final_report)))
+        final = self._fhir.read(unversioned(args.final_report))
+        return check_final_report(self._canonical, posted, final, patients_of(self._fhir, posted.report))
 
     def _closing_of_addendum(self, args: CloseResult, addendum: PostedResult) -> CloseResult:
         result_id = addendum.result_id(self._canonical)
@@ -250,7 +253,7 @@ class LifecycleActivities:
         key = addendum_id(self._ns, args.result_id, args.assessed)
         standing = find_result(self._fhir, self._canonical, args.thread_id, key)
         base = self._posted(args.result_id)
-        if standing is None and not (base.unread or base.report["status"] == "preliminary"):
+        if standing is None and not stands(self._canonical, base):
             return AddendumWritten(addendum_id=key, report="", task="", written=False)
         context = AddendumContext(
             namespace=self._ns,
