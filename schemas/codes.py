@@ -25,6 +25,7 @@ ALTERNATE_REFERENCE = "http://hl7.org/fhir/StructureDefinition/alternate-referen
 STATUS_REASON = "http://hl7.org/fhir/StructureDefinition/event-statusReason"
 LATERALITY = "http://hl7.org/fhir/StructureDefinition/observation-structureLaterality"
 OBSERVATION_REPLACES = "http://hl7.org/fhir/StructureDefinition/observation-replaces"
+ADDENDUM_OF = "http://hl7.org/fhir/StructureDefinition/diagnosticReport-addendumOf"
 TASK_REPLACES = "http://hl7.org/fhir/StructureDefinition/task-replaces"
 
 Json = dict[str, Any]

@@ -26,6 +26,7 @@ ORDER_CHANGED = TYPE_PREFIX + "order.changed.v1"
 REPORT_FINALISED = TYPE_PREFIX + "report.finalised.v1"
 RESULT_AVAILABLE = TYPE_PREFIX + "ai.result.available.v1"
 RESULT_REVIEWED = TYPE_PREFIX + "ai.result.reviewed.v1"
+RESULT_ESCALATED = TYPE_PREFIX + "ai.result.escalated.v1"
 RUN_FAILED = TYPE_PREFIX + "ai.run.failed.v1"
 DEAD_LETTER = TYPE_PREFIX + "dead-letter.v1"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from schemas.model import Record
 from schemas.report import Priority, Reading, ReviewOutcome
 from schemas.timeline import PatientBanner, TimelineEntry
@@ -43,6 +45,10 @@ class InboxResult(Record):
     history: list[TimelineEntry]
     supersedes: str | None
     """Result id of the unread result that this one replaced."""
+    adds_to: str | None = None
+    """Result id of the result that this one is an addendum to."""
+    headline: str | None = None
+    """The list's line, where it does not follow from the findings."""
 
 
 class ReviewRecorded(Record):
@@ -56,3 +62,30 @@ class ReviewRecorded(Record):
     reason_code: str | None
     reason_text: str | None
     report: str
+
+
+class EntryClosed(Record):
+    """The system has closed a result in FHIR; `changed` is False where a human had decided and the decision stands."""
+
+    result_id: str
+    act_id: str
+    reason: Literal["superseded-by-final-report", "order-cancelled", "patient-unmerged", "result-wrong"]
+    changed: bool
+    report: str
+    at: str
+
+
+class EntryEscalated(Record):
+    """A step of the escalation of a result has been written in FHIR."""
+
+    result_id: str
+    step: int
+    exhausted: bool = False
+
+
+class EntryAcknowledged(Record):
+    """A human has said that the result reached them."""
+
+    result_id: str
+    by: str
+    at: str

@@ -22,7 +22,10 @@ class StandingQuery(Record):
 
 
 class StandingResult(Record):
-    """`written` is None where none does; `state` is `awaiting-review`, `reviewed` or `superseded`."""
+    """`state` is `awaiting-review`, `reviewed` or `superseded` (cancelled or withdrawn by the system; it stands no longer).
+
+    `written` is None, and `state` `running`, where FHIR holds no result of the thread. Addenda are no results in this sense.
+    """
 
     written: ResultWritten | None
     state: RunState
@@ -92,10 +95,12 @@ class NotifyStep(Record):
 
 
 class StepNotified(Record):
-    """Versioned references."""
+    """Versioned references, as they stand. `written` is False where the result was decided, closed or acknowledged already: nobody was told."""
 
     communication: str
+    """Empty where there is none."""
     task: str
+    written: bool = True
 
 
 class AcknowledgeAct(Record):
@@ -133,7 +138,10 @@ class EscalationExhausted(Record):
 
 
 class TaskChanged(Record):
+    """`changed` is False where the task is not as was asked: decided, closed or acknowledged already, or more urgent than the order."""
+
     task: str
+    changed: bool = True
 
 
 class Reprioritise(Record):
@@ -182,6 +190,9 @@ class WriteAddendum(Record):
 
 
 class AddendumWritten(Record):
+    """Versioned references; empty, and `written` False, where the result stands no longer and nothing was added to it."""
+
     addendum_id: str
     report: str
     task: str
+    written: bool = True

@@ -8,7 +8,9 @@ from schemas.inference import Change, LikelihoodBand, Presence, Side
 from schemas.model import Record
 
 Priority = Literal["routine", "urgent", "asap", "stat"]
-ReviewOutcome = Literal["accepted", "rejected"]
+ReviewOutcome = Literal["accepted", "amended", "rejected"]
+URGENCY: dict[Priority, int] = {"stat": 0, "asap": 1, "urgent": 2, "routine": 3}
+"""0 is the most urgent."""
 
 
 class ImageRegion(Record):
@@ -82,6 +84,16 @@ class InputManifest(Record):
     fhir: list[str]
 
 
+class AmendedFinding(Record):
+    """What a reviewer says about one finding in place of the AI."""
+
+    label: str
+    presence: Presence
+    likelihood: LikelihoodBand | None = None
+    text: str | None = None
+    """The reviewer's own words."""
+
+
 class ReviewAct(Record):
     """A human's decision about what was on the screen: bound to the versions that were shown."""
 
@@ -97,3 +109,5 @@ class ReviewAct(Record):
     at: str
     report_version: str
     """`DiagnosticReport/<id>/_history/<version>` that the reviewer saw."""
+    amendments: list[AmendedFinding] = []
+    """Amend only: each finding that the reviewer puts their own in place of; the rest is accepted."""

@@ -87,21 +87,24 @@ async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     from services.store import FolderObjectStore
     from services.worker.service import run_worker
     from workflows.report_study.activities import ReportStudyActivities
+    from workflows.report_study.lifecycle import LifecycleActivities
 
     database = open_migrated(settings.database)
     client, store = await temporal(settings), FolderObjectStore(settings.store)
-    activities = ReportStudyActivities(
-        site(settings),
-        fhir=fhir(settings),
+    here, server, entries = site(settings), fhir(settings), InboxRecords(database)
+    reading = ReportStudyActivities(
+        here,
+        fhir=server,
         archive=archive(settings),
         model=model(settings, store),
         store=store,
         memory=TemporalPatientMemory(client, asyncio.get_running_loop()),
         runs=RunRecords(database),
-        inbox=InboxRecords(database),
+        inbox=entries,
     )
+    lifecycle = LifecycleActivities(here, fhir=server, store=store, inbox=entries)
     try:
-        await run_worker(client, settings.task_queue, activities.all(), stop, ready)
+        await run_worker(client, settings.task_queue, [*reading.all(), *lifecycle.all()], stop, ready)
     finally:
         database.close()
 

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 from schemas.events import CloudEvent
 from schemas.imaging import StudyInventory
-from schemas.inbox import InboxResult, ReviewRecorded
+from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated, InboxResult, ReviewRecorded
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest
+from schemas.report import Priority
 from schemas.runs import ObservationAvailable, RunFailure, RunState, SkipRun
 from schemas.timeline import PatientBanner
 
@@ -111,4 +112,28 @@ class Inbox(Protocol):
 
     def record_review(self, review: ReviewRecorded, event: CloudEvent) -> None:
         """Idempotent by act id."""
+        ...
+
+    def find(self, result_id: str) -> InboxResult | None:
+        """The result of an entry as it was put in; its priority as it is now."""
+        ...
+
+    def add_addendum(self, result: InboxResult, event: CloudEvent) -> None:
+        """Idempotent by result id. The entry belongs to the run of the result that it adds to (`result.adds_to`)."""
+        ...
+
+    def close(self, closed: EntryClosed, event: CloudEvent) -> None:
+        """Idempotent by act id. An entry that is not there is not missed: nobody can see it."""
+        ...
+
+    def record_escalation(self, escalated: EntryEscalated, event: CloudEvent | None) -> None:
+        """The entry's level never falls."""
+        ...
+
+    def record_acknowledgement(self, acknowledged: EntryAcknowledged, event: CloudEvent | None) -> None:
+        """The first acknowledgement stands."""
+        ...
+
+    def raise_priority(self, result_id: str, priority: Priority) -> None:
+        """Of an entry that nobody has decided about; never lowered."""
         ...

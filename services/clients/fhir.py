@@ -33,7 +33,16 @@ RECORD_TYPES = (
     "ServiceRequest",
 )
 """What a timeline is made of; each has the search parameter `patient`."""
-WRITTEN_TYPES = ("Device", "DocumentReference", "Media", "Observation", "DiagnosticReport", "Provenance", "Task")
+WRITTEN_TYPES = (
+    "Device",
+    "DocumentReference",
+    "Media",
+    "Observation",
+    "DiagnosticReport",
+    "Provenance",
+    "Task",
+    "Communication",
+)
 _JSON = "application/fhir+json"
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]{1,63}/[A-Za-z0-9.-]{1,64}(/_history/[A-Za-z0-9.-]{1,64})?")
 _SEARCH_MARKS = re.compile(r"([\\$,|])")

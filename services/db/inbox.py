@@ -11,19 +11,20 @@ from sqlalchemy.orm import Session
 from schemas.codes import LABEL_BY_CODE
 from schemas.errors import PermanentFailure
 from schemas.events import CloudEvent
-from schemas.inbox import InboxResult, ReviewRecorded
-from schemas.report import Finding, Priority
+from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated, InboxResult, ReviewRecorded
+from schemas.report import URGENCY, Finding, Priority
 from schemas.timeline import PatientBanner
 from services.db.engine import Database
 from services.db.models import InboxChange, InboxEntry
 from services.db.outbox import write_event
 from services.db.runs import set_state, set_state_of_result
 
-EntryStatus = Literal["unread", "opened", "accepted", "rejected", "superseded"]
-ChangeKind = Literal["added", "opened", "accepted", "rejected", "superseded", "reindexed"]
+EntryStatus = Literal["unread", "opened", "accepted", "amended", "rejected", "superseded", "withdrawn"]
+ChangeKind = EntryStatus | Literal["added", "escalated", "acknowledged", "reprioritised", "reindexed", "closed"]
 
 UNREVIEWED: tuple[EntryStatus, ...] = ("unread", "opened")
-_RANK: dict[Priority, int] = {"stat": 0, "asap": 1, "urgent": 2, "routine": 3}
+DECIDED: tuple[EntryStatus, ...] = ("accepted", "amended", "rejected")
+CLOSED: tuple[EntryStatus, ...] = ("superseded", "withdrawn")
 
 
 class InboxRecords:
@@ -44,9 +45,7 @@ class InboxRecords:
                     set_state(session, run_id, "unchanged", result.result_id)
                 return
             set_state(session, run_id, "awaiting-review", result.result_id)
-            session.add(InboxEntry(run_id=run_id, **_columns(result)))
-            session.flush()
-            write_change(session, result.result_id, "added")
+            _put(session, run_id, result)
             if result.supersedes is not None:
                 _supersede(session, result.supersedes, result.result_id)
             write_event(session, event)
@@ -64,9 +63,7 @@ class InboxRecords:
     def record_review(self, review: ReviewRecorded, event: CloudEvent) -> None:
         """Record a decision that FHIR has accepted, once; `PermanentFailure` if the entry is unknown or was decided by another act."""
         with self._database.writing() as session:
-            entry = session.get(InboxEntry, review.result_id)
-            if entry is None:
-                raise PermanentFailure("inbox-entry-missing", "the result that was reviewed is not in the inbox")
+            entry = _known(session, review.result_id)
             if entry.act_id == review.act_id:
                 return
             if entry.act_id is not None:
@@ -75,6 +72,86 @@ class InboxRecords:
             write_change(session, review.result_id, review.outcome)
             set_state_of_result(session, review.result_id, "reviewed")
             write_event(session, event)
+
+    def find(self, result_id: str) -> InboxResult | None:
+        """The result of an entry as it was put in; its priority as it is now."""
+        with self._database.reading() as session:
+            entry = session.get(InboxEntry, result_id)
+            return InboxResult.model_validate(entry.document) if entry else None
+
+    def add_addendum(self, result: InboxResult, event: CloudEvent) -> None:
+        """Add the entry once, to the run of the result that it adds to; `PermanentFailure` if that one is unknown."""
+        with self._database.writing() as session:
+            if session.get(InboxEntry, result.result_id) is not None:
+                return
+            base = _known(session, result.adds_to or "")
+            _put(session, base.run_id, result)
+            write_event(session, event)
+
+    def close(self, closed: EntryClosed, event: CloudEvent) -> None:
+        """The system has closed a result: once for each act. A human's decision stays to be read beside it."""
+        with self._database.writing() as session:
+            entry = session.get(InboxEntry, closed.result_id)
+            if entry is not None and entry.closed_act_id != closed.act_id:
+                _close(session, entry, closed)
+            write_event(session, event)
+
+    def record_escalation(self, escalated: EntryEscalated, event: CloudEvent | None) -> None:
+        """A step was told, or the last one is over; the entry's level never falls."""
+        with self._database.writing() as session:
+            entry = _known(session, escalated.result_id)
+            if escalated.step > entry.escalation_step or escalated.exhausted > entry.escalation_exhausted:
+                entry.escalation_step = max(entry.escalation_step, escalated.step)
+                entry.escalation_exhausted = entry.escalation_exhausted or escalated.exhausted
+                write_change(session, escalated.result_id, "escalated")
+            if event is not None:
+                write_event(session, event)
+
+    def record_acknowledgement(self, acknowledged: EntryAcknowledged, event: CloudEvent | None) -> None:
+        """The first acknowledgement stands."""
+        with self._database.writing() as session:
+            entry = _known(session, acknowledged.result_id)
+            if entry.acknowledged_at is None:
+                entry.acknowledged_by = acknowledged.by
+                entry.acknowledged_at = datetime.fromisoformat(acknowledged.at)
+                write_change(session, acknowledged.result_id, "acknowledged")
+            if event is not None:
+                write_event(session, event)
+
+    def raise_priority(self, result_id: str, priority: Priority) -> None:
+        """Of an entry that nobody has decided about; never lowered."""
+        with self._database.writing() as session:
+            entry = _known(session, result_id)
+            if entry.status in UNREVIEWED and URGENCY[priority] < entry.priority_rank:
+                entry.priority, entry.priority_rank = priority, URGENCY[priority]
+                entry.document = entry.document | {"priority": priority}
+                write_change(session, result_id, "reprioritised")
+
+
+def _known(session: Session, result_id: str) -> InboxEntry:
+    entry = session.get(InboxEntry, result_id)
+    if entry is None:
+        raise PermanentFailure("inbox-entry-missing", "the result is not in the inbox")
+    return entry
+
+
+def _put(session: Session, run_id: str, result: InboxResult) -> None:
+    session.add(InboxEntry(run_id=run_id, **_columns(result)))
+    session.flush()
+    write_change(session, result.result_id, "added")
+
+
+def _close(session: Session, entry: InboxEntry, closed: EntryClosed) -> None:
+    entry.closed_reason, entry.closed_act_id = closed.reason, closed.act_id
+    entry.closed_at = datetime.fromisoformat(closed.at)
+    if not closed.changed:
+        write_change(session, closed.result_id, "closed")
+        return
+    unread = entry.status in UNREVIEWED
+    entry.status = "superseded" if closed.reason == "superseded-by-final-report" else "withdrawn"
+    if unread:
+        set_state_of_result(session, closed.result_id, "superseded")
+    write_change(session, closed.result_id, "superseded" if entry.status == "superseded" else "withdrawn")
 
 
 def write_change(session: Session, result_id: str, kind: ChangeKind) -> None:
@@ -90,7 +167,16 @@ def _supersede(session: Session, old: str, new: str) -> None:
     if entry.status in UNREVIEWED:
         entry.status = "superseded"
         set_state_of_result(session, old, "superseded")
+        _supersede_addenda(session, old, new)
     write_change(session, old, "superseded")
+
+
+def _supersede_addenda(session: Session, old: str, new: str) -> None:
+    """With an unread result go its unread addenda: the new reading knew what they tell."""
+    unread = (InboxEntry.adds_to == old, InboxEntry.status.in_(UNREVIEWED))
+    for addendum in session.scalars(select(InboxEntry).where(*unread)):
+        addendum.status, addendum.superseded_by = "superseded", new
+        write_change(session, addendum.result_id, "superseded")
 
 
 def _decide(entry: InboxEntry, review: ReviewRecorded) -> None:
@@ -108,7 +194,7 @@ def _columns(result: InboxResult) -> dict[str, Any]:
         "thread_id": result.thread_id,
         "status": "unread",
         "priority": result.priority,
-        "priority_rank": _RANK[result.priority],
+        "priority_rank": URGENCY[result.priority],
         "modality": study.modality,
         "trained": result.trained,
         "release_name": result.release_name,
@@ -117,12 +203,15 @@ def _columns(result: InboxResult) -> dict[str, Any]:
         "study_description": study.description,
         "study_started": study.started,
         "prior_started": study.prior_started,
-        "headline": headline(result.reading.findings),
+        "headline": result.headline or headline(result.reading.findings),
         "finding_count": len(detected),
         "issued_at": datetime.fromisoformat(result.issued),
         "acknowledge_by": datetime.fromisoformat(result.acknowledge_by) if result.acknowledge_by else None,
         "document": result.model_dump(mode="json"),
         "added_at": datetime.now(UTC),
+        "adds_to": result.adds_to,
+        "escalation_step": 0,
+        "escalation_exhausted": False,
     }
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     LargeBinary,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -85,6 +86,7 @@ class InboxEntry(Base):
     __table_args__ = (
         Index("ix_inbox_entry_order", "status", "priority_rank", "issued_at"),
         Index("ix_inbox_entry_thread", "thread_id", "issued_at"),
+        Index("ix_inbox_entry_adds_to", "adds_to"),
     )
 
     result_id: Mapped[str] = mapped_column(primary_key=True)
@@ -122,6 +124,17 @@ class InboxEntry(Base):
     reason_text: Mapped[str | None]
     reviewed_report: Mapped[str | None]
     added_at: Mapped[datetime]
+    adds_to: Mapped[str | None]
+    """Result id of the result that this one is an addendum to."""
+    closed_reason: Mapped[str | None]
+    """Why the system closed it, or that a final report has followed the human's decision."""
+    closed_act_id: Mapped[str | None]
+    closed_at: Mapped[datetime | None]
+    escalation_step: Mapped[int] = mapped_column(server_default="0")
+    """The highest step that was told; 0 before the first."""
+    escalation_exhausted: Mapped[bool] = mapped_column(server_default=false())
+    acknowledged_by: Mapped[str | None]
+    acknowledged_at: Mapped[datetime | None]
 
 
 class InboxChange(Base):

@@ -10,16 +10,16 @@ from sqlalchemy import ColumnElement, Select, func, select
 
 from schemas.inbox import InboxResult
 from services.db.engine import Database
-from services.db.inbox import UNREVIEWED, write_change
+from services.db.inbox import CLOSED, DECIDED, UNREVIEWED, write_change
 from services.db.models import InboxChange, InboxEntry
 
 Shown = Literal["open", "reviewed", "superseded", "all"]
 SHOWN: tuple[Shown, ...] = get_args(Shown)
 _STATUSES: dict[Shown, tuple[str, ...]] = {
     "open": UNREVIEWED,
-    "reviewed": ("accepted", "rejected"),
-    "superseded": ("superseded",),
-    "all": (*UNREVIEWED, "accepted", "rejected", "superseded"),
+    "reviewed": DECIDED,
+    "superseded": CLOSED,
+    "all": (*UNREVIEWED, *DECIDED, *CLOSED),
 }
 
 
@@ -50,6 +50,13 @@ class EntryRow:
     reviewer: str | None
     reviewed_at: datetime | None
     reason_code: str | None
+    adds_to: str | None
+    closed_reason: str | None
+    closed_at: datetime | None
+    escalation_step: int
+    escalation_exhausted: bool
+    acknowledged_by: str | None
+    acknowledged_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,9 @@ class Entry:
     reason_text: str | None
     reviewed_report: str | None
     newer_result_id: str | None
-    """The newest later result about the same study, if there is one."""
+    """The newest later result about the same study, if there is one; addenda do not count."""
+    addenda: list[str]
+    """Result ids of the addenda to it, oldest first."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +138,7 @@ class InboxReader:
                 reason_text=entry.reason_text,
                 reviewed_report=entry.reviewed_report,
                 newer_result_id=entry.superseded_by or session.scalar(_newer(entry)),
+                addenda=list(session.scalars(_addenda(entry))),
             )
 
     def mark_opened(self, result_id: str) -> None:
@@ -180,4 +190,9 @@ def _counts() -> Select[str, int]:
 
 def _newer(entry: InboxEntry) -> Select[str]:
     later = (InboxEntry.thread_id == entry.thread_id, InboxEntry.issued_at > entry.issued_at)
-    return select(InboxEntry.result_id).where(*later).order_by(InboxEntry.issued_at.desc()).limit(1)
+    results = select(InboxEntry.result_id).where(*later, InboxEntry.adds_to.is_(None))
+    return results.order_by(InboxEntry.issued_at.desc()).limit(1)
+
+
+def _addenda(entry: InboxEntry) -> Select[str]:
+    return select(InboxEntry.result_id).where(InboxEntry.adds_to == entry.result_id).order_by(InboxEntry.issued_at)

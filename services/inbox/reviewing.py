@@ -11,6 +11,7 @@ from schemas.errors import LongviewError, PermanentFailure, StaleWrite
 from schemas.report import ReviewAct
 from schemas.runs import ReviewWritten
 from services.db import Entry, InboxReader
+from services.db.inbox import UNREVIEWED
 from services.inbox.schemas import Decision
 
 
@@ -69,7 +70,7 @@ class ReviewDesk:
             raise DecisionRefused(failure.code, hint, 503) from failure
 
     def _refuse_untimely(self, entry: Entry, decision: Decision) -> None:
-        if entry.row.status in ("accepted", "rejected", "superseded"):
+        if entry.row.status not in UNREVIEWED:
             raise DecisionRefused("review-stale", STALE, 409)
         if entry.row.opened_at is None:
             raise DecisionRefused("not-opened", "Open the result and look at it before you decide.", 409)
@@ -88,4 +89,5 @@ class ReviewDesk:
             acted_upon=bool(decision.acted_upon) if rejected else False,
             at=self._clock().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             report_version=decision.report_version,
+            amendments=decision.amendments,
         )

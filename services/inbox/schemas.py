@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from schemas.model import Record
-from schemas.report import ReviewOutcome
+from schemas.report import AmendedFinding, ReviewOutcome
 from services.db import Entry, Listing
 
 ReasonCode = Literal[
@@ -46,6 +46,8 @@ class Decision(Record):
     reason_text: str | None = Field(default=None, max_length=MAX_TEXT)
     acted_upon: bool | None = None
     """Reject only, and then required: somebody was told or treated because of the result."""
+    amendments: list[AmendedFinding] = Field(default=[], max_length=50)
+    """Amend only, and then required: the findings that the reviewer changes."""
 
     @field_validator("act_id")
     @classmethod
@@ -65,6 +67,10 @@ class Decision(Record):
             raise ValueError("acted_upon")
         if self.reason_code == "other" and not self.reason_text:
             raise ValueError("other")
+        if (self.outcome == "amended") != bool(self.amendments):
+            raise ValueError("amendments")
+        if any(len(amendment.text or "") > MAX_TEXT for amendment in self.amendments):
+            raise ValueError("reason_text")
         return self
 
 
@@ -76,6 +82,7 @@ _SENTENCES = {
     "reason_text": f"The explanation is longer than {MAX_TEXT} characters: shorten it.",
     "reason_code": "Choose one of the reasons listed.",
     "outcome": "Choose to accept or to reject.",
+    "amendments": "Say which findings you change, and how; only an amendment changes any.",
 }
 
 
@@ -96,6 +103,6 @@ def listing_json(listing: Listing) -> dict[str, Any]:
 
 def entry_json(entry: Entry) -> dict[str, Any]:
     """`/api/results/<id>`: the line, and everything the page shows."""
-    more = ("reason_text", "reviewed_report", "newer_result_id")
+    more = ("reason_text", "reviewed_report", "newer_result_id", "addenda")
     told = {"result": entry.result.model_dump(mode="json")} | {name: getattr(entry, name) for name in more}
     return asdict(entry.row) | told

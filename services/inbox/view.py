@@ -22,10 +22,18 @@ STATUS_NAMES = {
     "unread": "Unread",
     "opened": "Opened",
     "accepted": "Accepted",
+    "amended": "Amended",
     "rejected": "Rejected",
     "superseded": "Superseded",
+    "withdrawn": "Withdrawn",
 }
 PRESENCE_NAMES = {"detected": "Detected", "not-detected": "Not detected", "indeterminate": "Indeterminate"}
+CLOSED_NAMES = {
+    "superseded-by-final-report": "the radiologist's final report has been issued.",
+    "order-cancelled": "the order was cancelled.",
+    "patient-unmerged": "patient records were separated after this reading, which used both.",
+    "result-wrong": "a defect of the system made it wrong. Do not rely on it.",
+}
 DROPPED_NAMES = "answer failed the check"
 
 
@@ -52,6 +60,8 @@ class Line:
     issued: str
     issued_iso: str
     due_iso: str
+    escalation: str
+    """Who has been told, or has answered, so far."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,8 @@ class ResultPage:
     decidable: bool
     reason: str
     reviewed: str
+    closed: str
+    """Why the system closed it, if it did."""
 
 
 def filter_of(shown: str, modality: str | None, priority: str | None) -> Filter:
@@ -133,7 +145,17 @@ def line_of(row: EntryRow, now: datetime) -> Line:
         issued=utc(row.issued_at),
         issued_iso=iso(row.issued_at),
         due_iso=iso(row.acknowledge_by) if row.acknowledge_by else "",
+        escalation=escalation_of(row),
     )
+
+
+def escalation_of(row: EntryRow) -> str:
+    """Nothing while the first step waits."""
+    if row.acknowledged_by:
+        return f"acknowledged by {row.acknowledged_by}"
+    if row.escalation_exhausted:
+        return "nobody acknowledged"
+    return f"escalated, step {row.escalation_step}" if row.escalation_step > 1 else ""
 
 
 def person_of(row: EntryRow) -> str:
@@ -196,6 +218,7 @@ def result_page(entry: Entry, now: datetime) -> ResultPage:
         decidable=row.status == "opened",
         reason=REASONS.get(row.reason_code, row.reason_code) if row.reason_code else "",  # type: ignore[call-overload]
         reviewed=utc(row.reviewed_at) if row.reviewed_at else "",
+        closed=CLOSED_NAMES.get(row.closed_reason or "", ""),
     )
 
 

@@ -9,16 +9,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, func, select, text
 
 from schemas.errors import InvalidEvent, LongviewError, PartUnavailable, PermanentFailure, TransientFailure
-from schemas.events import RESULT_TOPIC, RUN_TOPIC, validate
+from schemas.events import RESULT_TOPIC, RUN_TOPIC, CloudEvent, validate
+from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated
 from services.db import (
     Database,
     DeadLetterRecords,
@@ -319,6 +323,131 @@ def test_a_review_is_recorded_once_and_a_second_decision_is_refused(
     )
     assert [e.event.sequence for e in outbox.unpublished(10)] == ["1", "2"]
     assert [c.kind for c in reader.changes_since(0)] == ["added", "opened", "rejected"]
+
+
+def closed(told: Any, reason: Any = "order-cancelled", act: str = "close-1", changed: bool = True) -> EntryClosed:
+    return EntryClosed(
+        result_id=told.result_id,
+        act_id=key("act", act),
+        reason=reason,
+        changed=changed,
+        report=told.report,
+        at="2026-11-24T09:00:00Z",
+    )
+
+
+def withdrawn(told: Any, end: EntryClosed) -> CloudEvent:
+    outcome = "superseded-by-final-report" if end.reason == "superseded-by-final-report" else "withdrawn"
+    event = reviewed(told, review(told, act=end.act_id))
+    return event.model_copy(update={"data": event.data | {"outcome": outcome}})
+
+
+def test_a_result_that_the_system_closes_leaves_the_list_once(
+    runs: RunRecords, inbox: InboxRecords, reader: InboxReader, outbox: OutboxRecords
+) -> None:
+    told = result()
+    inbox.add(open_run(runs), told, available(told))
+    for _ in range(2):
+        inbox.close(end := closed(told), withdrawn(told, end))
+    assert reader.list_entries(Filter()).rows == []
+    [row] = reader.list_entries(Filter(shown="superseded")).rows
+    assert (row.status, row.closed_reason) == ("withdrawn", "order-cancelled")
+    assert [c.kind for c in reader.changes_since(0)] == ["added", "withdrawn"]
+    assert len(outbox.unpublished(10)) == 2
+    assert [run.state for run in runs.list_runs()] == ["superseded"]
+
+
+def test_a_final_report_beside_a_decision_leaves_it(runs: RunRecords, inbox: InboxRecords, reader: InboxReader) -> None:
+    told = result()
+    inbox.add(open_run(runs), told, available(told))
+    inbox.record_review(act := review(told), reviewed(told, act))
+    inbox.close(end := closed(told, "superseded-by-final-report", changed=False), withdrawn(told, end))
+    [row] = reader.list_entries(Filter(shown="reviewed")).rows
+    assert (row.status, row.closed_reason) == ("accepted", "superseded-by-final-report")
+    assert [run.state for run in runs.list_runs()] == ["reviewed"]
+
+
+def test_escalation_only_rises_and_the_first_answer_stands(
+    runs: RunRecords, inbox: InboxRecords, reader: InboxReader
+) -> None:
+    told = result()
+    inbox.add(open_run(runs), told, available(told))
+    for step in (1, 3, 2, 3):
+        inbox.record_escalation(EntryEscalated(result_id=told.result_id, step=step), None)
+    for by in ("Dr. First", "Dr. Second"):
+        answer = EntryAcknowledged(result_id=told.result_id, by=by, at="2026-11-24T09:00:00Z")
+        inbox.record_acknowledgement(answer, None)
+    entry = reader.get(told.result_id)
+    assert entry is not None
+    assert (entry.row.escalation_step, entry.row.acknowledged_by) == (3, "Dr. First")
+    assert [c.kind for c in reader.changes_since(0)] == ["added", "escalated", "escalated", "acknowledged"]
+
+
+def test_a_priority_is_raised_in_the_list_and_never_lowered(
+    runs: RunRecords, inbox: InboxRecords, reader: InboxReader
+) -> None:
+    first, second = result("first", "study-1", priority="asap"), result("second", "study-2", priority="routine")
+    for number, told in enumerate((first, second)):
+        inbox.add(open_run(runs, f"run-{number}"), told, available(told))
+    for priority in ("stat", "routine"):
+        inbox.raise_priority(second.result_id, priority)
+    assert [row.priority for row in reader.list_entries(Filter()).rows] == ["stat", "asap"]
+    found = inbox.find(second.result_id)
+    assert found is not None
+    assert found.priority == "stat"
+
+
+def test_an_addendum_stands_beside_its_result_and_goes_with_it_when_newer_images_come(
+    runs: RunRecords, inbox: InboxRecords, reader: InboxReader
+) -> None:
+    base = result("old")
+    note = result("note", adds_to=base.result_id, headline="Addendum", issued="2026-11-24T08:30:00.000+00:00")
+    inbox.add(open_run(runs), base, available(base))
+    for _ in range(2):
+        inbox.add_addendum(note, available(note))
+    entry = reader.get(base.result_id)
+    assert entry is not None
+    assert (entry.addenda, entry.newer_result_id) == ([note.result_id], None)
+    assert {run.result_id for run in runs.list_runs()} == {base.result_id}
+    newer = result("new", supersedes=base.result_id, issued="2026-11-24T08:50:00.000+00:00")
+    inbox.add(open_run(runs, "run-2", digest="ni:///sha-256;bbbb"), newer, available(newer))
+    assert [row.result_id for row in reader.list_entries(Filter()).rows] == [newer.result_id]
+
+
+def test_an_addendum_to_a_result_that_is_not_here_is_refused_whole(database: Database, inbox: InboxRecords) -> None:
+    with pytest.raises(PermanentFailure, match="inbox-entry-missing"):
+        inbox.add_addendum(note := result("note", adds_to=key("gone")), available(note))
+    assert count(database, InboxEntry) == 0
+
+
+def test_entries_of_the_version_before_are_kept_by_the_migration(url: str) -> None:
+    database = open_database(url)
+    with database.engine.begin() as connection, as_file(files("services.db") / "migrations") as folder:
+        config = Config()
+        config.set_main_option("script_location", str(folder))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(
+            text(
+                "INSERT INTO run (run_id, study_key, thread_id, state, started_at, updated_at)"
+                " VALUES ('r', 's', 't', 'reviewed', '2026-11-24', '2026-11-24')"
+            )
+        )
+        document = result().model_dump_json(exclude={"adds_to", "headline"})
+        connection.execute(
+            text(
+                "INSERT INTO inbox_entry (result_id, run_id, study_key, thread_id, status, priority, priority_rank, modality, trained, release_name,"
+                " patient_name, study_description, headline, finding_count, issued_at, document, added_at)"
+                " VALUES ('x', 'r', 's', 't', 'unread', 'stat',"
+                " 0, 'CT', :no, 'r1', 'n', 'd', 'h', 0, '2026-11-24', :document, '2026-11-24')"
+            ),
+            {"document": document, "no": False},
+        )
+    migrate(url)
+    entry = InboxReader(database).get("x")
+    assert entry is not None
+    assert (entry.row.escalation_step, entry.row.escalation_exhausted, entry.row.adds_to) == (0, False, None)
+    database.close()
 
 
 def test_a_review_of_a_result_that_is_not_here_is_a_named_failure(inbox: InboxRecords) -> None:

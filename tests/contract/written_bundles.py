@@ -9,9 +9,30 @@ from schemas.codes import Canonical
 from schemas.identifiers import Namespace, ni_digest
 from schemas.imaging import FrameSource, SeriesVolume
 from schemas.inference import ModelRelease
-from schemas.report import DroppedFinding, EvidenceImage, Finding, ImageRegion, Reading, ReviewAct
+from schemas.lifecycle import (
+    AcknowledgeAct,
+    CloseReason,
+    CloseResult,
+    EscalationExhausted,
+    EscalationStep,
+    HistoryAssessed,
+    NotifyStep,
+    RecordAcknowledgement,
+)
+from schemas.report import AmendedFinding, DroppedFinding, EvidenceImage, Finding, ImageRegion, Reading, ReviewAct
 from workflows.reading.prompt import PROMPT_TEMPLATE
-from workflows.report import PostedResult, ResultContext, build_result, build_review, supersede
+from workflows.report import (
+    AddendumContext,
+    PostedResult,
+    ResultContext,
+    build_addendum,
+    build_closing,
+    build_result,
+    build_review,
+    supersede,
+)
+from workflows.report.escalation import build_acknowledgement, build_exhaustion, build_notification, build_priority
+from workflows.report.rules import TABLE_VERSION
 from workflows.timeline import build_timeline
 
 NAMESPACE = Namespace("https://ai.example.org/fhir", "hospital-a")
@@ -231,18 +252,127 @@ def act(outcome: Any, report_version: str, **fields: Any) -> ReviewAct:
     )
 
 
+AMENDED = [
+    AmendedFinding(label="pulmonary-nodule", presence="detected", likelihood="definite", text="12 mm, not 14 mm"),
+]
+LATER = "2026-11-23T09:40:00.000+00:00"
+POLICY, DUE = "radiology-urgent@v3", "2026-11-23T10:20:31.000+00:00"
+FINAL_REPORT = {
+    "resourceType": "DiagnosticReport",
+    "id": "ris-1",
+    "meta": {"versionId": "1"},
+    "identifier": [{"system": "https://hospital.example.org/sid/report", "value": "R-88231"}],
+    "status": "final",
+    "code": {"coding": [{"system": "http://loinc.org", "code": "24627-2", "display": "CT Chest"}]},
+    "subject": {"reference": "Patient/pat-1"},
+    "conclusion": "No nodule.",
+}
+
+
+def closing(reason: CloseReason, result_id: str = "", act: str = "act") -> CloseResult:
+    return CloseResult(
+        act_id=NAMESPACE.key("close", reason, act, result_id or context().result_id),
+        study_key=NAMESPACE.study_key(STUDY),
+        thread_id=NAMESPACE.thread_id(STUDY),
+        result_id=result_id or context().result_id,
+        reason=reason,
+        final_report="DiagnosticReport/ris-1" if reason == "superseded-by-final-report" else None,
+        at="2026-11-23T11:02:05.000+00:00",
+    )
+
+
+def told(number: int, result_id: str = "", medium: Any = "APPWRIT") -> NotifyStep:
+    recipient = "PractitionerRole/radiologist-oncall" if number == 1 else "Radiology lead"
+    return NotifyStep(
+        study_key=NAMESPACE.study_key(STUDY),
+        thread_id=NAMESPACE.thread_id(STUDY),
+        result_id=result_id or context().result_id,
+        policy=POLICY,
+        step=EscalationStep(number=number, recipient=recipient, medium=medium, wait_minutes=60),
+        priority="urgent" if number == 1 else "stat",
+        due_at=DUE,
+        at="2026-11-23T09:20:35.000+00:00" if number == 1 else "2026-11-23T10:20:36.000+00:00",
+    )
+
+
+def answered(step: int, result_id: str = "", at: str = "2026-11-23T10:23:40.000+00:00") -> RecordAcknowledgement:
+    act = AcknowledgeAct(
+        act_id=NAMESPACE.key("ack", str(step), result_id or context().result_id),
+        result_id=result_id or context().result_id,
+        by="PractitionerRole/radiologist-oncall",
+        read_back="patient, study, finding",
+        at=at,
+    )
+    return RecordAcknowledgement(
+        study_key=NAMESPACE.study_key(STUDY),
+        thread_id=NAMESPACE.thread_id(STUDY),
+        act=act,
+        step=step,
+        available_at=ISSUED,
+        deadline=DUE,
+        policy=POLICY,
+    )
+
+
+def given_up(result_id: str = "", step: int = 2) -> EscalationExhausted:
+    return EscalationExhausted(
+        study_key=NAMESPACE.study_key(STUDY),
+        thread_id=NAMESPACE.thread_id(STUDY),
+        result_id=result_id or context().result_id,
+        policy=POLICY,
+        step=step,
+        due_at=DUE,
+        at="2026-11-23T11:20:36.000+00:00",
+    )
+
+
+def addendum(base: PostedResult, *observations: str) -> AddendumContext:
+    assessed = HistoryAssessed(
+        table=TABLE_VERSION, relevant=list(observations), rules=["nodule-inflammation"] * len(observations)
+    )
+    return AddendumContext(
+        namespace=NAMESPACE,
+        thread_id=NAMESPACE.thread_id(STUDY),
+        base=base,
+        assessed=assessed,
+        issued="2026-11-23T09:20:33.000+00:00",
+        priority="urgent",
+        review_role="PractitionerRole/radiologist-oncall",
+        organization="Organization/org-rad",
+        acknowledge_by="2026-11-23T10:20:33.000+00:00",
+    )
+
+
+def after(bundle: dict[str, Any], posted: PostedResult) -> PostedResult:
+    """The result as the Bundle leaves it, in the next version."""
+    ids = {e["fullUrl"]: f"{e['resource']['resourceType']}/n{i}" for i, e in enumerate(bundle["entry"])}
+    stored = {}
+    for entry in bundle["entry"]:
+        resource = resolved(entry["resource"], ids)
+        resource.setdefault("id", ids[entry["fullUrl"]].split("/")[1])
+        resource["meta"]["versionId"] = "2"
+        stored[f"{resource['resourceType']}/{resource['id']}"] = resource
+
+    def now(old: dict[str, Any]) -> dict[str, Any]:
+        return stored.get(f"{old['resourceType']}/{old['id']}", old)
+
+    report = now(posted.report)
+    known = {f"Observation/{o['id']}": o for o in posted.observations} | stored
+    return PostedResult(report, [known[r["reference"]] for r in report.get("result", [])], now(posted.task))
+
+
+def resolved(value: Any, ids: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {k: ids.get(v, v) if k == "reference" else resolved(v, ids) for k, v in value.items()}
+    return [resolved(v, ids) for v in value] if isinstance(value, list) else value
+
+
 def as_posted(bundle: dict[str, Any]) -> PostedResult:
     """The result as a server would hold it, without a server: ids and version 1, references resolved."""
     ids = {e["fullUrl"]: f"{e['resource']['resourceType']}/r{i}" for i, e in enumerate(bundle["entry"])}
-
-    def resolve(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: ids.get(v, v) if k == "reference" else resolve(v) for k, v in value.items()}
-        return [resolve(v) for v in value] if isinstance(value, list) else value
-
     stored = []
     for entry in bundle["entry"]:
-        resource = resolve(entry["resource"])
+        resource = resolved(entry["resource"], ids)
         resource["id"] = ids[entry["fullUrl"]].split("/")[1]
         resource.setdefault("meta", {})["versionId"] = "1"
         stored.append(resource)
@@ -268,4 +398,35 @@ def written_bundles() -> dict[str, dict[str, Any]]:
         "accept": build_review(NAMESPACE, posted, act("accepted", version)),
         "reject": build_review(NAMESPACE, posted, rejection),
         "supersede": supersede(CANONICAL, build_result(later), posted, ISSUED),
+    } | lifecycle_bundles(posted, version)
+
+
+def lifecycle_bundles(posted: PostedResult, version: str) -> dict[str, dict[str, Any]]:
+    """What is written about a result after it was posted."""
+    accepted = after(build_review(NAMESPACE, posted, act("accepted", version)), posted)
+    second = build_notification(NAMESPACE, posted, told(2, medium="PHONE"))
+    phone = second["entry"][0]["resource"] | {"id": "com-2"}
+    phone["meta"] = phone["meta"] | {"versionId": "1"}
+    lab = "Observation/creat-9/_history/2"
+    added = build_addendum(addendum(accepted, lab))
+    return {
+        "amend": build_review(NAMESPACE, posted, act("amended", version, amendments=AMENDED)),
+        "superseded-by-final": build_closing(NAMESPACE, posted, closing("superseded-by-final-report"), FINAL_REPORT),
+        "reviewed-superseded-by-final": build_closing(
+            NAMESPACE, accepted, closing("superseded-by-final-report"), FINAL_REPORT
+        ),
+        "order-cancelled": build_closing(NAMESPACE, posted, closing("order-cancelled"), None),
+        "patient-unmerged": build_closing(NAMESPACE, posted, closing("patient-unmerged"), None),
+        "result-wrong": build_closing(NAMESPACE, posted, closing("result-wrong"), None),
+        "reviewed-result-wrong": build_closing(NAMESPACE, accepted, closing("result-wrong"), None),
+        "notify": build_notification(NAMESPACE, posted, told(1)),
+        "escalate": second,
+        "acknowledge": build_acknowledgement(NAMESPACE, after(second, posted), answered(2), phone),
+        "exhaust": build_exhaustion(NAMESPACE, after(second, posted), given_up()),
+        "reprioritise": build_priority(posted, "stat", ISSUED),
+        "addendum": added,
+        "addendum-accept": build_review(NAMESPACE, as_posted(added), act("accepted", "DiagnosticReport/r0/_history/1")),
+        "supersede-with-addendum": supersede(
+            CANONICAL, build_result(context(manifest=b"two more")), posted, LATER, [as_posted(added)]
+        ),
     }

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from schemas.errors import StaleWrite, TransientFailure
+from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated
 from tests import inbox_samples as samples
 from tests.inbox_house import Browserless, House, hidden_fields, open_house
 
@@ -223,6 +224,59 @@ def test_another_programs_api(house: House) -> None:
         assert http.get(f"{house.url}/api/results/unknown").json() == {
             "detail": "There is no such result: it may belong to another installation."
         }
+
+
+def test_another_program_amends(house: House, visitor: Browserless) -> None:
+    told = house.add()
+    visitor.page(f"/results/{told.result_id}")
+    amendment = {"label": "pulmonary-nodule", "presence": "not-detected", "text": "vessel"}
+    act = {"act_id": str(uuid.uuid4()), "report_version": told.report, "outcome": "amended"}
+    path, user = f"{house.url}/api/results/{told.result_id}/review", {"X-Longview-User": "Dr. Api"}
+    with httpx.Client(trust_env=False, headers=user) as http:
+        assert "which findings you change" in http.post(path, json=act).json()["detail"]
+        assert http.post(path, json=act | {"outcome": "accepted", "amendments": [amendment]}).status_code == 400
+        assert http.post(path, json=act | {"amendments": [amendment | {"presence": "gone"}]}).status_code == 400
+        assert http.post(path, json=act | {"amendments": [amendment]}).json()["status"] == "amended"
+    assert [a.label for a in house.reviewer.acts[0].amendments] == ["pulmonary-nodule"]
+    assert "Amended</b> by Dr. Api" in visitor.page(f"/results/{told.result_id}")
+    assert "Lindqvist, Maren" in visitor.page("/?shown=reviewed")
+
+
+def test_a_result_shows_its_addendum_and_an_addendum_says_what_it_is(house: House, visitor: Browserless) -> None:
+    base = house.add()
+    nothing = samples.reading([], [])
+    note = samples.result("note", adds_to=base.result_id, headline="Addendum: new results", reading=nothing)
+    house.inbox.add_addendum(note, samples.available(note))
+    assert f'href="/results/{note.result_id}"' in visitor.page(f"/results/{base.result_id}")
+    page = visitor.page(f"/results/{note.result_id}")
+    assert "This is an addendum" in page
+    assert "An addendum repeats no finding" in page
+    assert "Addendum: new results" in visitor.page("/")
+
+
+def test_a_withdrawn_result_says_why_and_takes_no_decision(house: House, visitor: Browserless) -> None:
+    told = house.add()
+    end = EntryClosed(
+        result_id=told.result_id,
+        act_id=samples.key("close"),
+        reason="result-wrong",
+        changed=True,
+        report=told.report,
+        at="2026-11-24T08:39:00Z",
+    )
+    house.inbox.close(end, samples.reviewed(told, samples.review(told)))
+    page = visitor.page(f"/results/{told.result_id}")
+    assert "Withdrawn</b>: a defect of the system made it wrong. Do not rely on it." in page
+    assert "<form" not in page
+
+
+def test_the_list_shows_who_was_told_and_who_answered(house: House, visitor: Browserless) -> None:
+    told = house.add()
+    house.inbox.record_escalation(EntryEscalated(result_id=told.result_id, step=2), None)
+    assert "escalated, step 2" in visitor.page("/")
+    answer = EntryAcknowledged(result_id=told.result_id, by="Dr. Duty", at="2026-11-24T08:39:00Z")
+    house.inbox.record_acknowledgement(answer, None)
+    assert "acknowledged by Dr. Duty" in visitor.page("/")
 
 
 def test_the_page_answers_only_under_its_own_name(house: House) -> None:

@@ -6,10 +6,11 @@ import uuid
 from copy import deepcopy
 from dataclasses import dataclass
 
-from schemas.codes import STATUS_REASON, Canonical, Json, coding, concept
+from schemas.codes import ADDENDUM_OF, STATUS_REASON, Canonical, Json, coding, concept
 from schemas.errors import PermanentFailure
+from schemas.lifecycle_codes import CLOSE_REASONS, REVIEW_STATUS, SUPERSEDED_BY_NEW_INPUTS
 from workflows.report.context import versioned_reference
-from workflows.timeline.fields import versioned
+from workflows.timeline.fields import unversioned, versioned
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,42 @@ class PostedResult:
 
     @property
     def reviewed(self) -> bool:
-        """A human has accepted or rejected it; a report that a later one has cancelled was not."""
-        outcomes = {c.get("code") for c in self.task.get("businessStatus", {}).get("coding", [])}
-        return not self.unread and "superseded" not in outcomes
+        """A human has accepted, amended or rejected it, and that still stands; a report that the system has closed was not."""
+        return not self.unread and not self.withdrawn
+
+    @property
+    def withdrawn(self) -> bool:
+        """The system has closed it: by its reason, or by its task where the server has dropped the reason."""
+        reasons = {CLOSED_BY_US & _codes(e["valueCodeableConcept"]) != set() for e in _reasons(self.report)}
+        return True in reasons or bool({"superseded", "withdrawn"} & self.task_status)
+
+    @property
+    def task_status(self) -> set[str]:
+        """Codes of the task's business status."""
+        return _codes(self.task.get("businessStatus", {}))
+
+    @property
+    def adds_to(self) -> str | None:
+        """`DiagnosticReport/<id>` that this result is an addendum to."""
+        found = [e["valueReference"]["reference"] for e in self.report.get("extension", []) if e["url"] == ADDENDUM_OF]
+        return unversioned(found[0]) if found else None
 
     def result_id(self, canonical: Canonical) -> str:
         for identifier in self.report["identifier"]:
             if identifier.get("system") == canonical.sid("ai-result"):
                 return str(identifier["value"])
         raise PermanentFailure("result-without-identifier", "a report of ours has lost its result identifier")
+
+
+CLOSED_BY_US = {*CLOSE_REASONS, SUPERSEDED_BY_NEW_INPUTS}
+
+
+def _reasons(resource: Json) -> list[Json]:
+    return [e for e in resource.get("extension", []) if e["url"] == STATUS_REASON]
+
+
+def _codes(value: Json) -> set[str]:
+    return {str(c.get("code")) for c in value.get("coding", [])}
 
 
 def update(resource: Json) -> Json:
@@ -68,3 +96,21 @@ def with_reason(canonical: Canonical, resource: Json, status: str, code: str, te
 
 def revision_entity(canonical: Canonical, resource: Json) -> Json:
     return {"role": "revision", "what": versioned_reference(canonical, versioned(resource))}
+
+
+def closed_task(canonical: Canonical, task: Json, reason: str, at: str) -> Json:
+    """The review task of a result that the system has closed before anyone decided."""
+    superseded = reason in ("superseded-by-final-report", SUPERSEDED_BY_NEW_INPUTS)
+    body = with_business_status(canonical, task, "superseded" if superseded else "withdrawn", at)
+    body["status"] = "cancelled"
+    body["statusReason"] = concept(coding(canonical.code_system("status-reason"), reason))
+    return body
+
+
+def with_business_status(canonical: Canonical, task: Json, code: str, at: str, display: str | None = None) -> Json:
+    """A copy of the task with another business status."""
+    body = deepcopy(task)
+    shown = coding(canonical.code_system("review-status"), code, display or REVIEW_STATUS[code])
+    body["businessStatus"] = concept(shown)
+    body["lastModified"] = at
+    return body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime
 from html import escape
 
@@ -10,6 +11,13 @@ from schemas.codes import CLINAST, THO, Canonical, Json, coding, concept
 from schemas.errors import PermanentFailure, StaleWrite
 from schemas.identifiers import Namespace
 from schemas.report import ReviewAct
+from workflows.report.amend import (
+    amended_conclusion,
+    amended_observations,
+    amended_report,
+    clinician_observation,
+    replaced_observation,
+)
 from workflows.report.context import create, who
 from workflows.report.posted import PostedResult, revision_entity, update, with_reason
 from workflows.report.text import BANNER, narrative
@@ -24,20 +32,24 @@ def act_tag(canonical: Canonical, act: ReviewAct) -> Json:
 
 
 def build_review(namespace: Namespace, posted: PostedResult, act: ReviewAct) -> Json:
-    """The Bundle of an acceptance or a rejection.
+    """The Bundle of an acceptance, an amendment or a rejection.
 
-    `PermanentFailure` (`already-reviewed`) after another decision; `StaleWrite` if the report is not the version that the reviewer saw, or a
-    later result has taken its place.
+    `PermanentFailure` after another decision (`already-reviewed`), or for an amendment of what is not there; `StaleWrite` if the report is not
+    the version that the reviewer saw, or a later result has taken its place.
     """
     if posted.reviewed:
         raise PermanentFailure("already-reviewed", "somebody has decided about this result already")
     if versioned(posted.report) != act.report_version or not posted.unread:
         raise StaleWrite("review-stale", "the report has changed since it was opened")
     canonical = Canonical(namespace.base)
-    changed = _accept(posted, act) if act.outcome == "accepted" else _reject(canonical, posted, act)
-    provenance = _provenance(canonical, posted, act)
+    created: list[Json] = []
+    if act.outcome == "amended":
+        created, changed = _amend(namespace, posted, act)
+    else:
+        changed = _accept(posted, act) if act.outcome == "accepted" else _reject(canonical, posted, act)
+    provenance = _provenance(canonical, posted, act, [entry["fullUrl"] for entry in created])
     tag = act_tag(canonical, act)
-    entries = [update(resource) for resource in [*changed, _task(canonical, posted, act)]]
+    entries = [*created, *(update(resource) for resource in [*changed, _task(canonical, posted, act)])]
     entries.append(
         create("urn:uuid:" + namespace.key("review", act.act_id), provenance, f"_tag={tag['system']}|{tag['code']}")
     )
@@ -46,7 +58,7 @@ def build_review(namespace: Namespace, posted: PostedResult, act: ReviewAct) -> 
 
 def _accept(posted: PostedResult, act: ReviewAct) -> list[Json]:
     """partial -> preliminary, findings -> final; AIAST stays, since origin does not change when someone agrees."""
-    verified = _verified(act)
+    verified = ("amended and " if act.outcome == "amended" else "") + _verified(act)
     report = deepcopy(posted.report)
     report["status"] = "preliminary"
     report["resultsInterpreter"] = [who(act.reviewer)]
@@ -65,6 +77,19 @@ def _accept(posted: PostedResult, act: ReviewAct) -> list[Json]:
             )
         changed.append(observation)
     return changed
+
+
+def _amend(namespace: Namespace, posted: PostedResult, act: ReviewAct) -> tuple[list[Json], list[Json]]:
+    """The reviewer's own Observations as entries, and what becomes of the AI's: replaced ones cancelled, the rest accepted."""
+    canonical = Canonical(namespace.base)
+    replaced = amended_observations(canonical, posted, act)
+    created = [clinician_observation(namespace, replaced[a.label], a, act) for a in act.amendments]
+    gone = [observation["id"] for observation in replaced.values()]
+    rest = [observation for observation in posted.observations if observation["id"] not in gone]
+    said = posted.report | {"conclusion": amended_conclusion(posted, replaced, act)}
+    report, *accepted = _accept(replace(posted, report=said, observations=rest), act)
+    amended_report(report, replaced, created)
+    return created, [*(replaced_observation(canonical, old) for old in replaced.values()), *accepted, report]
 
 
 def _verified(act: ReviewAct) -> str:
@@ -105,14 +130,15 @@ def _task(canonical: Canonical, posted: PostedResult, act: ReviewAct) -> Json:
     return task
 
 
-def _provenance(canonical: Canonical, posted: PostedResult, act: ReviewAct) -> Json:
+def _provenance(canonical: Canonical, posted: PostedResult, act: ReviewAct, created: list[str]) -> Json:
     touched = [posted.report, *posted.observations]
-    kind = "UPDATE" if act.outcome == "accepted" else "NULLIFY"
+    kind = "NULLIFY" if act.outcome == "rejected" else "UPDATE"
+    targets = [*created, *(f"{r['resourceType']}/{r['id']}" for r in touched)]
     outcome = coding(canonical.code_system("review-outcome"), act.outcome)
     return {
         "resourceType": "Provenance",
         "meta": {"tag": [act_tag(canonical, act)]},
-        "target": [{"reference": f"{r['resourceType']}/{r['id']}"} for r in touched],
+        "target": [{"reference": target} for target in targets],
         "occurredDateTime": act.at,
         "recorded": act.at,
         "reason": [concept(outcome, text=act.reason_text or act.outcome.capitalize())],

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 
-from schemas.codes import OBSERVATION_REPLACES, TASK_REPLACES, Canonical, Json, coding, concept
-from workflows.report.posted import PostedResult, revision_entity, update, with_reason
+from schemas.codes import OBSERVATION_REPLACES, TASK_REPLACES, Canonical, Json
+from schemas.lifecycle_codes import SUPERSEDED_BY_NEW_INPUTS
+from workflows.report.posted import PostedResult, closed_task, revision_entity, update, with_reason
 
-CODE = "superseded-by-new-inputs"
+CODE = SUPERSEDED_BY_NEW_INPUTS
 REASON = "Images or history arrived after this reading; see the later result"
 AFTER_REVIEW = "Images arrived after review: an earlier AI result of this study has been reviewed already."
 
 
-def supersede(canonical: Canonical, bundle: Json, old: PostedResult, issued: str) -> Json:
-    """The Bundle with what it does to `old`: cancelled if unread, untouched if a human has acted; linked by Provenance either way."""
+def supersede(
+    canonical: Canonical, bundle: Json, old: PostedResult, issued: str, addenda: Sequence[PostedResult] = ()
+) -> Json:
+    """The Bundle with what it does to `old`: cancelled if unread, untouched if a human has acted; linked by Provenance either way.
+
+    With an unread `old` go its unread `addenda`: the new reading knew what they tell.
+    """
     new = deepcopy(bundle)
     by_type: dict[str, list[Json]] = {}
     for entry in new["entry"]:
@@ -23,9 +30,10 @@ def supersede(canonical: Canonical, bundle: Json, old: PostedResult, issued: str
         by_type["Task"][0]["note"] = [{"text": AFTER_REVIEW}]
         return new
     _link(by_type.get("Observation", []), by_type["Task"][0], old)
-    for resource in [old.report, *old.observations]:
-        new["entry"].append(update(with_reason(canonical, resource, "cancelled", CODE, REASON)))
-    new["entry"].append(update(_cancelled_task(canonical, old.task, issued)))
+    for gone in [old, *addenda]:
+        for resource in [gone.report, *gone.observations]:
+            new["entry"].append(update(with_reason(canonical, resource, "cancelled", CODE, REASON)))
+        new["entry"].append(update(closed_task(canonical, gone.task, CODE, issued)))
     return new
 
 
@@ -42,12 +50,3 @@ def _link(observations: list[Json], task: Json, old: PostedResult) -> None:
 
 def _question(observation: Json) -> str:
     return str(observation["code"].get("text", ""))
-
-
-def _cancelled_task(canonical: Canonical, task: Json, issued: str) -> Json:
-    body = deepcopy(task)
-    body["status"] = "cancelled"
-    body["statusReason"] = concept(coding(canonical.code_system("status-reason"), CODE))
-    body["businessStatus"] = concept(coding(canonical.code_system("review-status"), "superseded", "Superseded"))
-    body["lastModified"] = issued
-    return body

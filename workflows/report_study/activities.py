@@ -56,7 +56,14 @@ from workflows.report import ResultContext, build_result, build_review, supersed
 from workflows.report_study import events
 from workflows.report_study.assembly import Site, inbox_result, result_context
 from workflows.report_study.evidence import render_evidence
-from workflows.report_study.fhir_results import find_result, find_review, read_posted, standing_result, written_result
+from workflows.report_study.fhir_results import (
+    addenda_to,
+    find_result,
+    find_review,
+    read_posted,
+    standing_result,
+    written_result,
+)
 from workflows.report_study.imaging import check_patient, fetch_volume, is_earlier
 from workflows.timeline import build_timeline, check_subject, patient_banner
 from workflows.timeline.fields import unversioned
@@ -237,7 +244,8 @@ class ReportStudyActivities:
         bundle = build_result(context)
         old = standing_result(self._fhir, canonical, args.thread_id, context.result_id)
         if old is not None:
-            bundle = supersede(canonical, bundle, old, args.issued)
+            addenda = addenda_to(self._fhir, canonical, args.thread_id, old.report) if old.unread else []
+            bundle = supersede(canonical, bundle, old, args.issued, [a for a in addenda if a.unread])
         return ResultBuilt(
             result_id=context.result_id,
             thread_id=args.thread_id,

@@ -13,10 +13,10 @@ from schemas.inference import ModelRelease
 from schemas.lifecycle import EscalationPolicy
 from schemas.report import Priority, Reading
 from schemas.runs import BuildResult, CreateInboxEntry
-from schemas.timeline import Timeline
+from schemas.timeline import Timeline, TimelineEntry
 from workflows.reading.prompt import PROMPT_TEMPLATE
 from workflows.reading.release import release_id
-from workflows.report import ResultContext
+from workflows.report import AddendumContext, ResultContext, addendum_conclusion, addendum_headline
 
 HISTORY_SHOWN = 200
 """How many of the newest entries of the history the inbox shows."""
@@ -105,6 +105,30 @@ def inbox_result(
         reading=reading,
         history=timeline.entries[-HISTORY_SHOWN:],
         supersedes=args.built.supersedes,
+    )
+
+
+def addendum_result(
+    old: InboxResult, context: AddendumContext, workflow_id: str, report: str, task: str, entries: list[TimelineEntry]
+) -> InboxResult:
+    """What the page of an addendum shows: patient and study of the result that it adds to, none of its findings, what became known."""
+    nothing = old.reading.model_copy(update={"findings": [], "dropped": [], "evidence": []})
+    return old.model_copy(
+        update={
+            "result_id": context.addendum_id,
+            "workflow_id": workflow_id,
+            "priority": context.priority,
+            "report": report,
+            "task": task,
+            "issued": context.issued,
+            "acknowledge_by": context.acknowledge_by,
+            "conclusion": addendum_conclusion(context),
+            "reading": nothing,
+            "history": [*old.history, *entries][-HISTORY_SHOWN:],
+            "supersedes": None,
+            "adds_to": old.result_id,
+            "headline": addendum_headline(context),
+        }
     )
 
 

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from schemas.events import RESULT_AVAILABLE, RESULT_REVIEWED, RUN_FAILED, CloudEvent, dataschema, now_rfc3339
+from schemas.events import (
+    RESULT_AVAILABLE,
+    RESULT_ESCALATED,
+    RESULT_REVIEWED,
+    RUN_FAILED,
+    CloudEvent,
+    dataschema,
+    now_rfc3339,
+)
 from schemas.identifiers import Namespace
 from schemas.inbox import InboxResult, ReviewRecorded
+from schemas.lifecycle import CloseResult, EscalationExhausted, NotifyStep, RecordAcknowledgement, ResultClosed
 from schemas.runs import ReviewWritten, RunFailure
 
 
@@ -64,6 +73,66 @@ def result_reviewed(
         "at": review.at,
     }
     return _event(ns, source, RESULT_REVIEWED, review.act_id, study_key, thread, None, data)
+
+
+def result_closed(
+    ns: Namespace, source: str, close: CloseResult, closed: ResultClosed, final: str | None
+) -> CloudEvent:
+    """A result that the system has closed; `final` is the radiologist's report as it was read, where one supersedes it."""
+    superseded = close.reason == "superseded-by-final-report"
+    data = {
+        "resultId": closed.result_id,
+        "threadId": close.thread_id,
+        "outcome": close.reason if superseded else "withdrawn",
+        "diagnosticReport": closed.report,
+        "provenance": closed.provenance.split("/_history/")[0],
+        "finalReport": final,
+        "at": close.at,
+    }
+    fact = f"{close.act_id}|{closed.result_id}"
+    return _event(ns, source, RESULT_REVIEWED, fact, close.study_key, close.thread_id, None, data)
+
+
+def result_escalated(ns: Namespace, source: str, told: NotifyStep, communication: str, task: str) -> CloudEvent:
+    """A step beyond the first was told."""
+    data = _escalation(told.result_id, told.step.number, told.policy, told.due_at, communication, task)
+    fact = f"{told.result_id}|{told.step.number}"
+    return _event(ns, source, RESULT_ESCALATED, fact, told.study_key, told.thread_id, None, data)
+
+
+def escalation_acknowledged(
+    ns: Namespace, source: str, told: RecordAcknowledgement, communication: str, task: str
+) -> CloudEvent:
+    """A human answered a step beyond the first."""
+    act = told.act
+    data = _escalation(act.result_id, told.step, told.policy, told.deadline, communication, task)
+    fact = f"{act.result_id}|{told.step}|acknowledged"
+    data["acknowledgedAt"] = act.at
+    return _event(ns, source, RESULT_ESCALATED, fact, told.study_key, told.thread_id, None, data)
+
+
+def escalation_exhausted(
+    ns: Namespace, source: str, told: EscalationExhausted, communication: str, task: str
+) -> CloudEvent:
+    """Nobody answered."""
+    data = _escalation(told.result_id, told.step, told.policy, told.due_at, communication, task)
+    fact = f"{told.result_id}|{told.step}|exhausted"
+    data["exhausted"] = True
+    return _event(ns, source, RESULT_ESCALATED, fact, told.study_key, told.thread_id, None, data)
+
+
+def _escalation(
+    result_id: str, step: int, policy: str, due_at: str, communication: str, task: str
+) -> dict[str, object]:
+    return {
+        "resultId": result_id,
+        "reviewTask": task.split("/_history/")[0],
+        "step": step,
+        "policy": policy,
+        "dueAt": due_at,
+        "communication": communication.split("/_history/")[0],
+        "exhausted": False,
+    }
 
 
 def run_failed(ns: Namespace, source: str, failure: RunFailure) -> CloudEvent:

@@ -6,10 +6,13 @@ import orjson
 
 from schemas.codes import Canonical, Json
 from schemas.errors import PermanentFailure
-from schemas.runs import ResultBuilt, ResultWritten, ReviewWritten
+from schemas.identifiers import Namespace
+from schemas.lifecycle import ResultClosed
+from schemas.runs import ResultBuilt, ResultWritten, ReviewWritten, RunState
 from workflows.ports import FhirServer
 from workflows.report import PostedResult
-from workflows.timeline.fields import unversioned, versioned
+from workflows.report.escalation import communication_key
+from workflows.timeline.fields import sort_key, subject_of, unversioned, versioned
 
 
 def one(resources: list[Json], code: str) -> Json | None:
@@ -34,7 +37,12 @@ def find_result(fhir: FhirServer, canonical: Canonical, thread_id: str, result_i
     report = one(fhir.find("DiagnosticReport", canonical.sid("ai-result"), result_id), "result-doubled")
     if report is None:
         return None
-    posted = read_posted(fhir, canonical, report)
+    return as_written(fhir, canonical, thread_id, read_posted(fhir, canonical, report))
+
+
+def as_written(fhir: FhirServer, canonical: Canonical, thread_id: str, posted: PostedResult) -> ResultWritten:
+    """A result that stands in FHIR, in its current versions."""
+    result_id, report = posted.result_id(canonical), posted.report
     provenance = fhir.find_tagged("Provenance", canonical.sid("ai-result"), result_id)
     return ResultWritten(
         result_id=result_id,
@@ -49,12 +57,76 @@ def find_result(fhir: FhirServer, canonical: Canonical, thread_id: str, result_i
 
 def standing_result(fhir: FhirServer, canonical: Canonical, thread_id: str, new_result_id: str) -> PostedResult | None:
     """The result of this study that a new one has to reckon with: the one unread, else the newest that a human has acted on."""
-    reports = fhir.find("DiagnosticReport", canonical.sid("ai-report-thread"), thread_id)
+    reports = results_of(fhir, canonical, thread_id)
     others = [r for r in reports if PostedResult(r, [], {}).result_id(canonical) != new_result_id]
     unread = one([r for r in others if r["status"] == "partial"], "result-doubled")
     reviewed = sorted((r for r in others if r["status"] == "preliminary"), key=lambda r: str(r.get("issued", "")))
     report = unread or (reviewed[-1] if reviewed else None)
     return read_posted(fhir, canonical, report) if report else None
+
+
+def results_of(fhir: FhirServer, canonical: Canonical, thread_id: str) -> list[Json]:
+    """The reports of a study, newest first; addenda are no results of their own here."""
+    reports = fhir.find("DiagnosticReport", canonical.sid("ai-report-thread"), thread_id)
+    own = [report for report in reports if PostedResult(report, [], {}).adds_to is None]
+    return sorted(own, key=lambda report: sort_key(report.get("issued")), reverse=True)
+
+
+def patients_of(fhir: FhirServer, report: Json) -> set[str]:
+    """Whom a report of ours is about: its subject, and the record that has replaced it since (`Patient.link`)."""
+    subject = subject_of(report)
+    if subject is None:
+        return set()
+    try:
+        links = fhir.read(subject).get("link", [])
+    except PermanentFailure:
+        return {subject}  # the retired record is gone: nothing says who has replaced it
+    survivors = [link["other"].get("reference") for link in links if link.get("type") == "replaced-by"]
+    return {subject, *(unversioned(reference) for reference in survivors if reference)}
+
+
+def addenda_to(fhir: FhirServer, canonical: Canonical, thread_id: str, report: Json) -> list[PostedResult]:
+    """The addenda to a report, oldest first."""
+    reports = fhir.find("DiagnosticReport", canonical.sid("ai-report-thread"), thread_id)
+    own = [r for r in reports if PostedResult(r, [], {}).adds_to == f"DiagnosticReport/{report['id']}"]
+    return [read_posted(fhir, canonical, r) for r in sorted(own, key=lambda r: sort_key(r.get("issued")))]
+
+
+def standing_state(fhir: FhirServer, canonical: Canonical, thread_id: str) -> tuple[PostedResult | None, RunState]:
+    """The unread result, else the newest that a human has decided about, else the newest that the system has closed."""
+    found = [read_posted(fhir, canonical, report) for report in results_of(fhir, canonical, thread_id)]
+    unread = [posted for posted in found if posted.unread]
+    if len(unread) > 1:
+        raise PermanentFailure("result-doubled", "FHIR holds the same result more than once")
+    reviewed = [posted for posted in found if posted.reviewed]
+    choices: list[tuple[list[PostedResult], RunState]] = [
+        (unread, "awaiting-review"),
+        (reviewed, "reviewed"),
+        (found, "superseded"),
+    ]
+    return next(((some[0], state) for some, state in choices if some), (None, "running"))
+
+
+def find_closing(fhir: FhirServer, canonical: Canonical, act_id: str, result_id: str) -> ResultClosed | None:
+    """What this very act of closing has done, if it stands in FHIR already."""
+    provenance = one(fhir.find_tagged("Provenance", canonical.sid("review-act"), act_id), "closing-doubled")
+    if provenance is None:
+        return None
+    target = next(t["reference"] for t in provenance["target"] if "DiagnosticReport/" in t["reference"])
+    report = fhir.read(unversioned(target))
+    return ResultClosed(
+        result_id=result_id,
+        changed=report["status"] in ("cancelled", "entered-in-error"),
+        report=versioned(report),
+        provenance=versioned(provenance),
+    )
+
+
+def find_communication(fhir: FhirServer, namespace: Namespace, result_id: str, step: str) -> Json | None:
+    """The Communication of one step of one result."""
+    system = Canonical(namespace.base).sid("notification")
+    key = communication_key(namespace, result_id, step)
+    return one(fhir.find("Communication", system, key), "communication-doubled")
 
 
 def find_review(

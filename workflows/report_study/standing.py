@@ -188,10 +188,8 @@ class Standing:
                 ),
                 shown=False,
             )
-            if closed.changed:
-                self._up.pop(result_id, None)
-        if result_id in self._escalations and result_id not in self._up:
-            await self._escalations.pop(result_id).stop()
+            self._up.clear()  # an unread addendum is closed with what it adds to
+        await self.settle()
         return closed
 
     async def follow(self, event: HistoryChanged, priority: Priority) -> None:

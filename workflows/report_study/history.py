@@ -1,0 +1,138 @@
+"""What became known after a result: which observations the table of rules names, and how the inbox shows them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+
+from temporalio import activity
+
+from schemas.codes import URI, Canonical, Json
+from schemas.errors import PermanentFailure
+from schemas.lifecycle import AssessHistory, HistoryAssessed
+from schemas.report import InputManifest
+from schemas.timeline import TimelineEntry
+from workflows.ports import FhirServer, ObjectStore
+from workflows.report import PostedResult, stands
+from workflows.report.rules import TABLE_VERSION, rules_naming
+from workflows.report_study.fhir_results import patients_of
+from workflows.timeline import check_subject
+from workflows.timeline.fields import (
+    codings,
+    said_by_ai,
+    sort_key,
+    status,
+    text_of,
+    unversioned,
+    versioned,
+    when,
+)
+
+READ = ("final", "amended", "corrected", "preliminary")
+"""Statuses of an Observation that says something."""
+
+
+def assess(
+    fhir: FhirServer,
+    store: ObjectStore,
+    canonical: Canonical,
+    base: PostedResult,
+    addenda: list[PostedResult],
+    args: AssessHistory,
+) -> HistoryAssessed:
+    """Each observation with each rule that names it, in the order announced; a result that stands no longer is concerned by nothing."""
+    pairs: list[tuple[str, str]] = []
+    if stands(canonical, base) and unversioned(args.patient) in patients_of(fhir, base.report):
+        knew = _knew(fhir, store, canonical, base, addenda)
+        studied = base.report.get("effectiveDateTime") or base.report.get("issued")
+        for reference in dict.fromkeys(unversioned(o) for o in args.observations):
+            observation = _observation(fhir, reference, args.patient)
+            if observation is None or knew(observation):
+                continue
+            rules = rules_naming(canonical, base.observations, observation, studied)
+            pairs += [(versioned(observation), rule.code) for rule in rules]
+    return HistoryAssessed(table=TABLE_VERSION, relevant=[o for o, _ in pairs], rules=[rule for _, rule in pairs])
+
+
+def _observation(fhir: FhirServer, reference: str, patient: str) -> Json | None:
+    """The observation as it is now; None where it is gone, another patient's, an AI's own, or says nothing. An event is a hint."""
+    try:
+        resource = fhir.read(reference)
+        check_subject(resource, patient)
+    except PermanentFailure as failure:
+        activity.logger.warning("an announced observation is left out: %s", failure.code)
+        return None
+    said = resource["resourceType"] == "Observation" and resource.get("status") in READ
+    return resource if said and not said_by_ai(resource) else None
+
+
+def _knew(
+    fhir: FhirServer, store: ObjectStore, canonical: Canonical, base: PostedResult, addenda: list[PostedResult]
+) -> Callable[[Json], bool]:
+    """Whether the result, or an addendum to it, was made knowing this version of an observation.
+
+    By the input manifest; where that is gone, by the time at which the server got the observation.
+    """
+    manifest = _manifest(store, _sources(fhir, canonical, base))
+    told = {_version_of(what) for addendum in addenda for what in _sources(fhir, canonical, addendum)}
+    issued = sort_key(base.report.get("issued"))
+
+    def knew(observation: Json) -> bool:
+        if versioned(observation) in told:
+            return True
+        if manifest is not None:
+            return versioned(observation) in manifest.fhir
+        stored = observation.get("meta", {}).get("lastUpdated") or observation.get("issued")
+        return bool(stored) and sort_key(stored) <= issued
+
+    return knew
+
+
+def _sources(fhir: FhirServer, canonical: Canonical, posted: PostedResult) -> list[Json]:
+    """What the result's own Provenance names as its sources."""
+    tag = posted.result_id(canonical)
+    found = fhir.find_tagged("Provenance", canonical.sid("ai-result"), tag)
+    return [e["what"] for provenance in found for e in provenance.get("entity", []) if e["role"] == "source"]
+
+
+def _version_of(what: Json) -> str:
+    """The versioned reference of a source: its identifier, which servers leave alone (contract 1.4)."""
+    return str(what.get("identifier", {}).get("value", ""))
+
+
+def _manifest(store: ObjectStore, sources: list[Json]) -> InputManifest | None:
+    digests = [s["identifier"]["value"] for s in sources if s.get("identifier", {}).get("system") == URI]
+    try:
+        return InputManifest.model_validate_json(store.get(_hex(digests[0]))) if digests else None
+    except (PermanentFailure, ValueError):
+        return None
+
+
+def _hex(ni: str) -> str:
+    """The hexadecimal SHA-256 of an `ni:` name (RFC 6920)."""
+    text = ni.removeprefix("ni:///sha-256;")
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).hex()
+
+
+def later_entries(fhir: FhirServer, patient: str, references: list[str]) -> list[TimelineEntry]:
+    """The observations as the inbox's history shows them, in the versions that were assessed."""
+    found = [fhir.read(reference) for reference in references]
+    for resource in found:
+        check_subject(resource, patient)
+    return sorted((_entry(r) for r in found), key=lambda e: (sort_key(e.when), e.resource))
+
+
+def _entry(resource: Json) -> TimelineEntry:
+    quantity = resource.get("valueQuantity") or {}
+    text = text_of(resource.get("valueCodeableConcept")) or resource.get("valueString")
+    number = quantity.get("value")
+    return TimelineEntry(
+        kind="observation",
+        resource=versioned(resource),
+        when=when(resource),
+        status=status(resource),
+        text=text_of(resource.get("code")) or "Observation",
+        codings=codings(resource.get("code")),
+        value=f"{quantity.get('comparator', '')}{number}" if number is not None else text,
+        unit=quantity.get("unit") or quantity.get("code"),
+    )
