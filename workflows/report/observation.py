@@ -13,7 +13,6 @@ from schemas.codes import (
     LABEL_BY_CODE,
     LATERALITY,
     LIKELIHOOD_SNOMED,
-    LIKELIHOOD_TEXT,
     NORMAL,
     PRESENCE,
     SCT,
@@ -30,6 +29,7 @@ from schemas.codes import (
 )
 from schemas.identifiers import uid_from_uuid
 from schemas.report import Finding, ImageRegion
+from schemas.terms import CHANGE_FROM_PRIOR, FINDING_COMPONENT, FINDING_LABEL, LIKELIHOOD_BAND
 from workflows.report.context import ResultContext, plain
 from workflows.report.text import UNTRAINED, finding_sentence, narrative
 
@@ -74,7 +74,7 @@ def observation(context: ResultContext, finding: Finding) -> Json:
 
 
 def _code(canonical: Canonical, label: FindingLabel) -> Json:
-    local = coding(canonical.code_system("finding-label"), label.code)
+    local = FINDING_LABEL.coding(canonical, label.code)
     return concept(*([coding(SCT, *label.snomed)] if label.snomed else []), local, text=label.text)
 
 
@@ -122,14 +122,12 @@ def _derived_from(context: ResultContext, finding: Finding) -> list[Json]:
 
 
 def _components(canonical: Canonical, finding: Finding) -> list[Json]:
-    names, bands = canonical.code_system("finding-component"), canonical.code_system("likelihood-band")
-    changes = canonical.code_system("change-from-prior")
-    band = [coding(bands, finding.likelihood, LIKELIHOOD_TEXT[finding.likelihood])]
+    band = [LIKELIHOOD_BAND.coding(canonical, finding.likelihood)]
     band += [LIKELIHOOD_SNOMED[finding.likelihood]] if finding.likelihood in LIKELIHOOD_SNOMED else []
-    change = [coding(changes, finding.change)]
+    change = [CHANGE_FROM_PRIOR.coding(canonical, finding.change)]
     change += [CHANGE_SNOMED[finding.change]] if finding.change in CHANGE_SNOMED else []
     found: list[Json] = [
-        {"code": concept(coding(names, "likelihood", "Likelihood of presence")), "valueCodeableConcept": concept(*band)}
+        {"code": concept(FINDING_COMPONENT.coding(canonical, "likelihood")), "valueCodeableConcept": concept(*band)}
     ]
     if finding.long_axis_mm is not None:
         found.append(
@@ -137,7 +135,7 @@ def _components(canonical: Canonical, finding: Finding) -> list[Json]:
         )
     found.append(
         {
-            "code": concept(coding(names, "change-from-prior", "Change from named prior")),
+            "code": concept(FINDING_COMPONENT.coding(canonical, "change-from-prior")),
             "valueCodeableConcept": concept(*change),
         }
     )

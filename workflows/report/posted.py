@@ -6,8 +6,9 @@ import uuid
 from copy import deepcopy
 from dataclasses import dataclass
 
-from schemas.codes import STATUS_REASON, Canonical, Json, coding, concept
+from schemas.codes import STATUS_REASON, Canonical, Json, concept
 from schemas.errors import PermanentFailure
+from schemas.terms import RESULT_STATUS_REASON
 from workflows.report.context import versioned_reference
 from workflows.timeline.fields import versioned
 
@@ -60,7 +61,7 @@ def with_reason(canonical: Canonical, resource: Json, status: str, code: str, te
     """A copy with another status and the reason for it."""
     body = deepcopy(resource)
     body["status"] = status
-    reason = concept(coding(canonical.code_system("status-reason"), code), text=text)
+    reason = concept(RESULT_STATUS_REASON.coding(canonical, code), text=text)
     kept = [e for e in body.get("extension", []) if e["url"] != STATUS_REASON]
     body["extension"] = [*kept, {"url": STATUS_REASON, "valueCodeableConcept": reason}]
     return body

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from copy import deepcopy
 
-from schemas.codes import OBSERVATION_REPLACES, TASK_REPLACES, Canonical, Json, coding, concept
+from schemas.codes import OBSERVATION_REPLACES, TASK_REPLACES, Canonical, Json, concept
+from schemas.terms import REVIEW_STATUS, RESULT_STATUS_REASON
 from workflows.report.posted import PostedResult, revision_entity, update, with_reason
 
 CODE = "superseded-by-new-inputs"
@@ -47,7 +48,7 @@ def _question(observation: Json) -> str:
 def _cancelled_task(canonical: Canonical, task: Json, issued: str) -> Json:
     body = deepcopy(task)
     body["status"] = "cancelled"
-    body["statusReason"] = concept(coding(canonical.code_system("status-reason"), CODE))
-    body["businessStatus"] = concept(coding(canonical.code_system("review-status"), "superseded", "Superseded"))
+    body["statusReason"] = concept(RESULT_STATUS_REASON.coding(canonical, CODE))
+    body["businessStatus"] = concept(REVIEW_STATUS.coding(canonical, "superseded"))
     body["lastModified"] = issued
     return body
