@@ -83,7 +83,7 @@ FINDING_COMPONENT = System(
     "Finding component",
     "What a component of a finding says.",
     ("Observation.component.code",),
-    "extensible",
+    "preferred",
     _terms(
         [
             ("likelihood", "Likelihood of presence", "How likely the finding is present, as a likelihood band."),
@@ -339,7 +339,7 @@ ESCALATION_STEP = System(
     "Escalation step",
     "Which step of the escalation policy a message belongs to.",
     ("Communication.reasonCode",),
-    "required",
+    "extensible",
     _terms(
         [
             *((escalation_level(n), f"Level {n}", f"Message of step {n}.") for n in _STEPS),

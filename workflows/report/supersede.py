@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 
 from schemas.codes import OBSERVATION_REPLACES, TASK_REPLACES, Canonical, Json, concept
-from schemas.terms import REVIEW_STATUS, RESULT_STATUS_REASON
+from schemas.terms import RESULT_STATUS_REASON, REVIEW_STATUS
 from workflows.report.posted import PostedResult, revision_entity, update, with_reason
 
 CODE = "superseded-by-new-inputs"
