@@ -7,21 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sid:
-    """An identifier system of ours, below `<base>/sid/`. `tag`: its values also stand as codes in `meta.tag` (contract 1.1)."""
+    """An identifier system of ours, below `<base>/sid/`. Values of some also stand as codes in `meta.tag` (contract 1.1)."""
 
     name: str
     description: str
-    tag: bool = False
 
 
 SIDS = (
-    Sid("ai-result", "One AI result (DiagnosticReport); as a tag, every resource that belongs to it.", tag=True),
+    Sid("ai-result", "One AI result (DiagnosticReport); as a tag, every resource that belongs to it."),
     Sid("ai-report-thread", "All AI results about one study, whatever their versions."),
     Sid("ai-finding", "One finding of an AI result."),
     Sid("ai-key-image", "One key image of an AI result."),
     Sid("ai-release", "One release of the AI system: weights, prompt, code and serving configuration."),
     Sid("ai-review-task", "The review task of an AI result."),
-    Sid("review-act", "One act on a result, by a person or by the system; as a tag, what it has written.", tag=True),
+    Sid("review-act", "One act on a result, by a person or by the system; as a tag, what it has written."),
     Sid("review-finding", "A finding that a clinician wrote in place of an AI finding."),
     Sid("notification", "One message about a result, or the answer to one."),
     Sid("service", "A service of this system that acts by itself."),
@@ -30,5 +29,5 @@ SIDS = (
         "A version-specific reference, repeated because some servers strip versions from references.",
     ),
     Sid("accession", "Accession numbers of this deployment, unless it names its own system."),
-    Sid("definition", "As a tag: one definition of ours in one version.", tag=True),
+    Sid("definition", "As a tag: one definition of ours in one version."),
 )

@@ -9,7 +9,7 @@ import orjson
 from schemas.codes import Canonical, Json
 from schemas.conformance.image_region import image_region
 from schemas.conformance.profiles import profiles
-from schemas.conformance.terminology import code_system, naming_system, presence, tag_system, task_reasons, value_set
+from schemas.conformance.terminology import code_system, naming_system, presence, task_reasons, value_set
 from schemas.sids import SIDS
 from schemas.terms import SYSTEMS
 
@@ -43,7 +43,6 @@ def definitions(canonical: Canonical) -> list[Definition]:
     """Every code system, value set, identifier system, extension and profile of ours, under the deployment's base."""
     resources = [
         *(code_system(canonical, system) for system in SYSTEMS),
-        *(tag_system(canonical, sid) for sid in SIDS if sid.tag),
         *(value_set(canonical, system) for system in SYSTEMS),
         presence(canonical),
         task_reasons(canonical),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from schemas.codes import AIAST, STATUS_REASON, Canonical, Json
 from schemas.conformance.image_region import NAME as IMAGE_REGION
-from schemas.conformance.structure import binding, by_pattern, element, pattern, rule, structure
+from schemas.conformance.structure import binding, by_pattern, element, local_coding, pattern, rule, structure
 from schemas.conformance.terminology import PRESENCE_SET, TASK_REASON_SET
 from schemas.terms import (
     CHANGE_FROM_PRIOR,
@@ -84,7 +84,7 @@ def _finding(canonical: Canonical) -> Json:
         *_status_reason(canonical, "Observation"),
         element("Observation.extension:imageRegion", min=0, max="1", type=region),
         element("Observation.identifier", min=1),
-        element("Observation.code", binding=binding(canonical, FINDING_LABEL)),
+        *local_coding(canonical, "Observation.code", FINDING_LABEL),
         element("Observation.subject", min=1),
         element("Observation.value[x]", min=1, type=_CODED, binding=presence),
         element("Observation.device", min=1),
@@ -104,7 +104,8 @@ def _answer(canonical: Canonical, code: str) -> list[Json]:
     return [
         element(place, min=1, max="1"),
         element(f"{place}.code", **pattern(canonical, FINDING_COMPONENT, code)),
-        element(f"{place}.value[x]", min=1, type=_CODED, binding=binding(canonical, system)),
+        element(f"{place}.value[x]", min=1, type=_CODED),
+        *local_coding(canonical, f"{place}.value[x]", system),
     ]
 
 

@@ -44,6 +44,17 @@ def binding(canonical: Canonical, system: System) -> Json:
     return {"strength": system.strength, "valueSet": canonical.value_set(system.name)}
 
 
+def local_coding(canonical: Canonical, place: str, system: System) -> list[Json]:
+    """Exactly one coding of a local system in the CodeableConcept at `place`, beside which others (SNOMED CT) may stand."""
+    coding = f"{place}.coding"
+    return [
+        element(coding, slicing={"discriminator": [{"type": "value", "path": "system"}], "rules": "open"}, min=1),
+        element(f"{coding}:local", min=1, max="1", binding=binding(canonical, system)),
+        element(f"{coding}:local.system", min=1, fixedUri=canonical.code_system(system.name)),
+        element(f"{coding}:local.code", min=1),
+    ]
+
+
 def by_pattern(path: str) -> Json:
     """Open slicing by a pattern at `path`."""
     return {"discriminator": [{"type": "pattern", "path": path}], "ordered": False, "rules": "open"}

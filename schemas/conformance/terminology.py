@@ -31,16 +31,6 @@ def code_system(canonical: Canonical, system: System) -> Json:
     }
 
 
-def tag_system(canonical: Canonical, sid: Sid) -> Json:
-    """An identifier system whose values also stand as codes of `meta.tag`: their number has no end, so none is listed."""
-    text = f"{sid.description} The codes are UUIDs derived from content."
-    url = canonical.sid(sid.name)
-    return head("CodeSystem", url, f"Tag {sid.name}", text, suffix="Tag") | {
-        "caseSensitive": True,
-        "content": "not-present",
-    }
-
-
 def value_set(canonical: Canonical, system: System) -> Json:
     """All codes of one system, and where and how firmly they are bound."""
     bound = f"Bound ({system.strength}) to {', '.join(system.elements)}."
@@ -76,7 +66,11 @@ def task_reasons(canonical: Canonical) -> Json:
 
 
 def naming_system(canonical: Canonical, sid: Sid) -> Json:
-    """R4 gives a NamingSystem neither canonical URL nor version: its unique id names it."""
+    """R4 gives a NamingSystem neither canonical URL nor version: its unique id names it.
+
+    Tags (`ai-result`, `review-act`) are named here too and have no CodeSystem: their codes are UUIDs without end, and HAPI takes a CodeSystem
+    whose content is `not-present` for an empty one.
+    """
     return {
         "resourceType": "NamingSystem",
         "name": computable(sid.name),
