@@ -34,7 +34,7 @@ def code_system(canonical: Canonical, system: System) -> Json:
 def value_set(canonical: Canonical, system: System) -> Json:
     """All codes of one system, and where and how firmly they are bound."""
     bound = f"Bound ({system.strength}) to {', '.join(system.elements)}."
-    url, title = canonical.value_set(system.name), f"{system.title} codes"
+    url, title = canonical.value_set(system.name), f"{system.title} (all codes)"
     return head(
         "ValueSet",
         url,
