@@ -21,6 +21,8 @@ SIDS = (
     Sid("ai-release", "One release of the AI system: weights, prompt, code and serving configuration."),
     Sid("ai-review-task", "The review task of an AI result."),
     Sid("review-act", "One act on a result, by a person or by the system; as a tag, what it has written."),
+    Sid("reconcile-act", "One correction by reconciliation; as a tag, what it has written."),
+    Sid("rule-table", "A version of the table of rules by which later observations concern a result."),
     Sid("review-finding", "A finding that a clinician wrote in place of an AI finding."),
     Sid("notification", "One message about a result, or the answer to one."),
     Sid("service", "A service of this system that acts by itself."),

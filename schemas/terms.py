@@ -140,15 +140,9 @@ ABSTENTION_REASON = System(
     "extensible",
     _terms(
         [
-            ("no-finding-passed", "No finding passed the checks", "Every answer of the model failed a check."),
-            ("answer-invalid", "Answer not usable", "The model's answer was cut off or broke the agreed schema."),
-            (
-                "contradiction",
-                "Answer contradicts itself",
-                "The answer contradicts itself or the geometry of the images.",
-            ),
-            ("image-quality", "Images not readable", "The images cannot be read as the question needs."),
-            ("suspected-instruction", "Instruction in data", "Data of the study tried to instruct the model."),
+            ("volume-empty", "No image content", "The images hold nothing but background."),
+            ("volume-constant", "Images without contrast", "Every pixel of the images has the same value."),
+            ("most-answers-dropped", "Most answers dropped", "So many answers failed a check that none is believed."),
         ]
     ),
 )
@@ -187,6 +181,7 @@ RESULT_STATUS_REASON = System(
                 "Images or history arrived after this reading; a later result takes its place.",
             ),
             *((code, *meaning) for code, meaning in _CLOSED.items()),
+            ("nobody-acknowledged", "Nobody acknowledged", "Every step of the escalation policy was taken in vain."),
         ]
     ),
 )
@@ -236,6 +231,11 @@ REVIEW_OUTCOME = System(
         [
             *((code, *meaning) for code, meaning in _OUTCOMES.items()),
             ("superseded", "Superseded", "Another report or result took its place."),
+            (
+                "withdrawn",
+                "Withdrawn",
+                "The system closed the result, or marked it as wrong; the status reason says why.",
+            ),
         ]
     ),
 )
@@ -258,9 +258,9 @@ def escalated(step: int) -> str:
     return f"escalated-{step}"
 
 
-def escalation_level(step: int, *, acknowledged: bool = False) -> str:
-    """The reason code of a step's Communication, or of the answer to it."""
-    return f"L{step}-ack" if acknowledged else f"L{step}"
+def escalation_level(step: int, suffix: Literal["", "-ack", "-exhausted"] = "") -> str:
+    """The reason code of a step's Communication, of the answer to it, or of the record that nobody answered it and no step is left."""
+    return f"L{step}{suffix}"
 
 
 REVIEW_STATUS = System(
@@ -283,7 +283,12 @@ REVIEW_STATUS = System(
                 for n in _STEPS
             ),
             ("superseded", "Superseded", "Another report or result took its place before anyone decided."),
-            ("exhausted", "Exhausted", "Every step of the escalation policy was taken and nobody answered."),
+            (
+                "withdrawn",
+                "Withdrawn",
+                "The system closed the result before anyone decided; the status reason says why.",
+            ),
+            ("exhausted", "Escalation exhausted", "Every step of the escalation policy was taken and nobody answered."),
         ]
     ),
 )
@@ -337,20 +342,18 @@ DEADLINE_OUTCOME = System(
 ESCALATION_STEP = System(
     "escalation-step",
     "Escalation step",
-    "Which step of the escalation policy a message belongs to.",
+    "Why a message is sent: the step of the escalation policy that it belongs to, or a recall.",
     ("Communication.reasonCode",),
     "extensible",
     _terms(
         [
             *((escalation_level(n), f"Level {n}", f"Message of step {n}.") for n in _STEPS),
+            *((escalation_level(n, "-ack"), f"Level {n}, acknowledged", f"Answer to step {n}.") for n in _STEPS),
             *(
-                (
-                    escalation_level(n, acknowledged=True),
-                    f"Level {n}, acknowledged",
-                    f"Acknowledgement of the message of step {n}.",
-                )
+                (escalation_level(n, "-exhausted"), f"Level {n}, exhausted", f"Nobody answered step {n}, the last one.")
                 for n in _STEPS
             ),
+            ("recall", "Recall", "Tells whoever reviewed a result that it was wrong."),
         ]
     ),
 )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schemas.codes import AIAST, Json
+from schemas.codes import CLINAST, Json
 from schemas.conformance import Definition, definitions
 from tests.conftest import TEST_DATA
 from tests.contract.written_bundles import CANONICAL, written_bundles
@@ -45,17 +45,22 @@ def claimed(bundle: Json) -> Json:
     return body
 
 
+KEPT = {
+    ("DiagnosticReport", "ai-result"): "ai-result",
+    ("Observation", "ai-finding"): "ai-finding",
+    ("Task", "ai-review-task"): "ai-review-task",
+    ("Communication", "notification"): "ai-notification",
+    ("Provenance", "review-act"): "ai-act",
+}
+"""Which profile a resource is promised to keep: by its type and by an identifier system or tag of ours."""
+
+
 def _profile(resource: Json) -> str | None:
-    """The profile that we promise to keep: by AI label, by act, by identifier system."""
-    kind, meta = resource["resourceType"], resource.get("meta", {})
-    if AIAST in meta.get("security", []):
-        return {"DiagnosticReport": "ai-result", "Observation": "ai-finding"}.get(kind)
-    if kind == "Provenance" and CANONICAL.sid("review-act") in [tag["system"] for tag in meta.get("tag", [])]:
-        return "ai-act"
-    systems = [i.get("system") for i in resource.get("identifier", [])] if kind in ("Task", "Communication") else []
-    if CANONICAL.sid("ai-review-task") in systems:
-        return "ai-review-task"
-    return "ai-notification" if CANONICAL.sid("notification") in systems else None
+    marks = [*resource.get("identifier", []), *resource.get("meta", {}).get("tag", [])]
+    if resource["resourceType"] not in {kind for kind, _ in KEPT} or not isinstance(marks, list):
+        return None
+    found = {KEPT.get((resource["resourceType"], mark.get("system", "").rsplit("/", 1)[-1])) for mark in marks}
+    return next((profile for profile in found if profile), None)
 
 
 @pytest.mark.parametrize("name", BUNDLES)
@@ -67,7 +72,7 @@ def test_what_we_write_passes_hl7s_validator(hl7: Validator, name: str) -> None:
 
 def test_every_profile_is_kept_by_something_that_we_write() -> None:
     kept = {_profile(entry["resource"]) for bundle in BUNDLES.values() for entry in bundle["entry"]}
-    assert {"ai-result", "ai-finding", "ai-review-task", "ai-act"} <= kept
+    assert kept >= {"ai-result", "ai-finding", "ai-review-task", "ai-act"}
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda d: d.file_name)
@@ -98,32 +103,73 @@ def coding_of(bundle: Json, kind: str, *path: str | int) -> Json:
 
 
 Breaks = Callable[[Json], object]
-BROKEN: dict[str, tuple[str, Breaks]] = {
-    "an empty coding": ("result", lambda b: first(b, "DiagnosticReport")["category"][0].update(coding=[])),
-    "a status that FHIR lacks": ("result", lambda b: first(b, "DiagnosticReport").update(status="bogus")),
-    "a final report": ("result", lambda b: first(b, "DiagnosticReport").update(status="final")),
-    "no AI label": ("result", lambda b: first(b, "DiagnosticReport")["meta"].update(security=[])),
-    "a finding without its answer": ("result", lambda b: first(b, "Observation").pop("valueCodeableConcept")),
-    "an undefined review status": ("result", lambda b: code(b, "Task", "businessStatus")),
-    "an undefined task code": ("result", lambda b: code(b, "Task", "code")),
-    "an undefined likelihood": ("result", lambda b: code(b, "Observation", "component", 0, "valueCodeableConcept")),
-    "an undefined change": ("result", lambda b: code(b, "Observation", "component", -1, "valueCodeableConcept")),
-    "an undefined label": ("result", lambda b: code(b, "Observation", "code", coding=-1)),
-    "an undefined reason": ("reject", lambda b: code(b, "DiagnosticReport", "extension", -1, "valueCodeableConcept")),
-    "an undefined reject reason": ("reject", lambda b: code(b, "Task", "statusReason")),
-    "an undefined outcome": ("accept", lambda b: code(b, "Provenance", "reason", 0)),
-    "a region without its last number": ("result", lambda b: region(b).pop()),
-    "a region that is not closed": ("result", lambda b: region(b)[-1].update(valueDecimal=187.0)),
-    "a region outside its frame": ("result", lambda b: region(b)[-6].update(valueDecimal=513.0)),
-    "a region's part misspelt": ("result", lambda b: region(b)[0].update(url="studyUID")),
+BROKEN: dict[str, tuple[str, str, Breaks]] = {
+    "an empty coding": (
+        "result",
+        "Array cannot be empty",
+        lambda b: first(b, "DiagnosticReport")["category"][0].update(coding=[]),
+    ),
+    "a status that FHIR lacks": ("result", "bogus", lambda b: first(b, "DiagnosticReport").update(status="bogus")),
+    "a final report": ("result", "longview-status", lambda b: first(b, "DiagnosticReport").update(status="final")),
+    "no AI label": (
+        "result",
+        "longview-label",
+        lambda b: first(b, "DiagnosticReport")["meta"].update(security=[CLINAST]),
+    ),
+    "no first words": (
+        "result",
+        "longview-words",
+        lambda b: first(b, "DiagnosticReport").update(conclusion="No nodule."),
+    ),
+    "a finding without its answer": (
+        "result",
+        "Observation.value[x]: minimum",
+        lambda b: first(b, "Observation").pop("valueCodeableConcept"),
+    ),
+    "an undefined review status": ("result", "review-status#no-such-code", lambda b: code(b, "Task", "businessStatus")),
+    "an undefined task code": ("result", "task-code#no-such-code", lambda b: code(b, "Task", "code")),
+    "an undefined task input": ("result", "task-input#no-such-code", lambda b: code(b, "Task", "input", 0, "type")),
+    "an undefined likelihood": (
+        "result",
+        "likelihood-band#no-such-code",
+        lambda b: code(b, "Observation", "component", 0, "valueCodeableConcept"),
+    ),
+    "an undefined change": (
+        "result",
+        "change-from-prior#no-such-code",
+        lambda b: code(b, "Observation", "component", -1, "valueCodeableConcept"),
+    ),
+    "an undefined label": ("result", "finding-label#no-such-code", lambda b: code(b, "Observation", "code", coding=-1)),
+    "an undefined reason": (
+        "reject",
+        "status-reason#no-such-code",
+        lambda b: code(b, "DiagnosticReport", "extension", -1, "valueCodeableConcept"),
+    ),
+    "an undefined reject reason": ("reject", "reject-reason#no-such-code", lambda b: code(b, "Task", "statusReason")),
+    "an undefined outcome": ("accept", "review-outcome#no-such-code", lambda b: code(b, "Provenance", "reason", 0)),
+    "a region without its last number": ("result", "minimum required = 10", lambda b: region(b).pop()),
+    "a region that is not closed": (
+        "result",
+        "image-region-closed",
+        lambda b: region(b)[-1].update(valueDecimal=187.0),
+    ),
+    "a region wider than its frame": (
+        "result",
+        "image-region-columns",
+        lambda b: region(b)[-6].update(valueDecimal=513.0),
+    ),
+    "a region above its frame": ("result", "image-region-rows", lambda b: region(b)[-3].update(valueDecimal=-1.0)),
+    "a region's part misspelt": (
+        "result",
+        "does not match any known slice",
+        lambda b: region(b)[0].update(url="studyUID"),
+    ),
     "a region's part of another type": (
         "result",
+        "allows for the type id but found type string",
         lambda b: region(b)[0].update(valueString=region(b)[0].pop("valueId")),
     ),
-    "a region without its instance": (
-        "result",
-        lambda b: region(b).pop(3),
-    ),
+    "a region without its instance": ("result", "Extension.extension:instanceUid", lambda b: region(b).pop(3)),
 }
 
 
@@ -132,13 +178,29 @@ def code(bundle: Json, kind: str, *path: str | int, coding: int = 0) -> None:
     coding_of(bundle, kind, *path)["coding"][coding].pop("display", None)
 
 
+def test_a_region_on_a_frame_that_is_not_square_is_measured_by_its_own_sides(hl7: Validator) -> None:
+    """Columns reach to 329 and rows to 214 in the sample."""
+
+    def broken(columns: int, rows: int) -> str:
+        bundle = claimed(BUNDLES["result"])
+        for part in region(bundle):
+            part.update(
+                {"columns": {"valuePositiveInt": columns}, "rows": {"valuePositiveInt": rows}}.get(part["url"], {})
+            )
+        return " ".join(hl7.errors(bundle))
+
+    assert broken(329, 214) == ""
+    assert "image-region-columns" in broken(328, 512)
+    assert "image-region-rows" in broken(512, 213)
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_the_validator_would_have_noticed(hl7: Validator, name: str) -> None:
     """The control: each break of R4, of our codes or of our extension is an error."""
-    bundle_name, break_it = BROKEN[name]
+    bundle_name, said, break_it = BROKEN[name]
     bundle = claimed(BUNDLES[bundle_name])
     break_it(bundle)
-    assert hl7.errors(bundle) != []
+    assert [error for error in hl7.errors(bundle) if said in error] != []
 
 
 @pytest.mark.parametrize(
@@ -159,11 +221,12 @@ def test_it_would_have_noticed_what_only_the_profiles_say(bound: Validator, name
     assert bound.errors(bundle) != []
 
 
-@pytest.mark.parametrize("file", ["02b_auditevent_update", "02c_auditevent_read"])
-def test_the_contracts_audit_events_pass(bound: Validator, file: str) -> None:
-    import orjson
-
-    path = Path(TEST_DATA).parent / "contract" / "examples" / f"{file}.json"
-    if not path.is_file():
+@pytest.mark.parametrize("number", ["01", "02", "02b", "02c", "03", "04", "05", "06", "07"])
+def test_the_contracts_own_examples_pass(bound: Validator, number: str) -> None:
+    """What the code does not write yet (amendment, audit events) has its codes defined as well."""
+    found = list((TEST_DATA.parent / "contract" / "examples").glob(f"{number}_*.json"))
+    if not found:
         pytest.skip("no examples of the contract beside the test data")
-    assert bound.errors(orjson.loads(path.read_bytes())) == []
+    messages = bound.messages(json.loads(found[0].read_bytes()))
+    assert [m for m in messages if m.severity in ("error", "fatal")] == []
+    assert [m for m in messages if "unknown" in m.text and CANONICAL.base in m.text] == []
