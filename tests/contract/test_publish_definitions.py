@@ -16,12 +16,15 @@ from click.testing import CliRunner, Result
 from schemas.codes import Canonical, Json
 from schemas.conformance import definitions
 from schemas.errors import PermanentFailure
+from schemas.identifiers import canonical_json
 from services.cli import main
 from services.clients.fhir import FhirClient
 from services.parts.launcher import Launcher
 from services.publish_definitions import publish
 from services.settings import Settings
+from tests.contract.written_bundles import CANONICAL, context, seed
 from tests.real import parts
+from workflows.report import build_result
 
 NAMED = "CodeSystem-review-status"
 
@@ -125,6 +128,15 @@ def test_publishers_at_the_same_time_make_one_of_each(base_url: str, canonical: 
     client = FhirClient(base_url)
     assert len(held(client, canonical)) == len(definitions(canonical))
     client.close()
+
+
+def test_a_server_that_holds_our_definitions_takes_what_they_define(server: FhirClient) -> None:
+    publish(server, CANONICAL)
+    server.transaction(canonical_json(seed()))
+    result = context(server.patient_record("Patient/pat-1"), manifest=uuid.uuid4().bytes)
+    server.transaction(canonical_json(build_result(result)))
+    posted = server.find("DiagnosticReport", CANONICAL.sid("ai-result"), result.result_id)
+    assert [report["status"] for report in posted] == ["partial"]
 
 
 class Picky:
