@@ -6,64 +6,16 @@ and `date`, because a server that holds this version already holds other content
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
-from schemas.codes import LABELS, LIKELIHOOD_TEXT, Canonical, Json, coding
-from schemas.errors import PermanentFailure
+from schemas.code_system import System, Term, terms
+from schemas.codes import LABELS, LIKELIHOOD_TEXT
 from schemas.inference import Change, LikelihoodBand
 from schemas.lifecycle import CloseReason
 from schemas.report import ReviewOutcome
 
-VERSION, DATE = "1.0.0", "2026-11-24"
 MAX_ESCALATION_STEPS = 9
 """The longest escalation policy whose steps have codes."""
-
-Strength = Literal["required", "extensible", "preferred"]
-
-
-@dataclass(frozen=True)
-class Term:
-    code: str
-    display: str
-    definition: str
-
-
-@dataclass(frozen=True)
-class System:
-    """A local CodeSystem, complete and case-sensitive. `elements` are where its codes stand, `strength` how firmly they are bound there."""
-
-    name: str
-    title: str
-    description: str
-    elements: tuple[str, ...]
-    strength: Strength
-    terms: tuple[Term, ...]
-    version: str = VERSION
-    date: str = DATE
-
-    @cached_property
-    def _by_code(self) -> dict[str, Term]:
-        return {term.code: term for term in self.terms}
-
-    def __contains__(self, code: object) -> bool:
-        return code in self._by_code
-
-    def display(self, code: str) -> str:
-        """`PermanentFailure` `code-undefined` for a code that this system does not define: nothing undefined is ever written."""
-        if code not in self._by_code:
-            raise PermanentFailure("code-undefined", f"a code that {self.name} does not define was to be written")
-        return self._by_code[code].display
-
-    def coding(self, canonical: Canonical, code: str) -> Json:
-        return coding(canonical.code_system(self.name), code, self.display(code))
-
-
-def _terms(rows: Iterable[tuple[str, str, str]]) -> tuple[Term, ...]:
-    return tuple(Term(*row) for row in rows)
-
 
 # -- findings (contract 1.2) ---------------------------------------------------------------------------------------------
 
@@ -84,13 +36,18 @@ FINDING_COMPONENT = System(
     "What a component of a finding says.",
     ("Observation.component.code",),
     "preferred",
-    _terms(
+    terms(
         [
             ("likelihood", "Likelihood of presence", "How likely the finding is present, as a likelihood band."),
             (
                 "change-from-prior",
                 "Change from named prior",
                 "What became of the finding since the prior study that the Observation names.",
+            ),
+            (
+                "chart-relation",
+                "Relation of the history to the finding",
+                "What the entries of the chart that the Observation cites say about the finding.",
             ),
             (
                 "long-axis-change",
@@ -132,17 +89,36 @@ CHANGE_FROM_PRIOR = System(
     "required",
     tuple(Term(change, *meaning) for change, meaning in _CHANGE_MEANING.items()),
 )
+CHART_RELATION = System(
+    "chart-relation",
+    "Chart relation",
+    "What the history says about a finding of the images. It never says whether the finding is there.",
+    ("Observation.component:chart-relation.value[x]",),
+    "required",
+    terms(
+        [
+            ("supports", "The history supports it", "An entry of the chart makes the finding more plausible."),
+            ("contradicts", "The history contradicts it", "An entry of the chart makes the finding less plausible."),
+            ("explains", "The history explains it", "An entry of the chart is a reason for what the images show."),
+            ("unrelated", "The history says nothing about it", "No entry of the chart concerns the finding."),
+        ]
+    ),
+)
 ABSTENTION_REASON = System(
     "abstention-reason",
     "Abstention reason",
     "Why the system gives no reading. Other reasons may follow: read an unknown one as an abstention all the same.",
-    ("DiagnosticReport", "Task"),
-    "extensible",
-    _terms(
+    ("DiagnosticReport.extension:event-statusReason",),
+    "required",
+    terms(
         [
-            ("volume-empty", "No image content", "The images hold nothing but background."),
-            ("volume-constant", "Images without contrast", "Every pixel of the images has the same value."),
-            ("most-answers-dropped", "Most answers dropped", "So many answers failed a check that none is believed."),
+            ("volume-empty", "The images show no body", "Nearly every pixel is background."),
+            ("volume-constant", "The images are the same value all over", "The images have no contrast at all."),
+            (
+                "most-answers-dropped",
+                "More than half of the model's answers failed the checks",
+                "So many answers were dropped that the rest is not believed either.",
+            ),
         ]
     ),
 )
@@ -167,7 +143,7 @@ RESULT_STATUS_REASON = System(
     "Why a result, a finding or its review task has its status.",
     ("DiagnosticReport.extension:event-statusReason", "Observation.extension:event-statusReason", "Task.statusReason"),
     "required",
-    _terms(
+    terms(
         [
             ("rejected-by-clinician", "Rejected by clinician", "A clinician looked at the result and rejected it."),
             (
@@ -191,7 +167,7 @@ REJECT_REASON = System(
     "Why a clinician rejected a result.",
     ("Task.statusReason",),
     "required",
-    _terms(
+    terms(
         [
             ("false-positive", "The finding is not there", "Something was reported that the images do not show."),
             (
@@ -227,7 +203,7 @@ REVIEW_OUTCOME = System(
     "What became of a result: a clinician's decision, or that another report took its place.",
     ("Provenance.reason",),
     "extensible",
-    _terms(
+    terms(
         [
             *((code, *meaning) for code, meaning in _OUTCOMES.items()),
             ("superseded", "Superseded", "Another report or result took its place."),
@@ -245,7 +221,7 @@ LIFECYCLE = System(
     "Labels of a result that stays as it is although something happened after its review.",
     ("DiagnosticReport.meta.tag",),
     "required",
-    _terms([("superseded", "Superseded", "Reviewed, and followed by the radiologist's final report.")]),
+    terms([("superseded", "Superseded", "Reviewed, and followed by the radiologist's final report.")]),
 )
 
 # -- inbox and communication (contract 3) ----------------------------------------------------------------------------------
@@ -269,7 +245,7 @@ REVIEW_STATUS = System(
     "Where a result stands in the inbox.",
     ("Task.businessStatus",),
     "required",
-    _terms(
+    terms(
         [
             ("unread", "Unread", "Nobody has opened the result."),
             ("read", "Read", "Somebody has opened the result; nothing is decided."),
@@ -298,7 +274,7 @@ TASK_CODE = System(
     "What is to be done.",
     ("Task.code",),
     "required",
-    _terms([("review-ai-result", "Review AI result", "A clinician is to accept, amend or reject an AI result.")]),
+    terms([("review-ai-result", "Review AI result", "A clinician is to accept, amend or reject an AI result.")]),
 )
 TASK_INPUT = System(
     "task-input",
@@ -306,7 +282,7 @@ TASK_INPUT = System(
     "What a review task is given.",
     ("Task.input.type",),
     "required",
-    _terms([("escalation-policy", "Escalation policy", "Name and version of the escalation policy in force.")]),
+    terms([("escalation-policy", "Escalation policy", "Name and version of the escalation policy in force.")]),
 )
 TASK_OUTPUT = System(
     "task-output",
@@ -314,7 +290,7 @@ TASK_OUTPUT = System(
     "What a review task has brought about.",
     ("Task.output.type",),
     "required",
-    _terms(
+    terms(
         [
             ("communication", "Communication", "A message that was sent about the result, or the answer to one."),
             ("deadline-outcome", "Deadline outcome", "Whether the result was acknowledged in time: met or missed."),
@@ -332,7 +308,7 @@ DEADLINE_OUTCOME = System(
     "Whether a result was acknowledged in time. Written as a plain code, without its system.",
     ("Task.output:deadline-outcome.value[x]",),
     "required",
-    _terms(
+    terms(
         [
             ("met", "Met", "Acknowledged before the deadline."),
             ("missed", "Missed", "Not acknowledged before the deadline."),
@@ -345,7 +321,7 @@ ESCALATION_STEP = System(
     "Why a message is sent: the step of the escalation policy that it belongs to, or a recall.",
     ("Communication.reasonCode",),
     "extensible",
-    _terms(
+    terms(
         [
             *((escalation_level(n), f"Level {n}", f"Message of step {n}.") for n in _STEPS),
             *((escalation_level(n, "-ack"), f"Level {n}, acknowledged", f"Answer to step {n}.") for n in _STEPS),
@@ -363,6 +339,7 @@ SYSTEMS: tuple[System, ...] = (
     FINDING_COMPONENT,
     LIKELIHOOD_BAND,
     CHANGE_FROM_PRIOR,
+    CHART_RELATION,
     ABSTENTION_REASON,
     RESULT_STATUS_REASON,
     REJECT_REASON,

@@ -9,7 +9,15 @@ import orjson
 from schemas.codes import Canonical, Json
 from schemas.conformance.image_region import image_region
 from schemas.conformance.profiles import profiles
-from schemas.conformance.terminology import code_system, naming_system, presence, task_reasons, value_set
+from schemas.conformance.terminology import (
+    RESULT_REASONS,
+    TASK_REASONS,
+    code_system,
+    naming_system,
+    presence,
+    reasons,
+    value_set,
+)
 from schemas.sids import SIDS
 from schemas.terms import SYSTEMS
 
@@ -45,7 +53,8 @@ def definitions(canonical: Canonical) -> list[Definition]:
         *(code_system(canonical, system) for system in SYSTEMS),
         *(value_set(canonical, system) for system in SYSTEMS),
         presence(canonical),
-        task_reasons(canonical),
+        reasons(canonical, TASK_REASONS),
+        reasons(canonical, RESULT_REASONS),
         *(naming_system(canonical, sid) for sid in SIDS),
         image_region(canonical),
         *profiles(canonical),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from schemas.code_system import DATE, VERSION
 from schemas.codes import Json
-from schemas.terms import DATE, VERSION
 
 PUBLISHER = "Longview"
 

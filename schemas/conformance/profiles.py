@@ -5,12 +5,14 @@ We do not claim them in `meta.profile`, because strict servers refuse profiles t
 
 from __future__ import annotations
 
+from schemas.code_system import System
 from schemas.codes import AIAST, STATUS_REASON, Canonical, Json
 from schemas.conformance.image_region import NAME as IMAGE_REGION
 from schemas.conformance.structure import binding, by_pattern, element, local_coding, pattern, rule, structure
-from schemas.conformance.terminology import PRESENCE_SET, TASK_REASON_SET
+from schemas.conformance.terminology import PRESENCE_SET, RESULT_REASONS, TASK_REASONS
 from schemas.terms import (
     CHANGE_FROM_PRIOR,
+    CHART_RELATION,
     DEADLINE_OUTCOME,
     ESCALATION_STEP,
     FINDING_COMPONENT,
@@ -52,7 +54,7 @@ def _result(canonical: Canonical) -> Json:
     ]
     elements = [
         element("DiagnosticReport", constraint=rules),
-        *_status_reason(canonical, "DiagnosticReport"),
+        *_status_reason("DiagnosticReport", canonical.value_set(RESULT_REASONS)),
         element("DiagnosticReport.identifier", min=2),
         element("DiagnosticReport.category", min=1),
         element("DiagnosticReport.subject", min=1),
@@ -81,7 +83,7 @@ def _finding(canonical: Canonical) -> Json:
     presence = {"strength": "required", "valueSet": canonical.value_set(PRESENCE_SET)}
     elements = [
         element("Observation", constraint=rules),
-        *_status_reason(canonical, "Observation"),
+        *_status_reason("Observation", canonical.value_set(RESULT_STATUS_REASON.name)),
         element("Observation.extension:imageRegion", min=0, max="1", type=region),
         element("Observation.identifier", min=1),
         *local_coding(canonical, "Observation.code", FINDING_LABEL),
@@ -90,19 +92,19 @@ def _finding(canonical: Canonical) -> Json:
         element("Observation.device", min=1),
         element("Observation.derivedFrom", min=1),
         element("Observation.component", slicing=by_pattern("code"), min=2),
-        *_answer(canonical, "likelihood"),
-        *_answer(canonical, "change-from-prior"),
+        *_answer(canonical, "likelihood", LIKELIHOOD_BAND),
+        *_answer(canonical, "change-from-prior", CHANGE_FROM_PRIOR),
+        *_answer(canonical, "chart-relation", CHART_RELATION, always=False),
     ]
     text = "One finding of an AI reading: the code is the question, the value its answer. It always says how likely, and what changed."
     return _profile(canonical, AI_FINDING, "Observation", "AI finding", text, elements)
 
 
-def _answer(canonical: Canonical, code: str) -> list[Json]:
-    """A component that every finding has."""
+def _answer(canonical: Canonical, code: str, system: System, *, always: bool = True) -> list[Json]:
+    """A component with a code of ours as its value."""
     place = f"Observation.component:{code}"
-    system = {"likelihood": LIKELIHOOD_BAND, "change-from-prior": CHANGE_FROM_PRIOR}[code]
     return [
-        element(place, min=1, max="1"),
+        element(place, min=int(always), max="1"),
         element(f"{place}.code", **pattern(canonical, FINDING_COMPONENT, code)),
         element(f"{place}.value[x]", min=1, type=_CODED),
         *local_coding(canonical, f"{place}.value[x]", system),
@@ -110,7 +112,7 @@ def _answer(canonical: Canonical, code: str) -> list[Json]:
 
 
 def _task(canonical: Canonical) -> Json:
-    reasons = {"strength": "required", "valueSet": canonical.value_set(TASK_REASON_SET)}
+    reasons = {"strength": "required", "valueSet": canonical.value_set(TASK_REASONS)}
     deadline = "Task.output:deadline-outcome"
     elements = [
         element("Task", constraint=[_identified(canonical, "ai-review-task")]),
@@ -169,13 +171,13 @@ def _identified(canonical: Canonical, sid: str) -> Json:
     )
 
 
-def _status_reason(canonical: Canonical, base: str) -> list[Json]:
+def _status_reason(base: str, value_set: str) -> list[Json]:
     """The extension event-statusReason, with a code of ours."""
     place = f"{base}.extension:statusReason"
     return [
         element(f"{base}.extension", slicing=_BY_URL),
         element(place, min=0, max="1", type=[{"code": "Extension", "profile": [STATUS_REASON]}]),
-        element(f"{place}.value[x]", binding=binding(canonical, RESULT_STATUS_REASON)),
+        element(f"{place}.value[x]", binding={"strength": "required", "valueSet": value_set}),
     ]
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from schemas.code_system import System
 from schemas.codes import Canonical, Json
 from schemas.conformance.metadata import head
-from schemas.terms import System
 
 FHIR = "http://hl7.org/fhir"
 FHIR_VERSION = "4.0.1"
@@ -50,7 +50,7 @@ def local_coding(canonical: Canonical, place: str, system: System) -> list[Json]
     return [
         element(coding, slicing={"discriminator": [{"type": "value", "path": "system"}], "rules": "open"}, min=1),
         element(f"{coding}:local", min=1, max="1", binding=binding(canonical, system)),
-        element(f"{coding}:local.system", min=1, fixedUri=canonical.code_system(system.name)),
+        element(f"{coding}:local.system", min=1, fixedUri=system.url(canonical)),
         element(f"{coding}:local.code", min=1),
     ]
 
@@ -62,4 +62,4 @@ def by_pattern(path: str) -> Json:
 
 def pattern(canonical: Canonical, system: System, code: str) -> Json:
     system.display(code)
-    return {"patternCodeableConcept": {"coding": [{"system": canonical.code_system(system.name), "code": code}]}}
+    return {"patternCodeableConcept": {"coding": [{"system": system.url(canonical), "code": code}]}}

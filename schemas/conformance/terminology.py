@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from schemas.code_system import DATE, System
 from schemas.codes import PRESENCE, SCT, Canonical, Json
 from schemas.conformance.metadata import PUBLISHER, computable, head
 from schemas.sids import Sid
-from schemas.terms import DATE, REJECT_REASON, RESULT_STATUS_REASON, System
+from schemas.terms import ABSTENTION_REASON, REJECT_REASON, RESULT_STATUS_REASON
 
 PRESENCE_SET = "finding-presence"
-TASK_REASON_SET = "task-status-reason"
+TASK_REASONS, RESULT_REASONS = "task-status-reason", "result-status-reason"
+_REASON_SETS: dict[str, tuple[str, str, System]] = {
+    TASK_REASONS: ("Task status reason", "Task.statusReason", REJECT_REASON),
+    RESULT_REASONS: ("Result status reason", "DiagnosticReport.extension:event-statusReason", ABSTENTION_REASON),
+}
+"""A task ends with a rejection, too; a result may say from the start that the system abstained."""
 _SNOMED = "This value set includes content from SNOMED CT, which needs a licence in countries that are not members."
 
 
 def code_system(canonical: Canonical, system: System) -> Json:
     return head(
         "CodeSystem",
-        canonical.code_system(system.name),
+        system.url(canonical),
         system.title,
         system.description,
         version=system.version,
@@ -43,7 +49,7 @@ def value_set(canonical: Canonical, system: System) -> Json:
         suffix="Codes",
         version=system.version,
         date=system.date,
-    ) | {"compose": {"include": [{"system": canonical.code_system(system.name)}]}}
+    ) | {"compose": {"include": [{"system": system.url(canonical)}]}}
 
 
 def presence(canonical: Canonical) -> Json:
@@ -56,11 +62,12 @@ def presence(canonical: Canonical) -> Json:
     }
 
 
-def task_reasons(canonical: Canonical) -> Json:
-    """A review task ends because a clinician rejected the result, or because the result was closed."""
-    text = "Why a review task has its status. Bound (required) to Task.statusReason."
-    systems = [canonical.code_system(system.name) for system in (REJECT_REASON, RESULT_STATUS_REASON)]
-    return head("ValueSet", canonical.value_set(TASK_REASON_SET), "Task status reason", text, suffix="Codes") | {
+def reasons(canonical: Canonical, name: str) -> Json:
+    """Status reasons of a review task or a result: that the system closed it, and what else can be the reason."""
+    title, element, other = _REASON_SETS[name]
+    text = f"{title}: why it has its status. Bound (required) to {element}."
+    systems = [system.url(canonical) for system in (RESULT_STATUS_REASON, other)]
+    return head("ValueSet", canonical.value_set(name), title, text, suffix="Codes") | {
         "compose": {"include": [{"system": system} for system in systems]}
     }
 
