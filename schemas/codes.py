@@ -56,6 +56,9 @@ class Canonical:
     def code_system(self, name: str) -> str:
         return f"{self.base}/CodeSystem/{name}"
 
+    def value_set(self, name: str) -> str:
+        return f"{self.base}/ValueSet/{name}"
+
     def structure(self, name: str) -> str:
         return f"{self.base}/StructureDefinition/{name}"
 

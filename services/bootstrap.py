@@ -13,6 +13,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from services.clients.dicomweb import DicomWebArchive
     from services.clients.fhir import FhirClient
     from services.clients.model import VllmModel
+    from services.publish_definitions import PublishedDefinition
     from services.store import FolderObjectStore
     from workflows.report_study.assembly import Site
 
@@ -169,6 +171,14 @@ def fhir(settings: Settings) -> FhirClient:
     from services.clients.fhir import FhirClient
 
     return FhirClient(settings.require("fhir_url"), token=settings.fhir_token)
+
+
+def publish_definitions(settings: Settings, *, dry_run: bool) -> list[PublishedDefinition]:
+    from schemas.codes import Canonical
+    from services.publish_definitions import publish
+
+    with closing(fhir(settings)) as server:
+        return publish(server, Canonical(settings.canonical_base), dry_run=dry_run)
 
 
 def archive(settings: Settings) -> DicomWebArchive:

@@ -120,6 +120,12 @@ class FhirClient:
             if (system, code) in [(t.get("system"), t.get("code")) for t in r.get("meta", {}).get("tag", [])]
         ]
 
+    def find_definitions(self, resource_type: str, url: str) -> list[Resource]:
+        """All versions of the conformance resource with this canonical URL; of a NamingSystem, which has none in R4, with this unique id."""
+        by_value = resource_type == "NamingSystem"
+        found = self._search(resource_type, {"value" if by_value else "url": _SEARCH_MARKS.sub(r"\\\1", url)})
+        return [r for r in found if url in [r.get("url"), *(unique.get("value") for unique in r.get("uniqueId", []))]]
+
     def patient_record(self, patient: str) -> list[Resource]:
         """The Patient and all that belongs to it. A resource of another patient stops the run: the server cannot be trusted to filter."""
         reference = unversioned(patient)

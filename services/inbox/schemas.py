@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from schemas.model import Record
 from schemas.report import AmendedFinding, ReviewOutcome
+from schemas.terms import REJECT_REASON
 from services.db import Entry, Listing
 
 ReasonCode = Literal[
@@ -22,16 +23,7 @@ ReasonCode = Literal[
     "untrained-model",
     "other",
 ]
-REASONS: dict[ReasonCode, str] = {
-    "false-positive": "The finding is not there",
-    "missed-finding": "A finding was missed",
-    "wrong-location": "Wrong place or side",
-    "wrong-comparison": "Wrong comparison or change",
-    "wrong-patient-or-study": "Wrong patient or study",
-    "image-quality": "Images not good enough to read",
-    "untrained-model": "Output of an untrained model",
-    "other": "Other (say what)",
-}
+REASONS: dict[ReasonCode, str] = {code: REJECT_REASON.display(code) for code in get_args(ReasonCode)}
 MAX_TEXT = 2000
 
 

@@ -66,6 +66,7 @@ SITE = Site(
     acknowledge_within=timedelta(minutes=60),
     dicomweb_public_url="https://dicomweb.example.org",
     conclusion_codes=False,
+    escalation={},
 )
 
 

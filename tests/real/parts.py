@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -72,7 +73,7 @@ def process(
         stop(started)
 
 
-def stop(started: subprocess.Popen[bytes]) -> None:
+def stop(started: subprocess.Popen[Any]) -> None:
     """SIGTERM, and SIGKILL after 20 seconds; a process that has ended by itself is only collected."""
     if started.poll() is not None:
         return

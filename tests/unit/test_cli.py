@@ -26,6 +26,7 @@ COMMANDS = (
     "dead-letters",
     "replay",
     "publish",
+    "fhir",
     "bench",
 )
 

@@ -12,6 +12,7 @@ from schemas.codes import ADDENDUM_OF, AIAST, LABEL_BY_CODE, SUPPORTING_INFO, TH
 from schemas.identifiers import Namespace
 from schemas.lifecycle import HistoryAssessed
 from schemas.report import Priority
+from schemas.terms import REVIEW_STATUS, TASK_CODE, TASK_INPUT
 from workflows.report.bundle import ESCALATION_POLICY
 from workflows.report.context import by_identifier, create, plain, versioned_reference, who
 from workflows.report.posted import PostedResult, revision_entity
@@ -183,16 +184,16 @@ def _task(context: AddendumContext) -> Json:
     canonical, base = context.canonical, context.base.task
     key = context.namespace.key("task", context.addendum_id)
     kept: Json = {name: base[name] for name in ("for", "encounter", "basedOn") if name in base}
-    policy = concept(coding(canonical.code_system("task-input"), "escalation-policy"))
+    policy = concept(TASK_INPUT.coding(canonical, "escalation-policy"))
     return {
         "resourceType": "Task",
         "meta": {"tag": [_tag(context)]},
         "identifier": [{"system": canonical.sid("ai-review-task"), "value": key}],
         "status": "requested",
-        "businessStatus": concept(coding(canonical.code_system("review-status"), "unread", "Unread")),
+        "businessStatus": concept(REVIEW_STATUS.coding(canonical, "unread")),
         "intent": "order",
         "priority": context.priority,
-        "code": concept(coding(canonical.code_system("task-code"), "review-ai-result", "Review AI result")),
+        "code": concept(TASK_CODE.coding(canonical, "review-ai-result")),
         "description": "Review addendum to AI findings",
         "focus": {"reference": _urn(context, "report")},
         **kept,

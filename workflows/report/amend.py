@@ -20,14 +20,13 @@ from schemas.codes import (
     SUPPORTING_INFO,
     Canonical,
     Json,
-    coding,
     concept,
 )
 from schemas.errors import PermanentFailure
 from schemas.identifiers import Namespace
 from schemas.inference import NOT_COMPARED
-from schemas.lifecycle_codes import AMENDED_BY_CLINICIAN
 from schemas.report import AmendedFinding, ReviewAct
+from schemas.terms import CHANGE_FROM_PRIOR, FINDING_COMPONENT, LIKELIHOOD_BAND
 from workflows.report.context import by_identifier, create, who
 from workflows.report.findings import label_of, presence_of
 from workflows.report.posted import PostedResult, with_reason
@@ -103,20 +102,20 @@ def _interpretation(old: Json, amendment: AmendedFinding, same: bool) -> list[Js
 
 def _components(canonical: Canonical, old: Json, amendment: AmendedFinding, same: bool) -> list[Json]:
     """The reviewer's likelihood, where one is given; measures and change from the prior only where the answer is the AI's own."""
-    names, changes = canonical.code_system("finding-component"), canonical.code_system("change-from-prior")
-    likelihood = coding(names, "likelihood", "Likelihood of presence")
-    change = coding(names, "change-from-prior", "Change from named prior")
+    likelihood = FINDING_COMPONENT.coding(canonical, "likelihood")
+    change = FINDING_COMPONENT.coding(canonical, "change-from-prior")
     found: list[Json] = []
     if amendment.likelihood is not None:
-        band = coding(
-            canonical.code_system("likelihood-band"), amendment.likelihood, LIKELIHOOD_TEXT[amendment.likelihood]
-        )
+        band = LIKELIHOOD_BAND.coding(canonical, amendment.likelihood)
         also = [LIKELIHOOD_SNOMED[amendment.likelihood]] if amendment.likelihood in LIKELIHOOD_SNOMED else []
         found.append({"code": concept(likelihood), "valueCodeableConcept": concept(band, *also)})
     if same:
         others = [c for c in old.get("component", []) if likelihood["code"] not in _codes(c["code"])]
         return [*found, *deepcopy(others)]
-    unsaid = {"code": concept(change), "valueCodeableConcept": concept(coding(changes, NOT_COMPARED))}
+    unsaid = {
+        "code": concept(change),
+        "valueCodeableConcept": concept(CHANGE_FROM_PRIOR.coding(canonical, NOT_COMPARED)),
+    }
     return [*found, unsaid]
 
 
@@ -125,7 +124,7 @@ def _codes(value: Json) -> set[str]:
 
 
 def replaced_observation(canonical: Canonical, old: Json) -> Json:
-    return with_reason(canonical, old, "cancelled", AMENDED_BY_CLINICIAN, REASON)
+    return with_reason(canonical, old, "cancelled", "amended-by-clinician", REASON)
 
 
 def amended_report(report: Json, replaced: dict[str, Json], created: list[Json]) -> None:

@@ -23,6 +23,7 @@ from schemas.codes import (
 )
 from schemas.identifiers import ni_from_hex
 from schemas.inference import NOT_COMPARED
+from schemas.terms import REVIEW_STATUS, TASK_CODE, TASK_INPUT
 from workflows.report.context import ResultContext, by_identifier, create, plain, versioned_reference, who
 from workflows.report.observation import finding_urn, media, media_urn, observation
 from workflows.report.release import (
@@ -188,10 +189,10 @@ def _task(context: ResultContext) -> Json:
             }
         ],
         "status": "requested",
-        "businessStatus": concept(coding(canonical.code_system("review-status"), "unread", "Unread")),
+        "businessStatus": concept(REVIEW_STATUS.coding(canonical, "unread")),
         "intent": "order",
         "priority": context.priority,
-        "code": concept(coding(canonical.code_system("task-code"), "review-ai-result", "Review AI result")),
+        "code": concept(TASK_CODE.coding(canonical, "review-ai-result")),
         "description": f"Review AI findings ({context.series.modality})",
         "focus": {"reference": context.report_urn},
         "for": context.patient,
@@ -204,7 +205,7 @@ def _task(context: ResultContext) -> Json:
         "restriction": {"period": period},
         "input": [
             {
-                "type": concept(coding(canonical.code_system("task-input"), "escalation-policy")),
+                "type": concept(TASK_INPUT.coding(canonical, "escalation-policy")),
                 "valueString": ESCALATION_POLICY,
             }
         ],

@@ -18,12 +18,21 @@ from schemas.codes import THO, Canonical, Json, coding, concept
 from schemas.errors import PermanentFailure
 from schemas.identifiers import Namespace
 from schemas.lifecycle import CloseReason, CloseResult
-from schemas.lifecycle_codes import CLOSE_REASONS, LIFECYCLE_SUPERSEDED
+from schemas.terms import LIFECYCLE, REVIEW_OUTCOME
 from workflows.report.context import create, versioned_reference
 from workflows.report.escalation import recall
 from workflows.report.posted import PostedResult, closed_task, revision_entity, update, with_reason
 from workflows.report.text import narrative
 from workflows.timeline.fields import said_by_ai, study_instance_uid, subject_of, unversioned, versioned
+
+CLOSE_REASONS: dict[CloseReason, str] = {
+    "superseded-by-final-report": "The radiologist's final report of this study has been issued",
+    "order-cancelled": "The order for this study was cancelled",
+    "patient-unmerged": "Patient records were separated after this reading, which used both",
+    "result-wrong": "A defect of the system made this result wrong: do not rely on it",
+}
+"""The words that stand beside each reason; all are ours."""
+
 
 Effect = Literal["withdraw", "mark", "recall", "none"]
 FINAL = ("final", "amended", "corrected", "appended")
@@ -126,7 +135,7 @@ def _marked(canonical: Canonical, posted: PostedResult) -> list[Json]:
 
 
 def _superseded_tag(canonical: Canonical) -> Json:
-    return coding(canonical.code_system("lifecycle"), LIFECYCLE_SUPERSEDED)
+    return LIFECYCLE.coding(canonical, "superseded")
 
 
 def _provenance(
@@ -143,7 +152,7 @@ def _provenance(
         "target": [{"reference": f"{r['resourceType']}/{r['id']}"} for r in changed],
         "occurredDateTime": close.at,
         "recorded": close.at,
-        "reason": [concept(coding(canonical.code_system("review-outcome"), outcome), text=CLOSE_REASONS[close.reason])],
+        "reason": [concept(REVIEW_OUTCOME.coding(canonical, outcome), text=CLOSE_REASONS[close.reason])],
         "activity": concept(coding(THO + "v3-DataOperation", _ACTIVITY[close.reason])),
         "agent": [
             {

@@ -12,17 +12,13 @@ from datetime import UTC, datetime
 from schemas.codes import THO, Canonical, Json, coding, concept
 from schemas.identifiers import Namespace
 from schemas.lifecycle import AcknowledgeAct, EscalationExhausted, NotifyStep, RecordAcknowledgement
-from schemas.lifecycle_codes import (
-    COMMUNICATION,
-    DEADLINE_OUTCOME,
-    MINUTES_TO_ACKNOWLEDGED,
-    NOBODY_ACKNOWLEDGED,
-    escalated,
-)
 from schemas.report import URGENCY, Priority
+from schemas.terms import ESCALATION_STEP, RESULT_STATUS_REASON, TASK_INPUT, TASK_OUTPUT, escalated, escalation_level
 from workflows.report.context import by_identifier, create, who
 from workflows.report.posted import PostedResult, update, with_business_status
 
+COMMUNICATION, DEADLINE_OUTCOME = "communication", "deadline-outcome"
+MINUTES_TO_ACKNOWLEDGED = "minutes-available-to-acknowledged"
 DELIVERED_BY_US = "APPWRIT"
 RECALL = "An AI result that you reviewed has been withdrawn because of a defect of the system. Do not rely on it."
 
@@ -33,15 +29,15 @@ def communication_key(namespace: Namespace, result_id: str, step: str) -> str:
 
 
 def notification_step(number: int) -> str:
-    return f"L{number}"
+    return escalation_level(number)
 
 
 def acknowledgement_step(number: int) -> str:
-    return f"L{number}-ack"
+    return escalation_level(number, "-ack")
 
 
 def exhaustion_step(number: int) -> str:
-    return f"L{number}-exhausted"
+    return escalation_level(number, "-exhausted")
 
 
 def acknowledged(canonical: Canonical, task: Json) -> bool:
@@ -83,11 +79,10 @@ def _task_told(canonical: Canonical, task: Json, told: NotifyStep) -> Json:
     step = told.step
     body = deepcopy(task) | {"lastModified": told.at}
     if step.number > 1:
-        code, display = escalated(step.number)
-        body = with_business_status(canonical, task, code, told.at, display)
+        body = with_business_status(canonical, task, escalated(step.number), told.at)
     body["owner"] = who(step.recipient)
     body["priority"] = more_urgent(told.priority, task.get("priority", "routine"))
-    policy = concept(coding(canonical.code_system("task-input"), "escalation-policy"))
+    policy = concept(TASK_INPUT.coding(canonical, "escalation-policy"))
     body["input"] = [{"type": policy, "valueString": told.policy}]
     return body
 
@@ -168,7 +163,7 @@ def build_exhaustion(namespace: Namespace, posted: PostedResult, told: Escalatio
     resource["statusReason"] = concept(reason)
     body = with_business_status(canonical, posted.task, "exhausted", told.at)
     body["status"] = "failed"
-    body["statusReason"] = concept(coding(canonical.code_system("status-reason"), NOBODY_ACKNOWLEDGED))
+    body["statusReason"] = concept(RESULT_STATUS_REASON.coding(canonical, "nobody-acknowledged"))
     body["output"] = [*body.get("output", []), _output(canonical, DEADLINE_OUTCOME, valueCode="missed")]
     return _bundle(namespace, resource, body)
 
@@ -236,7 +231,7 @@ def _communication(
         "received": received,
         "recipient": recipient,
         "sender": sender,
-        "reasonCode": [concept(coding(canonical.code_system("escalation-step"), step))],
+        "reasonCode": [concept(ESCALATION_STEP.coding(canonical, step))],
         "payload": [{"contentString": text}],
     }
     return {name: value for name, value in resource.items() if value is not None}
@@ -260,11 +255,11 @@ def _created(namespace: Namespace, resource: Json) -> Json:
 
 
 def _output(canonical: Canonical, code: str, **value: object) -> Json:
-    return {"type": concept(coding(canonical.code_system("task-output"), code)), **value}
+    return {"type": concept(TASK_OUTPUT.coding(canonical, code)), **value}
 
 
 def _outputs(canonical: Canonical, task: Json, code: str) -> list[Json]:
-    wanted = (canonical.code_system("task-output"), code)
+    wanted = (TASK_OUTPUT.url(canonical), code)
     return [
         o
         for o in task.get("output", [])

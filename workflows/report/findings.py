@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from schemas.codes import PRESENCE, Canonical, Json
 from schemas.inference import Presence
+from schemas.terms import FINDING_LABEL
 
 
 def label_of(canonical: Canonical, observation: Json) -> str | None:
     """The local label of the finding; None where the Observation carries none."""
-    system = canonical.code_system("finding-label")
+    system = FINDING_LABEL.url(canonical)
     codes = [str(c["code"]) for c in observation["code"].get("coding", []) if c.get("system") == system]
     return codes[0] if codes else None
 

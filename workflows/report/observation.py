@@ -13,7 +13,6 @@ from schemas.codes import (
     LABEL_BY_CODE,
     LATERALITY,
     LIKELIHOOD_SNOMED,
-    LIKELIHOOD_TEXT,
     NORMAL,
     PRESENCE,
     SCT,
@@ -28,8 +27,11 @@ from schemas.codes import (
     coding,
     concept,
 )
+from schemas.conformance.image_region import NAME as IMAGE_REGION
+from schemas.conformance.image_region import PART_BY_NAME, POLYLINE
 from schemas.identifiers import uid_from_uuid
 from schemas.report import Finding, ImageRegion
+from schemas.terms import CHANGE_FROM_PRIOR, FINDING_COMPONENT, FINDING_LABEL, LIKELIHOOD_BAND
 from workflows.report.context import ResultContext, plain
 from workflows.report.text import UNTRAINED, finding_sentence, narrative
 
@@ -74,7 +76,7 @@ def observation(context: ResultContext, finding: Finding) -> Json:
 
 
 def _code(canonical: Canonical, label: FindingLabel) -> Json:
-    local = coding(canonical.code_system("finding-label"), label.code)
+    local = FINDING_LABEL.coding(canonical, label.code)
     return concept(*([coding(SCT, *label.snomed)] if label.snomed else []), local, text=label.text)
 
 
@@ -122,14 +124,12 @@ def _derived_from(context: ResultContext, finding: Finding) -> list[Json]:
 
 
 def _components(canonical: Canonical, finding: Finding) -> list[Json]:
-    names, bands = canonical.code_system("finding-component"), canonical.code_system("likelihood-band")
-    changes = canonical.code_system("change-from-prior")
-    band = [coding(bands, finding.likelihood, LIKELIHOOD_TEXT[finding.likelihood])]
+    band = [LIKELIHOOD_BAND.coding(canonical, finding.likelihood)]
     band += [LIKELIHOOD_SNOMED[finding.likelihood]] if finding.likelihood in LIKELIHOOD_SNOMED else []
-    change = [coding(changes, finding.change)]
+    change = [CHANGE_FROM_PRIOR.coding(canonical, finding.change)]
     change += [CHANGE_SNOMED[finding.change]] if finding.change in CHANGE_SNOMED else []
     found: list[Json] = [
-        {"code": concept(coding(names, "likelihood", "Likelihood of presence")), "valueCodeableConcept": concept(*band)}
+        {"code": concept(FINDING_COMPONENT.coding(canonical, "likelihood")), "valueCodeableConcept": concept(*band)}
     ]
     if finding.long_axis_mm is not None:
         found.append(
@@ -137,7 +137,7 @@ def _components(canonical: Canonical, finding: Finding) -> list[Json]:
         )
     found.append(
         {
-            "code": concept(coding(names, "change-from-prior", "Change from named prior")),
+            "code": concept(FINDING_COMPONENT.coding(canonical, "change-from-prior")),
             "valueCodeableConcept": concept(*change),
         }
     )
@@ -152,21 +152,21 @@ def image_region(canonical: Canonical, region: ImageRegion) -> Json:
     """The box as a closed polyline in pixels of the source frame; names as in R5 ImagingSelection (contract 1.3)."""
     corners = [(region.x0, region.y0), (region.x1, region.y0), (region.x1, region.y1), (region.x0, region.y1)]
     points = [value for corner in [*corners, corners[0]] for value in corner]
-    parts: list[tuple[str, str, object]] = [
-        ("studyUid", "Id", region.study_instance_uid),
-        ("seriesUid", "Id", region.series_instance_uid),
-        ("seriesNumber", "UnsignedInt", region.series_number),
-        ("instanceUid", "Id", region.sop_instance_uid),
-        ("sopClass", "Coding", coding(URI, f"urn:oid:{region.sop_class_uid}")),
-        ("instanceNumber", "UnsignedInt", region.instance_number),
-        ("frame", "PositiveInt", region.frame),
-        ("columns", "PositiveInt", region.columns),
-        ("rows", "PositiveInt", region.rows),
-        ("regionType", "Code", "polyline"),
-        *(("coordinate", "Decimal", value) for value in points),
+    parts: list[tuple[str, object]] = [
+        ("studyUid", region.study_instance_uid),
+        ("seriesUid", region.series_instance_uid),
+        ("seriesNumber", region.series_number),
+        ("instanceUid", region.sop_instance_uid),
+        ("sopClass", coding(URI, f"urn:oid:{region.sop_class_uid}")),
+        ("instanceNumber", region.instance_number),
+        ("frame", region.frame),
+        ("columns", region.columns),
+        ("rows", region.rows),
+        ("regionType", POLYLINE),
+        *(("coordinate", value) for value in points),
     ]
-    sub = [{"url": url, f"value{kind}": value} for url, kind, value in parts if not _absent(value)]
-    return {"url": canonical.structure("image-region"), "extension": sub}
+    sub = [{"url": name, PART_BY_NAME[name].value: value} for name, value in parts if not _absent(value)]
+    return {"url": canonical.structure(IMAGE_REGION), "extension": sub}
 
 
 def _absent(value: object) -> bool:

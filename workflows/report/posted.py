@@ -5,10 +5,12 @@ from __future__ import annotations
 import uuid
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import get_args
 
-from schemas.codes import ADDENDUM_OF, STATUS_REASON, Canonical, Json, coding, concept
+from schemas.codes import ADDENDUM_OF, STATUS_REASON, Canonical, Json, concept
 from schemas.errors import PermanentFailure
-from schemas.lifecycle_codes import CLOSE_REASONS, REVIEW_STATUS, SUPERSEDED_BY_NEW_INPUTS
+from schemas.lifecycle import CloseReason
+from schemas.terms import RESULT_STATUS_REASON, REVIEW_STATUS
 from workflows.report.context import versioned_reference
 from workflows.timeline.fields import unversioned, versioned
 
@@ -55,7 +57,8 @@ class PostedResult:
         raise PermanentFailure("result-without-identifier", "a report of ours has lost its result identifier")
 
 
-CLOSED_BY_US = {*CLOSE_REASONS, SUPERSEDED_BY_NEW_INPUTS}
+SUPERSEDED_BY_NEW_INPUTS = "superseded-by-new-inputs"
+CLOSED_BY_US = {*get_args(CloseReason), SUPERSEDED_BY_NEW_INPUTS}
 
 
 def _reasons(resource: Json) -> list[Json]:
@@ -88,7 +91,7 @@ def with_reason(canonical: Canonical, resource: Json, status: str, code: str, te
     """A copy with another status and the reason for it."""
     body = deepcopy(resource)
     body["status"] = status
-    reason = concept(coding(canonical.code_system("status-reason"), code), text=text)
+    reason = concept(RESULT_STATUS_REASON.coding(canonical, code), text=text)
     kept = [e for e in body.get("extension", []) if e["url"] != STATUS_REASON]
     body["extension"] = [*kept, {"url": STATUS_REASON, "valueCodeableConcept": reason}]
     return body
@@ -103,14 +106,13 @@ def closed_task(canonical: Canonical, task: Json, reason: str, at: str) -> Json:
     superseded = reason in ("superseded-by-final-report", SUPERSEDED_BY_NEW_INPUTS)
     body = with_business_status(canonical, task, "superseded" if superseded else "withdrawn", at)
     body["status"] = "cancelled"
-    body["statusReason"] = concept(coding(canonical.code_system("status-reason"), reason))
+    body["statusReason"] = concept(RESULT_STATUS_REASON.coding(canonical, reason))
     return body
 
 
-def with_business_status(canonical: Canonical, task: Json, code: str, at: str, display: str | None = None) -> Json:
+def with_business_status(canonical: Canonical, task: Json, code: str, at: str) -> Json:
     """A copy of the task with another business status."""
     body = deepcopy(task)
-    shown = coding(canonical.code_system("review-status"), code, display or REVIEW_STATUS[code])
-    body["businessStatus"] = concept(shown)
+    body["businessStatus"] = concept(REVIEW_STATUS.coding(canonical, code))
     body["lastModified"] = at
     return body

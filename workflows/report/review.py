@@ -11,6 +11,7 @@ from schemas.codes import CLINAST, THO, Canonical, Json, coding, concept
 from schemas.errors import PermanentFailure, StaleWrite
 from schemas.identifiers import Namespace
 from schemas.report import ReviewAct
+from schemas.terms import REJECT_REASON, REVIEW_OUTCOME, REVIEW_STATUS
 from workflows.report.amend import (
     amended_conclusion,
     amended_observations,
@@ -119,13 +120,11 @@ def _reject(canonical: Canonical, posted: PostedResult, act: ReviewAct) -> list[
 def _task(canonical: Canonical, posted: PostedResult, act: ReviewAct) -> Json:
     task = deepcopy(posted.task)
     task["status"] = "completed"
-    task["businessStatus"] = concept(
-        coding(canonical.code_system("review-status"), act.outcome, act.outcome.capitalize())
-    )
+    task["businessStatus"] = concept(REVIEW_STATUS.coding(canonical, act.outcome))
     task["lastModified"] = act.at
     task["executionPeriod"] = {"start": task.get("authoredOn", act.at), "end": act.at}
     if act.outcome == "rejected":
-        code = coding(canonical.code_system("reject-reason"), act.reason_code or "other")
+        code = REJECT_REASON.coding(canonical, act.reason_code or "other")
         task["statusReason"] = concept(code, text=act.reason_text)
     return task
 
@@ -134,7 +133,7 @@ def _provenance(canonical: Canonical, posted: PostedResult, act: ReviewAct, crea
     touched = [posted.report, *posted.observations]
     kind = "NULLIFY" if act.outcome == "rejected" else "UPDATE"
     targets = [*created, *(f"{r['resourceType']}/{r['id']}" for r in touched)]
-    outcome = coding(canonical.code_system("review-outcome"), act.outcome)
+    outcome = REVIEW_OUTCOME.coding(canonical, act.outcome)
     return {
         "resourceType": "Provenance",
         "meta": {"tag": [act_tag(canonical, act)]},

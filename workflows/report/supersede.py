@@ -6,8 +6,14 @@ from collections.abc import Sequence
 from copy import deepcopy
 
 from schemas.codes import OBSERVATION_REPLACES, TASK_REPLACES, Canonical, Json
-from schemas.lifecycle_codes import SUPERSEDED_BY_NEW_INPUTS
-from workflows.report.posted import PostedResult, closed_task, revision_entity, update, with_reason
+from workflows.report.posted import (
+    SUPERSEDED_BY_NEW_INPUTS,
+    PostedResult,
+    closed_task,
+    revision_entity,
+    update,
+    with_reason,
+)
 
 CODE = SUPERSEDED_BY_NEW_INPUTS
 REASON = "Images or history arrived after this reading; see the later result"
