@@ -67,7 +67,7 @@ from workflows.report_study.fhir_results import (
     read_posted,
     standing_state,
 )
-from workflows.report_study.history import assess, later_entries
+from workflows.report_study.later_observations import assess, later_entries
 from workflows.timeline.fields import unversioned, versioned
 
 PLANS = 4
