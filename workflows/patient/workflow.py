@@ -46,7 +46,7 @@ class PatientWorkflow:
         self._args = args
         self._memory = PatientMemory(args)
         self._pending = deque(args.pending)
-        self._handed_over: deque[HandedOver] = deque()
+        self._handed_over: deque[HandedOver] = deque(args.handed_over)
 
     @workflow.run
     async def run(self, args: PatientInput) -> None:
@@ -57,7 +57,7 @@ class PatientWorkflow:
         else:
             await workflow.wait_condition(lambda: workflow.info().is_continue_as_new_suggested())
         await workflow.wait_condition(workflow.all_handlers_finished)
-        workflow.continue_as_new(self._memory.as_input(args.patient_key, self._pending))
+        workflow.continue_as_new(self._memory.as_input(args.patient_key, self._pending, self._handed_over))
 
     @workflow.signal
     def event_available(self, event: PatientEvent) -> None:
@@ -166,6 +166,8 @@ class PatientWorkflow:
             self._memory.merged_into = other
             if own.studies or own.observations:
                 await self._tell_entity(other.patient_key, own)
+            for event in self._memory.give_up_unplaced():
+                await self._forward(event, other)
 
     def _own(self, merge: PatientMerged, change: Any, *, with_lists: bool = True) -> HandedOver:
         return HandedOver(
@@ -210,12 +212,19 @@ class PatientWorkflow:
                 patient_key=self._args.patient_key,
                 thread_id=study.thread_id,
                 study_instance_uid=study.study_instance_uid,
-                pending=[*standing, event],
+                pending=[*standing, event, *_announced_again(study, event)],
             )
             try:
                 await _start(ReportStudyWorkflow.run, start, study_workflow_id(study.study_key))
             except WorkflowAlreadyStartedError:  # a gateway of an earlier version was faster
                 await handle.signal("study_event", event)
+
+
+def _announced_again(study: KnownStudy, event: StudyEvent) -> list[StudyEvent]:
+    """After a merge: what could not be read under the retired record is read under the survivor; what was read is found unchanged."""
+    if not isinstance(event, PatientChanged) or event.change != "merged" or study.announced is None:
+        return []
+    return [study.announced.model_copy(update={"patient": event.patient})]
 
 
 def _changed(merge: PatientMerged, change: Any) -> PatientChanged:
