@@ -87,6 +87,8 @@ class PatientChanged(Record):
     change: Literal["merged", "unmerged"]
     patient: str
     patient_key: str
+    announced: StudyAvailable | None = None
+    """After a merge, the study's newest announcement under the survivor's name: for a run that began after it, and has nothing to read."""
 
 
 StudyEvent = StudyAvailable | OrderChanged | ReportFinalised | HistoryChanged | PatientChanged

@@ -197,7 +197,7 @@ class PatientWorkflow:
     # -- studies ---------------------------------------------------------------------------------------------------------
 
     async def _tell_all(self, studies: list[KnownStudy], event: StudyEvent) -> None:
-        await asyncio.gather(*(self._tell(Delivery(study, event)) for study in studies))
+        await asyncio.gather(*(self._tell(Delivery(study, _with_announcement(study, event))) for study in studies))
 
     async def _tell(self, delivery: Delivery) -> None:
         """Signal the study's workflow; where none runs, one begins with what stands about the study, then with this event."""
@@ -212,7 +212,7 @@ class PatientWorkflow:
                 patient_key=self._args.patient_key,
                 thread_id=study.thread_id,
                 study_instance_uid=study.study_instance_uid,
-                pending=[*standing, event, *_announced_again(study, event)],
+                pending=[*standing, event],
             )
             try:
                 await _start(ReportStudyWorkflow.run, start, study_workflow_id(study.study_key))
@@ -220,11 +220,12 @@ class PatientWorkflow:
                 await handle.signal("study_event", event)
 
 
-def _announced_again(study: KnownStudy, event: StudyEvent) -> list[StudyEvent]:
-    """After a merge: what could not be read under the retired record is read under the survivor; what was read is found unchanged."""
+def _with_announcement(study: KnownStudy, event: StudyEvent) -> StudyEvent:
+    """After a merge: what could not be read under the retired record can be read under the survivor."""
     if not isinstance(event, PatientChanged) or event.change != "merged" or study.announced is None:
-        return []
-    return [study.announced.model_copy(update={"patient": event.patient})]
+        return event
+    announced = study.announced.model_copy(update={"patient": event.patient})
+    return event.model_copy(update={"announced": announced})
 
 
 def _changed(merge: PatientMerged, change: Any) -> PatientChanged:
@@ -234,11 +235,12 @@ def _changed(merge: PatientMerged, change: Any) -> PatientChanged:
 
 
 async def _start(run: Any, argument: Any, workflow_id: str) -> None:
-    """Begin a workflow that lives on by itself."""
-    await workflow.start_child_workflow(
+    """Begin a workflow that lives on by itself; how it ends is told by the table of runs, and no concern of the entity."""
+    child = await workflow.start_child_workflow(
         run,
         argument,
         id=workflow_id,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         parent_close_policy=workflow.ParentClosePolicy.ABANDON,
     )
+    child.add_done_callback(lambda ended: ended.cancelled() or ended.exception())

@@ -382,15 +382,16 @@ class ReportStudyWorkflow:
             return
         if self._announced is not None:
             self._announced = self._announced.model_copy(update={"patient": event.patient})
-        if self._announced is not None and (self._standing.unread or self._failed_under_the_old_record()):
-            await self._read_again(self._announced)
+        announced = self._announced or event.announced
+        if announced is not None and (self._standing.unread or self._never_read()):
+            await self._read_again(announced)
         else:
             await self._standing.reindex(event.patient)
 
-    def _failed_under_the_old_record(self) -> bool:
+    def _never_read(self) -> bool:
         """FHIR knows of a merge before the bus tells it: a reading in between fails as `patient-replaced`, and nothing stands."""
         nothing = self._standing.reading is None and self._unwanted is None
-        return nothing and self._failure is not None and workflow.patched("read-under-survivor")
+        return nothing and workflow.patched("read-under-survivor")
 
     async def _read_again(self, event: StudyAvailable) -> None:
         """The images are the same, what belongs to them is not."""
