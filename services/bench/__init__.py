@@ -1,6 +1,8 @@
 """Benchmarks. Each is a function without arguments that returns `{"ratios": {KEY: number}}` and whatever else it tells; imported when it is run."""
 
 BENCHES: dict[str, str] = {
+    "gateway": "services.bench.gateway:run",
+    "throughput": "services.bench.throughput:run",
     "volume": "services.bench.volume:run",
 }
 """Name -> "module:function"."""

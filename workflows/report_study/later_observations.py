@@ -16,12 +16,12 @@ from workflows.ports import FhirServer, ObjectStore
 from workflows.report import PostedResult, stands
 from workflows.report.rules import TABLE_VERSION, rules_naming
 from workflows.report_study.fhir_results import patients_of
-from workflows.timeline import check_subject
 from workflows.timeline.fields import (
     codings,
     said_by_ai,
     sort_key,
     status,
+    subject_of,
     text_of,
     unversioned,
     versioned,
@@ -42,11 +42,12 @@ def assess(
 ) -> HistoryAssessed:
     """Each observation with each rule that names it, in the order announced; a result that stands no longer is concerned by nothing."""
     pairs: list[tuple[str, str]] = []
-    if stands(canonical, base) and unversioned(args.patient) in patients_of(fhir, base.report):
+    patients = patients_of(fhir, base.report)
+    if stands(canonical, base) and unversioned(args.patient) in patients:
         knew = _knew(fhir, store, canonical, base, addenda)
         studied = base.report.get("effectiveDateTime") or base.report.get("issued")
         for reference in dict.fromkeys(unversioned(o) for o in args.observations):
-            observation = _observation(fhir, reference, args.patient)
+            observation = _observation(fhir, reference, patients)
             if observation is None or knew(observation):
                 continue
             rules = rules_naming(canonical, base.observations, observation, studied)
@@ -54,11 +55,14 @@ def assess(
     return HistoryAssessed(table=TABLE_VERSION, relevant=[o for o, _ in pairs], rules=[rule for _, rule in pairs])
 
 
-def _observation(fhir: FhirServer, reference: str, patient: str) -> Json | None:
-    """The observation as it is now; None where it is gone, another patient's, an AI's own, or says nothing. An event is a hint."""
+def _observation(fhir: FhirServer, reference: str, patients: set[str]) -> Json | None:
+    """The observation as it is now; None where it is gone, another patient's, an AI's own, or says nothing. An event is a hint.
+
+    FHIR moves an observation to the surviving record before the bus tells of the merge: then it is about one of `patients` all the same.
+    """
     try:
         resource = fhir.read(reference)
-        check_subject(resource, patient)
+        _check_subject(resource, patients)
     except PermanentFailure as failure:
         activity.logger.warning("an announced observation is left out: %s", failure.code)
         return None
@@ -114,11 +118,16 @@ def _hex(ni: str) -> str:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).hex()
 
 
-def later_entries(fhir: FhirServer, patient: str, references: list[str]) -> list[TimelineEntry]:
+def _check_subject(resource: Json, patients: set[str]) -> None:
+    if subject_of(resource) not in patients:
+        raise PermanentFailure("fhir-wrong-patient", "a resource of another patient")
+
+
+def later_entries(fhir: FhirServer, patients: set[str], references: list[str]) -> list[TimelineEntry]:
     """The observations as the inbox's history shows them, in the versions that were assessed."""
     found = [fhir.read(reference) for reference in references]
     for resource in found:
-        check_subject(resource, patient)
+        _check_subject(resource, patients)
     return sorted((_entry(r) for r in found), key=lambda e: (sort_key(e.when), e.resource))
 
 
