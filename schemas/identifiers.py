@@ -9,6 +9,7 @@ import base64
 import hashlib
 import uuid
 from dataclasses import dataclass
+from functools import cache
 
 import orjson
 
@@ -47,6 +48,11 @@ def act_id(result_id: str, *what: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, "|".join([result_id, *what])))
 
 
+@cache
+def _namespace(base: str) -> uuid.UUID:
+    return uuid.uuid5(uuid.NAMESPACE_URL, base)
+
+
 @dataclass(frozen=True)
 class Namespace:
     """The UUIDv5 namespace of one deployment: canonical base URL and tenant.
@@ -59,7 +65,7 @@ class Namespace:
 
     def key(self, *parts: str) -> str:
         """uuid5(NS, parts joined with `|`)."""
-        return str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, self.base), "|".join(parts)))
+        return str(uuid.uuid5(_namespace(self.base), "|".join(parts)))
 
     def study_key(self, study_instance_uid: str) -> str:
         return self.key(self.tenant, "study", study_instance_uid)

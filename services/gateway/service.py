@@ -4,75 +4,66 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from contextlib import suppress
 
 from schemas.errors import TransientFailure
 from services.clients.kafka import Consumer, Record
 from services.gateway.intake import Intake
 from services.gateway.relay import Relay
+from services.gateway.window import Window
 
 log = logging.getLogger(__name__)
 
-PARALLEL = 50
-"""Keys that are handled at a time; each is one call to Temporal under way."""
+MOST_UNDER_WAY = 500
+"""Records that may be polled before the first of them is committed: what comes again after a crash, and what a gateway holds in memory."""
+COMMIT_RECORDS = 100
+BUSY_POLL_MS, IDLE_POLL_MS = 20, 500
 RETRY_SECONDS = 1.0
 RELAY_SECONDS = 0.5
 
 
 async def consume(consumer: Consumer, intake: Intake, stop: asyncio.Event) -> None:
     """Poll, handle, commit; in order within a key, in parallel across keys. What was not handled comes again."""
+    window = Window(intake.handle)
     while not stop.is_set():
-        try:
-            records = await asyncio.to_thread(consumer.poll)
-        except TransientFailure as failure:
-            log.warning("%s", failure)
+        if window.failed:
+            await _give_back(consumer, window)
             await asyncio.sleep(RETRY_SECONDS)
-            continue
-        if not records:
-            continue
-        unhandled = await _handle_all(intake, records)
-        try:
-            await asyncio.to_thread(consumer.commit, _before(records, unhandled))
-        except TransientFailure as failure:
-            log.warning("%s", failure)
-        if unhandled:
-            await asyncio.to_thread(consumer.rewind, unhandled)
-            await asyncio.sleep(RETRY_SECONDS)
+            window = Window(intake.handle)
+        elif window.size >= MOST_UNDER_WAY:
+            await window.progress()
+        else:
+            window.add(await _poll(consumer, BUSY_POLL_MS if window.size else IDLE_POLL_MS))
+        if window.ready >= COMMIT_RECORDS or window.ready == window.size:
+            await _commit(consumer, window)
+    await window.close()
+    await _commit(consumer, window)
 
 
-async def _handle_all(intake: Intake, records: list[Record]) -> list[Record]:
-    """Handle every record; returns those that have to come again. Once one has to, nothing new is begun: what it waits for is away for all."""
-    chains: dict[tuple[str, bytes | None], list[Record]] = {}
-    for record in records:
-        chains.setdefault((record.topic, record.key), []).append(record)
-    left, unhandled = iter(chains.values()), list[Record]()
-
-    async def work() -> None:
-        for chain in left:
-            unhandled.extend(chain if unhandled else await _handle_chain(intake, chain))
-
-    await asyncio.gather(*(work() for _ in range(PARALLEL)))
-    return unhandled
+async def _poll(consumer: Consumer, timeout_ms: int) -> list[Record]:
+    try:
+        return await asyncio.to_thread(consumer.poll, timeout_ms)
+    except TransientFailure as failure:
+        log.warning("%s", failure)
+        await asyncio.sleep(RETRY_SECONDS)
+        return []
 
 
-async def _handle_chain(intake: Intake, chain: list[Record]) -> list[Record]:
-    for position, record in enumerate(chain):
-        try:
-            await intake.handle(record)
-        except TransientFailure as failure:
-            log.warning("%s; the record will come again", failure)
-            return chain[position:]
-    return []
+async def _commit(consumer: Consumer, window: Window) -> None:
+    handled = window.take_ready()
+    if not handled:
+        return
+    try:
+        await asyncio.to_thread(consumer.commit, handled)
+    except TransientFailure as failure:
+        log.warning("%s", failure)
 
 
-def _before(records: Iterable[Record], unhandled: list[Record]) -> list[Record]:
-    """The records of each partition that lie before its first unhandled one."""
-    first: dict[tuple[str, int], int] = {}
-    for record in unhandled:
-        place = (record.topic, record.partition)
-        first[place] = min(first.get(place, record.offset), record.offset)
-    return [r for r in records if r.offset < first.get((r.topic, r.partition), r.offset + 1)]
+async def _give_back(consumer: Consumer, window: Window) -> None:
+    """A record could not be handled: what lies before it is committed, and every partition begins again at its first unhandled record."""
+    await window.close()
+    await _commit(consumer, window)
+    await asyncio.to_thread(consumer.rewind, window.unhandled())
 
 
 async def publish(relay: Relay, stop: asyncio.Event) -> None:

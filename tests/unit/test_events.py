@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import orjson
@@ -13,7 +14,10 @@ from schemas.errors import InvalidEvent
 from schemas.events import (
     MAX_VALUE_BYTES,
     STUDY_AVAILABLE,
+    TYPE_PREFIX,
     CloudEvent,
+    _quick_check,
+    _validator,
     binary_form,
     dataschema,
     parse_event,
@@ -22,6 +26,7 @@ from schemas.events import (
 BASE = "https://ai.example.org/fhir"
 UID = "1.2.826.0.1.3680043.8.498.1001"
 KEY = "71789d26-4b4b-5b98-b75d-e765c73199d6"
+SOURCE = {"kind": "dicomweb", "messageId": "m-1"}
 
 
 def study_event(**data: Any) -> dict[str, Any]:
@@ -112,3 +117,57 @@ def test_an_invalid_event_is_never_sent() -> None:
 def test_no_record_can_crash_the_consumer(value: bytes, headers: list[tuple[str, bytes]]) -> None:
     with pytest.raises(InvalidEvent):
         parse_event(headers, value)
+
+
+# -- the quick way to the same verdict ---------------------------------------------------------------------------------------
+
+EXAMPLES = [
+    study_event(),
+    study_event(accession={"system": "urn:x", "value": "A1"}, modalities=["CT"], seriesCount=2),
+    *(
+        study_event() | {"type": TYPE_PREFIX + kind, "data": data}
+        for kind, data in {
+            "observation.available.v1": {
+                "observation": "Observation/o",
+                "patient": "Patient/p",
+                "status": "final",
+                "source": SOURCE,
+            },
+            "order.changed.v1": {
+                "serviceRequest": "ServiceRequest/s",
+                "patient": "Patient/p",
+                "change": "cancelled",
+                "priority": "stat",
+                "source": SOURCE,
+            },
+            "patient.merged.v1": {"survivor": "Patient/p", "retired": "Patient/q", "source": SOURCE},
+        }.items()
+    ),
+]
+STRANGE = st.sampled_from(
+    [None, True, 0, -1, 1.0, 1.5, "", "x", "A" * 300, [], ["CT"], [1], {}, {"kind": "poll"}, "2026-11-23"]
+)
+
+
+@given(st.sampled_from(EXAMPLES), st.data())
+def test_the_quick_check_never_accepts_what_the_schema_refuses(example: dict[str, Any], data: st.DataObject) -> None:
+    """Whatever is changed, taken away or added, at the top or inside `data`."""
+    event = copy.deepcopy(example)
+    place = data.draw(st.sampled_from([event, event["data"], event["data"].get("source", event)]))
+    match data.draw(st.sampled_from(["change", "remove", "add", "nothing"])):
+        case "change":
+            place[data.draw(st.sampled_from(sorted(place)))] = data.draw(STRANGE)
+        case "remove":
+            del place[data.draw(st.sampled_from(sorted(place)))]
+        case "add":
+            place[data.draw(st.sampled_from(["stray", "studyInstanceUid", "sequence", "traceparent"]))] = data.draw(
+                STRANGE
+            )
+    if _quick_check(str(event.get("type")))(event):
+        assert _validator().is_valid(event)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda event: event["type"].removeprefix(TYPE_PREFIX))
+def test_the_quick_check_accepts_what_hospitals_send(example: dict[str, Any]) -> None:
+    assert _validator().is_valid(example)
+    assert _quick_check(example["type"])(example)

@@ -191,10 +191,10 @@ class Bus:
         self.position = 0
         self.committed: list[int] = []
 
-    def poll(self) -> list[Record]:
+    def poll(self, timeout_ms: int) -> list[Record]:
         polled = [record for record in self.records if record.offset >= self.position]
         self.position = len(self.records)
-        if not polled:
+        if len(set(self.committed)) == len(self.records):
             self.stop.set()
         return polled
 
