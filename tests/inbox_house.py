@@ -17,7 +17,8 @@ import httpx
 from PIL import Image
 
 from schemas.errors import LongviewError, StaleWrite
-from schemas.inbox import InboxResult
+from schemas.inbox import EntryAcknowledged, InboxResult
+from schemas.lifecycle import AcknowledgeAct
 from schemas.report import ReviewAct
 from schemas.runs import ReviewWritten
 from services.db import Database, InboxReader, InboxRecords, RunRecords, open_migrated
@@ -57,6 +58,12 @@ class DeskReviewer:
         return ReviewWritten(
             act_id=act.act_id, result_id=act.result_id, outcome=act.outcome, report=recorded.report, provenance="P/1"
         )
+
+    async def acknowledge(self, workflow_id: str, act: AcknowledgeAct) -> None:
+        if self.failure is not None:
+            raise self.failure
+        told = EntryAcknowledged(result_id=act.result_id, by=act.by, at=act.at)
+        await asyncio.to_thread(self.house.inbox.record_acknowledgement, told, None)
 
 
 class House:
@@ -151,6 +158,12 @@ class Browserless:
         """Open the page, fill the form, send it."""
         hidden = hidden_fields(self.page(f"/results/{result_id}"))
         return self.http.post(f"/results/{result_id}/review", data=hidden | {"reviewer": "Dr. Ines Halloran"} | fields)
+
+    def acknowledge(self, result_id: str, **fields: str) -> httpx.Response:
+        """Open the page, say that one has taken notice."""
+        form = self.page(f"/results/{result_id}").partition('class="acknowledge"')[2]
+        hidden = hidden_fields(form.partition("</form>")[0])
+        return self.http.post(f"/results/{result_id}/acknowledge", data=hidden | {"reviewer": "Dr. Duty"} | fields)
 
     def close(self) -> None:
         self.http.close()

@@ -13,6 +13,7 @@ from schemas.errors import PermanentFailure
 from schemas.events import CloudEvent
 from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated, InboxResult, ReviewRecorded
 from schemas.report import URGENCY, Finding, Priority
+from schemas.runs import RunState
 from schemas.timeline import PatientBanner
 from services.db.engine import Database
 from services.db.models import InboxChange, InboxEntry
@@ -149,8 +150,9 @@ def _close(session: Session, entry: InboxEntry, closed: EntryClosed) -> None:
         return
     unread = entry.status in UNREVIEWED
     entry.status = "superseded" if closed.reason == "superseded-by-final-report" else "withdrawn"
-    if unread:
-        set_state_of_result(session, closed.result_id, "superseded")
+    if unread:  # a withdrawn reading does not count as read: the same images may come again
+        state: RunState = "superseded" if entry.status == "superseded" else "withdrawn"
+        set_state_of_result(session, closed.result_id, state)
     write_change(session, closed.result_id, "superseded" if entry.status == "superseded" else "withdrawn")
 
 

@@ -104,6 +104,8 @@ class ResultPage:
     reviewed: str
     closed: str
     """Why the system closed it, if it did."""
+    acknowledged: str
+    """Who has taken notice, and when."""
 
 
 def filter_of(shown: str, modality: str | None, priority: str | None) -> Filter:
@@ -219,6 +221,7 @@ def result_page(entry: Entry, now: datetime) -> ResultPage:
         reason=REASONS.get(row.reason_code, row.reason_code) if row.reason_code else "",  # type: ignore[call-overload]
         reviewed=utc(row.reviewed_at) if row.reviewed_at else "",
         closed=CLOSED_NAMES.get(row.closed_reason or "", ""),
+        acknowledged=f"{row.acknowledged_by}, {utc(row.acknowledged_at)}" if row.acknowledged_at else "",
     )
 
 

@@ -279,6 +279,32 @@ def test_the_list_shows_who_was_told_and_who_answered(house: House, visitor: Bro
     assert "acknowledged by Dr. Duty" in visitor.page("/")
 
 
+def test_taking_notice_of_a_result_stops_the_clock_and_decides_nothing(house: House, visitor: Browserless) -> None:
+    told = house.add()
+    assert "Acknowledge</button>" not in visitor.page(f"/results/{told.result_id}"), "nobody was told yet"
+    house.inbox.record_escalation(EntryEscalated(result_id=told.result_id, step=1), None)
+    unnamed = visitor.acknowledge(told.result_id, reviewer=" ")
+    assert unnamed.status_code == 400
+    assert "Write your name" in unnamed.text
+    page = visitor.acknowledge(told.result_id, read_back="patient-study-finding").text
+    assert "Acknowledged</b> by Dr. Duty, " in page
+    assert "Acknowledge</button>" not in page
+    assert visitor.decide(told.result_id, outcome="accepted").status_code == 200
+
+
+def test_another_program_acknowledges_and_is_told_when_nobody_waits(house: House) -> None:
+    told = house.add()
+    url, body = f"{house.url}/api/results/{told.result_id}/acknowledge", {"act_id": samples.key("ack")}
+    with httpx.Client(trust_env=False) as http:
+        assert http.post(url, json=body).status_code == 401
+        header = {"X-Longview-User": "Dr. Duty"}
+        early = http.post(url, json=body, headers=header)
+        assert (early.status_code, early.json()["code"]) == (409, "acknowledgement-stale")
+        house.inbox.record_escalation(EntryEscalated(result_id=told.result_id, step=1), None)
+        assert http.post(url, json={"act_id": "no uuid"}, headers=header).status_code == 400
+        assert http.post(url, json=body, headers=header).json()["acknowledged_by"] == "Dr. Duty"
+
+
 def test_the_page_answers_only_under_its_own_name(house: House) -> None:
     with httpx.Client(trust_env=False) as http:
         assert http.get(house.url, headers={"Host": "evil.example"}).status_code == 421

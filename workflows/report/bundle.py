@@ -36,8 +36,6 @@ from workflows.report.release import (
 )
 from workflows.report.text import conclusion, narrative, plain_text
 
-ESCALATION_POLICY = "acknowledge@v1"
-
 
 def build_result(context: ResultContext) -> Json:
     """Device, model card, prompt, key images, findings, report, provenance, task: in the contract's order."""
@@ -206,7 +204,7 @@ def _task(context: ResultContext) -> Json:
         "input": [
             {
                 "type": concept(TASK_INPUT.coding(canonical, "escalation-policy")),
-                "valueString": ESCALATION_POLICY,
+                "valueString": context.escalation_policy,
             }
         ],
     }

@@ -42,6 +42,8 @@ class ResultContext:
     priority: Priority
     acknowledge_by: str | None
     dicomweb_public_url: str
+    escalation_policy: str = "none@v1"
+    """Name and version of the policy by which people are told of the result."""
     conclusion_codes: bool = False
     """Site switch: some records file `conclusionCode` to the problem list, so it is off until that was tested there (contract 1.1)."""
 

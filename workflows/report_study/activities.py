@@ -60,6 +60,7 @@ from workflows.report_study.fhir_results import (
     addenda_to,
     find_result,
     find_review,
+    free_revision,
     read_posted,
     standing_result,
     written_result,
@@ -254,14 +255,16 @@ class ReportStudyActivities:
         )
 
     def _context(self, args: BuildResult) -> ResultContext:
-        timeline = self._load(Timeline, args.timeline)
+        timeline, model = self._load(Timeline, args.timeline), self._model.release()
+        manifest = self._manifest(args, timeline)
         return result_context(
             self._site,
-            self._model.release(),
+            model,
             timeline,
             self._load(StoredVolume, args.current.volume).series,
             self._load(Reading, args.checked.reading),
-            self._manifest(args, timeline),
+            manifest,
+            free_revision(self._fhir, self._site.namespace, args.thread_id, manifest, release_id(model)),
             args,
         )
 
@@ -374,7 +377,7 @@ class ReportStudyActivities:
     @activity.defn
     def escalation_policy(self, args: PolicyQuery) -> EscalationPolicy:
         """Whom the site wants told of an unread result of this priority."""
-        return self._site.escalation[args.priority]
+        return self._site.policy(args.priority)
 
     @activity.defn
     def reindex_patient(self, args: ReindexPatient) -> None:

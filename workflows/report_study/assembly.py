@@ -21,6 +21,8 @@ from workflows.report import AddendumContext, ResultContext, addendum_conclusion
 HISTORY_SHOWN = 200
 """How many of the newest entries of the history the inbox shows."""
 
+NO_ESCALATION = EscalationPolicy(name="none@v1", steps=[])
+
 
 @dataclass(frozen=True)
 class Site:
@@ -35,6 +37,9 @@ class Site:
     conclusion_codes: bool
     escalation: Mapping[Priority, EscalationPolicy]
 
+    def policy(self, priority: Priority) -> EscalationPolicy:
+        return self.escalation.get(priority, NO_ESCALATION)
+
 
 def acknowledge_by(site: Site, issued: str) -> str:
     return (datetime.fromisoformat(issued) + site.acknowledge_within).isoformat(timespec="milliseconds")
@@ -47,6 +52,7 @@ def result_context(
     series: SeriesVolume,
     reading: Reading,
     manifest: str,
+    revision: int,
     args: BuildResult,
 ) -> ResultContext:
     """Everything that decides the bytes of the result's Bundle; `manifest` is the digest of its inputs."""
@@ -54,7 +60,7 @@ def result_context(
     return ResultContext(
         namespace=site.namespace,
         thread_id=args.thread_id,
-        result_id=site.namespace.result_id(args.thread_id, manifest, release),
+        result_id=site.namespace.result_id(args.thread_id, manifest, release, revision),
         manifest_ni=manifest,
         timeline=timeline,
         series=series,
@@ -73,6 +79,7 @@ def result_context(
         acknowledge_by=acknowledge_by(site, args.issued),
         dicomweb_public_url=site.dicomweb_public_url,
         conclusion_codes=site.conclusion_codes,
+        escalation_policy=site.policy(args.priority).name,
     )
 
 

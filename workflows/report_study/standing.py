@@ -102,7 +102,7 @@ class Standing:
 
     async def acknowledge(self, act: AcknowledgeAct) -> StepNotified:
         escalation = self._escalations.get(act.result_id)
-        if escalation is None or act.result_id not in self._up:
+        if escalation is None or not escalation.begun or act.result_id not in self._up:
             raise _refused("acknowledgement-stale")
         try:
             return await escalation.acknowledge(act)
