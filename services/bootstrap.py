@@ -14,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from services.clients.dicomweb import DicomWebArchive
     from services.clients.fhir import FhirClient
+    from services.clients.keyring import KeyFile
     from services.clients.model import VllmModel
     from services.store import FolderObjectStore
     from workflows.report_study.assembly import Site
@@ -121,7 +122,9 @@ async def inbox(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         reader=InboxReader(database),
         objects=FolderObjectStore(settings.store),
         reviewer=TemporalReviewer(await temporal(settings)),
-        csrf_secret=hmac.digest(_payload_key(settings), b"longview inbox forms", "sha256").hex(),
+        csrf_secret=hmac.digest(
+            payload_keys(settings).current().oldest.secret, b"longview inbox forms", "sha256"
+        ).hex(),
         allowed_hosts=(*LOOPBACK_HOSTS, settings.inbox_host, *filter(None, [public.hostname])),
         secure_cookies=public.scheme == "https",
     )
@@ -152,14 +155,21 @@ def configure_logging() -> None:
 
 async def temporal(settings: Settings) -> Client:
     from services.clients.temporal import connect
+    from services.store import FolderObjectStore
 
-    return await connect(settings.require("temporal_address"), settings.temporal_namespace, _payload_key(settings))
+    return await connect(
+        settings.require("temporal_address"),
+        settings.temporal_namespace,
+        payload_keys(settings),
+        FolderObjectStore(settings.store),
+        int(settings.payload_store_bytes),
+    )
 
 
-def _payload_key(settings: Settings) -> bytes:
-    from services.clients.temporal import read_key
+def payload_keys(settings: Settings) -> KeyFile:
+    from services.clients.keyring import KeyFile
 
-    return read_key(Path(settings.require("payload_key_file")))
+    return KeyFile(Path(settings.require("payload_key_file")))
 
 
 def fhir(settings: Settings) -> FhirClient:
@@ -238,3 +248,31 @@ def replay_dead_letter(settings: Settings, dead_letter: str) -> None:
     finally:
         producer.close()
         database.close()
+
+
+def list_keys(settings: Settings) -> list[dict[str, Any]]:
+    """Rows for `longview keys list`, newest first."""
+    ring, now = payload_keys(settings).current(), datetime.now(UTC)
+    made = [(key.id, datetime.fromisoformat(key.created)) for key in reversed(ring.keys)]
+    return [
+        {
+            "id": key_id,
+            "created_at": created,
+            "days": (now - created).days,
+            "use": "encrypts" if key_id == ring.newest.id else "decrypts",
+        }
+        for key_id, created in made
+    ]
+
+
+def rotate_keys(settings: Settings) -> str:
+    """Add a payload key; its id."""
+    from services.clients.keyring import rotate
+
+    return rotate(Path(settings.require("payload_key_file")), datetime.now(UTC)).id
+
+
+def remove_key(settings: Settings, key_id: str) -> None:
+    from services.clients.keyring import remove
+
+    remove(Path(settings.require("payload_key_file")), key_id)

@@ -207,6 +207,44 @@ def inbox(port: int | None) -> None:
     run_process(inbox, settings if port is None else replace(settings, inbox_port=str(port)))
 
 
+@main.group()
+def keys() -> None:
+    """The keys that encrypt Temporal's payloads."""
+
+
+@keys.command("list")
+@as_json
+@named_failures
+def keys_list(as_json: bool) -> None:
+    """Ids and ages, newest first; never a key."""
+    from services.bootstrap import list_keys
+    from services.parts.launcher import connected_settings
+
+    _rows("keys", list_keys(connected_settings(_settings())), as_json, ("id", "created_at", "days", "use"))
+
+
+@keys.command("rotate")
+@named_failures
+def keys_rotate() -> None:
+    """Add a key, which encrypts from now on; the older ones still decrypt."""
+    from services.bootstrap import rotate_keys
+    from services.parts.launcher import connected_settings
+
+    click.echo(rotate_keys(connected_settings(_settings())))
+
+
+@keys.command("remove")
+@click.argument("key_id")
+@named_failures
+def keys_remove(key_id: str) -> None:
+    """Take an old key away: only when every workflow that used it has closed."""
+    from services.bootstrap import remove_key
+    from services.parts.launcher import connected_settings
+
+    remove_key(connected_settings(_settings()), key_id)
+    _say("removed")
+
+
 # -- work --------------------------------------------------------------------------------------------------------------------------
 
 

@@ -42,7 +42,10 @@ class Settings:
     model_token: str = _setting("", "bearer token for the vLLM server", secret=True)
     model_media: str = _setting("file", "how volumes reach vLLM: file (shared disk) or data (in the request)")
     model_release: str = _setting("", "path of the served checkpoint's release.json")
-    payload_key_file: str = _setting("", "file with the AES-256 key (base64) that encrypts Temporal payloads")
+    payload_key_file: str = _setting("", "file with the AES-256 key, or the keyring, that encrypts Temporal payloads")
+    payload_store_bytes: str = _setting(
+        "262144", "size from which a Temporal payload goes to the object store, encrypted"
+    )
     canonical_base: str = _setting("https://ai.example.org/fhir", "canonical base URL of this deployment")
     tenant: str = _setting("hospital", "name of the hospital within this deployment")
     accession_system: str = _setting(
@@ -70,7 +73,7 @@ class Settings:
             raise PartUnavailable(
                 "setting-conclusion-codes", "LONGVIEW_CONCLUSION_CODES is neither 'on' nor 'off': set one of them."
             )
-        for name in ("acknowledge_minutes", "inbox_port"):
+        for name in ("acknowledge_minutes", "inbox_port", "payload_store_bytes"):
             if not getattr(self, name).isdigit():
                 raise PartUnavailable("setting-number", f"{PREFIX}{name.upper()} is not a whole number: set one.")
 
