@@ -86,6 +86,7 @@ async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     from services.clients.patient_memory import TemporalPatientMemory
     from services.db import InboxRecords, RunRecords, open_migrated
     from services.store import FolderObjectStore
+    from services.worker.deployment import deployment_version
     from services.worker.service import run_worker
     from workflows.report_study.activities import ReportStudyActivities
 
@@ -101,8 +102,10 @@ async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         runs=RunRecords(database),
         inbox=InboxRecords(database),
     )
+    name, current = settings.worker_deployment, settings.worker_current == "on"
+    version = deployment_version(name, settings.worker_build_id) if name else None
     try:
-        await run_worker(client, settings.task_queue, activities, stop, ready)
+        await run_worker(client, settings.task_queue, activities, stop, ready, version, current=current)
     finally:
         database.close()
 

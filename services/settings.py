@@ -30,6 +30,11 @@ class Settings:
     temporal_address: str = _setting("", "Temporal frontend, host:port")
     temporal_namespace: str = _setting("default", "Temporal namespace")
     task_queue: str = _setting("longview", "Temporal task queue")
+    worker_deployment: str = _setting(
+        "", "name of the Temporal worker deployment; with it studies stay on the version they began with"
+    )
+    worker_build_id: str = _setting("", "build id of this worker's version (default: version and digest of the code)")
+    worker_current: str = _setting("off", "on: a worker that starts makes its version the one for new workflows")
     fhir_url: str = _setting("", "base URL of the FHIR R4 server")
     fhir_token: str = _setting("", "bearer token for the FHIR server", secret=True)
     dicomweb_url: str = _setting("", "base URL of the DICOMweb archive")
@@ -72,6 +77,10 @@ class Settings:
         if self.conclusion_codes not in ("on", "off"):
             raise PartUnavailable(
                 "setting-conclusion-codes", "LONGVIEW_CONCLUSION_CODES is neither 'on' nor 'off': set one of them."
+            )
+        if self.worker_current not in ("on", "off"):
+            raise PartUnavailable(
+                "setting-worker-current", "LONGVIEW_WORKER_CURRENT is neither 'on' nor 'off': set one of them."
             )
         for name in ("acknowledge_minutes", "inbox_port", "payload_store_bytes"):
             if not getattr(self, name).isdigit():
