@@ -13,6 +13,7 @@ from temporalio.worker import Worker
 
 from services.worker.deployment import make_current, pinned
 from services.worker.interceptor import ActivityGuard
+from workflows.patient.versioned import UpgradingPatientWorkflow
 from workflows.patient.workflow import PatientWorkflow
 from workflows.report_study.activities import ReportStudyActivities
 from workflows.report_study.workflow import ReportStudyWorkflow
@@ -41,7 +42,7 @@ async def run_worker(
         worker = Worker(
             client,
             task_queue=task_queue,
-            workflows=[ReportStudyWorkflow, PatientWorkflow],
+            workflows=[ReportStudyWorkflow, UpgradingPatientWorkflow if version else PatientWorkflow],
             activities=activities.all(),
             activity_executor=executor,
             max_concurrent_activities=ACTIVITY_THREADS,

@@ -6,18 +6,26 @@ import asyncio
 import uuid
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
+from temporalio.common import VersioningBehavior
 from temporalio.worker import Worker
+from temporalio.workflow import _Definition
 
 from schemas.errors import PartUnavailable
+from schemas.runs import PatientInput
 from services.worker.deployment import build_id, deployment_version, make_current, pinned
+from services.worker.service import run_worker
 from tests.contract.temporal_server import Server, patiently
 from tests.contract.versioned_workflows import Patient, Study
+from tests.integration import test_report_study as scripted
+from workflows.patient.versioned import UpgradingPatientWorkflow
 from workflows.patient.workflow import PatientWorkflow
+from workflows.report_study.activities import ReportStudyActivities
 from workflows.report_study.workflow import ReportStudyWorkflow
 
 QUEUE = "versions"
@@ -105,14 +113,13 @@ async def test_a_version_without_a_worker_is_a_named_failure(tmp_path: Path, mon
             await make_current(client, NEW)
 
 
-def test_our_workflows_say_whether_they_move_on() -> None:
-    from temporalio.common import VersioningBehavior
-    from temporalio.workflow import _Definition
-
-    behaviours = [
-        _Definition.must_from_class(kind).versioning_behavior for kind in (PatientWorkflow, ReportStudyWorkflow)
-    ]
-    assert behaviours == [VersioningBehavior.AUTO_UPGRADE, VersioningBehavior.UNSPECIFIED]
+def test_with_a_deployment_the_patient_moves_on_and_without_one_no_workflow_speaks_of_versions() -> None:
+    """Temporal refuses every task of a workflow that states a behaviour on a worker without a deployment."""
+    classes = (PatientWorkflow, ReportStudyWorkflow, UpgradingPatientWorkflow)
+    stated = [_Definition.must_from_class(kind).versioning_behavior for kind in classes]
+    unspecified = VersioningBehavior.UNSPECIFIED
+    assert stated == [unspecified, unspecified, VersioningBehavior.AUTO_UPGRADE]
+    assert _Definition.must_from_class(UpgradingPatientWorkflow).name == "PatientWorkflow"
 
 
 def test_the_build_id_is_the_version_and_the_code() -> None:
@@ -125,3 +132,28 @@ def test_the_build_id_is_the_version_and_the_code() -> None:
 def test_a_name_that_temporal_would_misread_is_refused(name: str, build: str) -> None:
     with pytest.raises(PartUnavailable, match="worker-deployment"):
         deployment_version(name, build)
+
+
+async def test_our_worker_makes_its_version_current_and_takes_work(tmp_path: Path) -> None:
+    """`longview worker` with LONGVIEW_WORKER_DEPLOYMENT and LONGVIEW_WORKER_CURRENT=on; no step of the study is served here."""
+    server, stop, ready = Server(tmp_path), asyncio.Event(), asyncio.Event()
+    version, nothing = deployment_version("longview"), cast(ReportStudyActivities, SimpleNamespace(all=list))
+    async with server.running():
+        client = await patiently(server.address)
+        working = asyncio.create_task(
+            run_worker(client, scripted.QUEUE, nothing, stop, ready.set, version, current=True)
+        )
+        await asyncio.wait_for(ready.wait(), 20)
+        patient = await client.start_workflow(
+            PatientWorkflow.run, PatientInput(patient_key="p"), id="patient-p", task_queue=scripted.QUEUE
+        )
+        expected = {
+            VersioningBehavior.PINNED: await scripted.announce(client),
+            VersioningBehavior.AUTO_UPGRADE: patient,
+        }
+        for behaviour, handle in expected.items():
+            assert await until_read_by(handle, 1) == [build_id()]
+            described = (await handle.describe()).raw_description.workflow_execution_info.versioning_info
+            assert described.behavior == behaviour
+        stop.set()
+        await working

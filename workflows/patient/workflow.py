@@ -7,14 +7,13 @@ result that stands already is not decided here yet.
 from __future__ import annotations
 
 from temporalio import workflow
-from temporalio.common import VersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
     from schemas.runs import ObservationAvailable, PatientInput
     from workflows.patient import policies
 
 
-@workflow.defn(versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+@workflow.defn
 class PatientWorkflow:
     """The memory of one patient's events."""
 
