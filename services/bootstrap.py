@@ -13,6 +13,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from services.settings import Settings
 if TYPE_CHECKING:
     from temporalio.client import Client
 
+    from schemas.reproduction import Reproduction
     from services.clients.dicomweb import DicomWebArchive
     from services.clients.fhir import FhirClient
     from services.clients.keyring import KeyFile
@@ -251,6 +253,22 @@ def replay_dead_letter(settings: Settings, dead_letter: str) -> None:
     finally:
         producer.close()
         database.close()
+
+
+def reproduce_result(settings: Settings, result: str, *, ask: bool) -> Reproduction:
+    """What became of a result's ingredients, and whether the model answers the same."""
+    from services.reproduce import Reproducer
+    from services.store import FolderObjectStore
+
+    store = FolderObjectStore(settings.store)
+    with ExitStack() as open_clients:
+        return Reproducer(
+            settings.namespace,
+            fhir=open_clients.enter_context(closing(fhir(settings))),
+            archive=open_clients.enter_context(closing(archive(settings))),
+            store=store,
+            model=open_clients.enter_context(closing(model(settings, store))),
+        ).reproduce(result, ask=ask)
 
 
 def list_keys(settings: Settings) -> list[dict[str, Any]]:

@@ -313,6 +313,32 @@ def replay(dead_letter: str) -> None:
     _say("sent again")
 
 
+@main.command()
+@click.argument("result")
+@click.option("--no-model", is_flag=True, help="Check the ingredients only; the model is not asked again.")
+@as_json
+@named_failures
+def reproduce(result: str, no_model: bool, as_json: bool) -> None:
+    """Rebuild RESULT (its id, or DiagnosticReport/ID) from its Provenance; status 0 only if the answer is the same."""
+    from services.bootstrap import reproduce_result
+    from services.parts.launcher import connected_settings
+
+    found = reproduce_result(connected_settings(_settings()), result, ask=not no_model)
+    if as_json:
+        click.echo(found.model_dump_json(indent=2))
+    else:
+        rows = [[i.name, i.state, _short(i.was), _short(i.now), i.note] for i in found.ingredients]
+        _table("ingredients", ["ingredient", "", "was", "is", ""], rows)
+        click.echo(found.sentence())
+    sys.exit(0 if found.verdict == "same" else 1)
+
+
+def _short(value: str | None) -> str:
+    """The beginning of a digest; anything else as it is."""
+    digest = value is not None and len(value) == 64 and not value.strip("0123456789abcdef")
+    return f"{str(value)[:12]}…" if digest else value or ""
+
+
 def _rows(title: str, rows: list[dict[str, Any]], as_json: bool, shown: tuple[str, ...]) -> None:
     """Everything as JSON, the columns that people look at as a table."""
     if as_json:

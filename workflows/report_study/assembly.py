@@ -15,6 +15,7 @@ from schemas.timeline import Timeline
 from workflows.reading.prompt import PROMPT_TEMPLATE
 from workflows.reading.release import release_id
 from workflows.report import ResultContext
+from workflows.report.kept import kept_objects
 
 HISTORY_SHOWN = 200
 """How many of the newest entries of the history the inbox shows."""
@@ -70,6 +71,7 @@ def result_context(
         acknowledge_by=acknowledge_by(site, args.issued),
         dicomweb_public_url=site.dicomweb_public_url,
         conclusion_codes=site.conclusion_codes,
+        kept=kept_objects(args),
     )
 
 
