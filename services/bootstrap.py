@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from schemas.errors import PartUnavailable
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -137,6 +138,28 @@ async def inbox(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         await serve(create_app(deps), settings.inbox_host, int(settings.inbox_port), stop, ready)
     finally:
         database.close()
+
+
+async def codec(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
+    """What operators see payloads with; refuses to start while nobody may log in."""
+    from services.clients.payloads import EncryptionCodec, ObjectStoreDriver
+    from services.codec.app import CodecDeps, create_app
+    from services.codec.login import Brake, Login
+    from services.codec.operators import read_operators
+    from services.codec.service import serve
+    from services.store import FolderObjectStore
+
+    if not read_operators(settings.codec_operators).operators:
+        raise PartUnavailable(
+            "codec-operators", "nobody may log in to the codec server: add one with 'longview codec --add-user NAME'."
+        )
+    deps = CodecDeps(
+        codec=EncryptionCodec(payload_keys(settings)),
+        storage=ObjectStoreDriver(FolderObjectStore(settings.store)),
+        login=Login(settings.codec_operators, Brake()),
+        origin=settings.codec_ui_origin,
+    )
+    await serve(create_app(deps), settings.codec_host, int(settings.codec_port), stop, ready)
 
 
 def _say_ready(path: str) -> None:
@@ -291,6 +314,15 @@ def rotate_keys(settings: Settings) -> str:
     from services.clients.keyring import rotate
 
     return rotate(Path(settings.require("payload_key_file")), datetime.now(UTC)).id
+
+
+def change_operators(settings: Settings, *, add: str = "", remove: str = "") -> str:
+    """The new operator's token, or nothing where one was removed."""
+    from services.codec.operators import add_operator, remove_operator
+
+    if remove:
+        remove_operator(settings.codec_operators, remove)
+    return add_operator(settings.codec_operators, add, datetime.now(UTC)) if add else ""
 
 
 def remove_key(settings: Settings, key_id: str) -> None:

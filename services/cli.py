@@ -207,6 +207,22 @@ def inbox(port: int | None) -> None:
     run_process(inbox, settings if port is None else replace(settings, inbox_port=str(port)))
 
 
+@main.command()
+@click.option("--add-user", "add", metavar="NAME", help="Give NAME a token, shown once; an older one of NAME ends.")
+@click.option("--remove-user", "remove", metavar="NAME", help="NAME may no longer log in.")
+@named_failures
+def codec(add: str | None, remove: str | None) -> None:
+    """Run the codec server, where operators see what Temporal's payloads say, until it is told to stop."""
+    from services.bootstrap import change_operators, codec, run_process
+    from services.parts.launcher import connected_settings
+
+    settings = connected_settings(_settings())
+    if not add and not remove:
+        run_process(codec, settings)
+    elif token := change_operators(settings, add=add or "", remove=remove or ""):
+        click.echo(token)
+
+
 @main.group()
 def keys() -> None:
     """The keys that encrypt Temporal's payloads."""

@@ -14,6 +14,7 @@ from schemas.identifiers import Namespace
 
 PREFIX = "LONGVIEW_"
 HIDDEN = "(hidden)"
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
 
 
 def _setting(default: str, meaning: str, *, secret: bool = False) -> Any:
@@ -67,6 +68,14 @@ class Settings:
     inbox_host: str = _setting("127.0.0.1", "address the inbox listens on")
     inbox_port: str = _setting("0", "port the inbox listens on (0: any free one)")
     inbox_url: str = _setting("", "URL under which people reach the inbox")
+    codec_host: str = _setting("127.0.0.1", "address the codec server listens on")
+    codec_port: str = _setting("8082", "port the codec server listens on (0: any free one)")
+    codec_operators_file: str = _setting(
+        "", "file of those who may decode payloads (default: codec-operators.json in state_dir)"
+    )
+    codec_ui_origin: str = _setting(
+        "", "origin of Temporal's page, http(s)://host[:port]; without it no browser may ask"
+    )
     ready_file: str = _setting("", "file a process writes when it is ready")
 
     def __post_init__(self) -> None:
@@ -78,11 +87,16 @@ class Settings:
             raise PartUnavailable(
                 "setting-conclusion-codes", "LONGVIEW_CONCLUSION_CODES is neither 'on' nor 'off': set one of them."
             )
+        if self.codec_ui_origin and not _ORIGIN.fullmatch(self.codec_ui_origin):
+            raise PartUnavailable(
+                "setting-codec-ui-origin",
+                "LONGVIEW_CODEC_UI_ORIGIN is no origin: write it as http(s)://host[:port], without a path.",
+            )
         if self.worker_current not in ("on", "off"):
             raise PartUnavailable(
                 "setting-worker-current", "LONGVIEW_WORKER_CURRENT is neither 'on' nor 'off': set one of them."
             )
-        for name in ("acknowledge_minutes", "inbox_port", "payload_store_bytes"):
+        for name in ("acknowledge_minutes", "inbox_port", "payload_store_bytes", "codec_port"):
             if not getattr(self, name).isdigit():
                 raise PartUnavailable("setting-number", f"{PREFIX}{name.upper()} is not a whole number: set one.")
 
@@ -112,6 +126,10 @@ class Settings:
     @property
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.state / 'longview.db'}"
+
+    @property
+    def codec_operators(self) -> Path:
+        return Path(self.codec_operators_file or self.state / "codec-operators.json").resolve()
 
     @property
     def media(self) -> Literal["file", "data"]:

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import fcntl
 import hashlib
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +25,7 @@ from typing import Any
 import orjson
 
 from schemas.errors import PartUnavailable, PermanentFailure
+from services.private_file import locked, replace_file
 
 log = logging.getLogger(__name__)
 KEY_BYTES = 32
@@ -197,45 +196,19 @@ def _checked(secret: bytes) -> bytes:
 
 @contextmanager
 def _changing(path: Path) -> Iterator[None]:
-    """One change of the file at a time, by a lock beside it."""
-    try:
-        handle = os.open(path.with_name(f".{path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
-    except OSError as error:
-        raise PartUnavailable(
-            "payload-key", "the key file's folder cannot be written: rotate where it is kept."
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(path))
+        except OSError as error:
+            raise PartUnavailable(
+                "payload-key", "the key file's folder cannot be written: rotate where the file is kept."
+            ) from error
         yield
-    finally:
-        os.close(handle)
 
 
 def _write(path: Path, ring: Keyring) -> None:
-    """Replace the file: whole or not at all, its owner's alone, on the disk before it is named."""
     keys = [{"id": k.id, "created": k.created, "key": base64.b64encode(k.secret).decode()} for k in ring.keys]
-    body = orjson.dumps({"version": 1, "keys": keys}, option=orjson.OPT_INDENT_2) + b"\n"
-    target = path.resolve()
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        _sync_folder(target.parent)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    replace_file(path, orjson.dumps({"version": 1, "keys": keys}, option=orjson.OPT_INDENT_2) + b"\n")
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -15,6 +15,7 @@ from temporalio.api.common.v1 import Payload
 
 from schemas.errors import PartUnavailable, PermanentFailure
 from schemas.runs import ObservationAvailable
+from services import private_file
 from services.clients import keyring
 from services.clients.keyring import KeyFile, Keyring, KeySource, PayloadKey, read_keyring, remove, rotate
 from services.clients.payloads import KEY_ID, ObjectStoreDriver, fetched
@@ -181,7 +182,7 @@ def test_a_rotation_that_is_cut_off_leaves_the_old_file(key_file: Path, monkeypa
     def full(*_: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(keyring.os, "fsync", full)
+    monkeypatch.setattr(private_file.os, "fsync", full)
     with pytest.raises(OSError, match="no space"):
         rotate(key_file, NOW)
     assert [key.secret for key in read_keyring(key_file).keys] == [KEY]
