@@ -14,7 +14,7 @@ import pytest
 from schemas.errors import PermanentFailure, TransientFailure
 from schemas.identifiers import canonical_json, hex_from_ni, ni_digest, ni_from_hex, sha256_hex
 from schemas.imaging import StoredVolume, StudyInventory
-from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, VolumeItem
+from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, VolumeItem, answer_schema
 from schemas.model import Record
 from schemas.report import InputManifest
 from schemas.reproduction import Reproduction
@@ -164,7 +164,9 @@ class Hospital:
             timeline=self.keep(timeline),
             current=fetched[0],
             prior=PriorFetched(fetched=fetched[1], study=None, reason=None),
-            answered=ModelAnswered(answer=self.keep(ANSWER), request=self.keep(self.request), started="s", ended="e"),
+            answered=ModelAnswered(
+                answer=self.keep(ANSWER), request=self.store.put(self.request.as_asked()), started="s", ended="e"
+            ),
             checked=ReadingChecked(reading=self.store.put(canonical_json(kept)), finding_count=2, dropped_count=1),
             priority="urgent",
         )
@@ -409,6 +411,23 @@ def test_nothing_of_the_patient_is_in_what_is_said(hospital: Hospital) -> None:
     said = hospital.reproduce().model_dump_json()
     for secret in ("pat-1", "M0001", STUDY, "COPD", "copd", "A-4711", "detected"):
         assert secret not in said
+
+
+def test_the_question_is_kept_in_the_order_in_which_it_was_asked(tmp_path: Path) -> None:
+    """The model writes its answer in the order of the schema's properties: sorted keys would be another question with another answer."""
+    labels = ["pulmonary-nodule", "pleural-effusion", "consolidation"]
+    asked = ModelRequest(
+        instruction="i",
+        volumes=[],
+        query="q",
+        answer_schema=answer_schema(labels, 4, compared=True),
+        max_tokens=9,
+        priority=0,
+    )
+    store = FolderObjectStore(tmp_path)
+    again = ModelRequest.model_validate_json(store.get(store.put(asked.as_asked())))
+    assert json.dumps(again.answer_schema) == json.dumps(asked.answer_schema)
+    assert list(again.answer_schema["properties"]["findings"]["properties"]) == labels
 
 
 def test_a_digest_survives_its_name() -> None:
