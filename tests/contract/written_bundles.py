@@ -12,6 +12,7 @@ from schemas.inference import ModelRelease
 from schemas.report import DroppedFinding, EvidenceImage, Finding, ImageRegion, Reading, ReviewAct
 from workflows.reading.prompt import PROMPT_TEMPLATE
 from workflows.report import PostedResult, ResultContext, build_result, build_review, supersede
+from workflows.report.kept import ANSWER, TIMELINE, Kept
 from workflows.timeline import build_timeline
 
 NAMESPACE = Namespace("https://ai.example.org/fhir", "hospital-a")
@@ -207,6 +208,10 @@ def context(
         priority="urgent",
         acknowledge_by="2026-11-23T10:20:31.000+00:00",
         dicomweb_public_url="https://dicomweb.example.org",
+        kept=(
+            Kept(role="source", display=TIMELINE, digest="1" * 64),
+            Kept(role="derivation", display=ANSWER, digest="2" * 64),
+        ),
     )
 
 

@@ -27,6 +27,9 @@ COMMANDS = (
     "replay",
     "publish",
     "bench",
+    "reproduce",
+    "keys",
+    "codec",
 )
 
 
