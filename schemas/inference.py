@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+import orjson
 from pydantic import Field
 
 from schemas.model import Record
@@ -133,6 +134,11 @@ class ModelRequest(Record):
     max_tokens: int
     priority: int
     """vLLM's scheduling priority: lower runs first. Only the worker sets it."""
+
+    def as_asked(self) -> bytes:
+        """JSON with its keys in the order they were asked in: the answer is written in the order of the schema's properties, so another order is
+        another question. It is kept in this form, never sorted, so that it can be asked again."""
+        return orjson.dumps(self.model_dump(mode="json"))
 
 
 class ModelAnswer(Record):

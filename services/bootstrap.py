@@ -13,20 +13,23 @@ import signal
 import sys
 import warnings
 from collections.abc import Awaitable, Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from schemas.errors import PartUnavailable
 from services.settings import Settings
 
 if TYPE_CHECKING:
     from temporalio.client import Client
 
+    from schemas.reproduction import Reproduction
     from services.clients.dicomweb import DicomWebArchive
     from services.clients.fhir import FhirClient
+    from services.clients.keyring import KeyFile
     from services.clients.model import VllmModel
     from services.publish_definitions import PublishedDefinition
     from services.store import FolderObjectStore
@@ -87,6 +90,7 @@ async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     from services.clients.patient_memory import TemporalPatientMemory
     from services.db import InboxRecords, RunRecords, open_migrated
     from services.store import FolderObjectStore
+    from services.worker.deployment import deployment_version
     from services.worker.service import run_worker
     from workflows.report_study.activities import ReportStudyActivities
     from workflows.report_study.lifecycle import LifecycleActivities
@@ -105,8 +109,11 @@ async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         inbox=entries,
     )
     lifecycle = LifecycleActivities(here, fhir=server, store=store, inbox=entries)
+    name, current = settings.worker_deployment, settings.worker_current == "on"
+    version = deployment_version(name, settings.worker_build_id) if name else None
+    activities = [*reading.all(), *lifecycle.all()]
     try:
-        await run_worker(client, settings.task_queue, [*reading.all(), *lifecycle.all()], stop, ready)
+        await run_worker(client, settings.task_queue, activities, stop, ready, version, current=current)
     finally:
         database.close()
 
@@ -126,7 +133,9 @@ async def inbox(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         reader=InboxReader(database),
         objects=FolderObjectStore(settings.store),
         reviewer=TemporalReviewer(await temporal(settings)),
-        csrf_secret=hmac.digest(_payload_key(settings), b"longview inbox forms", "sha256").hex(),
+        csrf_secret=hmac.digest(
+            payload_keys(settings).current().oldest.secret, b"longview inbox forms", "sha256"
+        ).hex(),
         allowed_hosts=(*LOOPBACK_HOSTS, settings.inbox_host, *filter(None, [public.hostname])),
         secure_cookies=public.scheme == "https",
     )
@@ -134,6 +143,28 @@ async def inbox(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         await serve(create_app(deps), settings.inbox_host, int(settings.inbox_port), stop, ready)
     finally:
         database.close()
+
+
+async def codec(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
+    """What operators see payloads with; refuses to start while nobody may log in."""
+    from services.clients.payloads import EncryptionCodec, ObjectStoreDriver
+    from services.codec.app import CodecDeps, create_app
+    from services.codec.login import Brake, Login
+    from services.codec.operators import read_operators
+    from services.codec.service import serve
+    from services.store import FolderObjectStore
+
+    if not read_operators(settings.codec_operators).operators:
+        raise PartUnavailable(
+            "codec-operators", "nobody may log in to the codec server: add one with 'longview codec --add-user NAME'."
+        )
+    deps = CodecDeps(
+        codec=EncryptionCodec(payload_keys(settings)),
+        storage=ObjectStoreDriver(FolderObjectStore(settings.store)),
+        login=Login(settings.codec_operators, Brake()),
+        origin=settings.codec_ui_origin,
+    )
+    await serve(create_app(deps), settings.codec_host, int(settings.codec_port), stop, ready)
 
 
 def _say_ready(path: str) -> None:
@@ -157,14 +188,21 @@ def configure_logging() -> None:
 
 async def temporal(settings: Settings) -> Client:
     from services.clients.temporal import connect
+    from services.store import FolderObjectStore
 
-    return await connect(settings.require("temporal_address"), settings.temporal_namespace, _payload_key(settings))
+    return await connect(
+        settings.require("temporal_address"),
+        settings.temporal_namespace,
+        payload_keys(settings),
+        FolderObjectStore(settings.store),
+        int(settings.payload_store_bytes),
+    )
 
 
-def _payload_key(settings: Settings) -> bytes:
-    from services.clients.temporal import read_key
+def payload_keys(settings: Settings) -> KeyFile:
+    from services.clients.keyring import KeyFile
 
-    return read_key(Path(settings.require("payload_key_file")))
+    return KeyFile(Path(settings.require("payload_key_file")))
 
 
 def fhir(settings: Settings) -> FhirClient:
@@ -253,3 +291,56 @@ def replay_dead_letter(settings: Settings, dead_letter: str) -> None:
     finally:
         producer.close()
         database.close()
+
+
+def reproduce_result(settings: Settings, result: str, *, ask: bool) -> Reproduction:
+    """What became of a result's ingredients, and whether the model answers the same."""
+    from services.reproduce import Reproducer
+    from services.store import FolderObjectStore
+
+    store = FolderObjectStore(settings.store)
+    with ExitStack() as open_clients:
+        return Reproducer(
+            settings.namespace,
+            fhir=open_clients.enter_context(closing(fhir(settings))),
+            archive=open_clients.enter_context(closing(archive(settings))),
+            store=store,
+            model=open_clients.enter_context(closing(model(settings, store))),
+        ).reproduce(result, ask=ask)
+
+
+def list_keys(settings: Settings) -> list[dict[str, Any]]:
+    """Rows for `longview keys list`, newest first."""
+    ring, now = payload_keys(settings).current(), datetime.now(UTC)
+    made = [(key.id, datetime.fromisoformat(key.created)) for key in reversed(ring.keys)]
+    return [
+        {
+            "id": key_id,
+            "created_at": created,
+            "days": (now - created).days,
+            "use": "encrypts" if key_id == ring.newest.id else "decrypts",
+        }
+        for key_id, created in made
+    ]
+
+
+def rotate_keys(settings: Settings) -> str:
+    """Add a payload key; its id."""
+    from services.clients.keyring import rotate
+
+    return rotate(Path(settings.require("payload_key_file")), datetime.now(UTC)).id
+
+
+def change_operators(settings: Settings, *, add: str = "", remove: str = "") -> str:
+    """The new operator's token, or nothing where one was removed."""
+    from services.codec.operators import add_operator, remove_operator
+
+    if remove:
+        remove_operator(settings.codec_operators, remove)
+    return add_operator(settings.codec_operators, add, datetime.now(UTC)) if add else ""
+
+
+def remove_key(settings: Settings, key_id: str) -> None:
+    from services.clients.keyring import remove
+
+    remove(Path(settings.require("payload_key_file")), key_id)

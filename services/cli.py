@@ -207,6 +207,60 @@ def inbox(port: int | None) -> None:
     run_process(inbox, settings if port is None else replace(settings, inbox_port=str(port)))
 
 
+@main.command()
+@click.option("--add-user", "add", metavar="NAME", help="Give NAME a token, shown once; an older one of NAME ends.")
+@click.option("--remove-user", "remove", metavar="NAME", help="NAME may no longer log in.")
+@named_failures
+def codec(add: str | None, remove: str | None) -> None:
+    """Run the codec server, where operators see what Temporal's payloads say, until it is told to stop."""
+    from services.bootstrap import change_operators, codec, run_process
+    from services.parts.launcher import connected_settings
+
+    settings = connected_settings(_settings())
+    if not add and not remove:
+        run_process(codec, settings)
+    elif token := change_operators(settings, add=add or "", remove=remove or ""):
+        click.echo(token)
+
+
+@main.group()
+def keys() -> None:
+    """The keys that encrypt Temporal's payloads."""
+
+
+@keys.command("list")
+@as_json
+@named_failures
+def keys_list(as_json: bool) -> None:
+    """Ids and ages, newest first; never a key."""
+    from services.bootstrap import list_keys
+    from services.parts.launcher import connected_settings
+
+    _rows("keys", list_keys(connected_settings(_settings())), as_json, ("id", "created_at", "days", "use"))
+
+
+@keys.command("rotate")
+@named_failures
+def keys_rotate() -> None:
+    """Add a key, which encrypts from now on; the older ones still decrypt."""
+    from services.bootstrap import rotate_keys
+    from services.parts.launcher import connected_settings
+
+    click.echo(rotate_keys(connected_settings(_settings())))
+
+
+@keys.command("remove")
+@click.argument("key_id")
+@named_failures
+def keys_remove(key_id: str) -> None:
+    """Take an old key away: only when every workflow that used it has closed."""
+    from services.bootstrap import remove_key
+    from services.parts.launcher import connected_settings
+
+    remove_key(connected_settings(_settings()), key_id)
+    _say("removed")
+
+
 # -- work --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -273,6 +327,32 @@ def replay(dead_letter: str) -> None:
 
     replay_dead_letter(connected_settings(_settings()), dead_letter)
     _say("sent again")
+
+
+@main.command()
+@click.argument("result")
+@click.option("--no-model", is_flag=True, help="Check the ingredients only; the model is not asked again.")
+@as_json
+@named_failures
+def reproduce(result: str, no_model: bool, as_json: bool) -> None:
+    """Rebuild RESULT (its id, or DiagnosticReport/ID) from its Provenance; status 0 only if the answer is the same."""
+    from services.bootstrap import reproduce_result
+    from services.parts.launcher import connected_settings
+
+    found = reproduce_result(connected_settings(_settings()), result, ask=not no_model)
+    if as_json:
+        click.echo(found.model_dump_json(indent=2))
+    else:
+        rows = [[i.name, i.state, _short(i.was), _short(i.now), i.note] for i in found.ingredients]
+        _table("ingredients", ["ingredient", "", "was", "is", ""], rows)
+        click.echo(found.sentence())
+    sys.exit(0 if found.verdict == "same" else 1)
+
+
+def _short(value: str | None) -> str:
+    """The beginning of a digest; anything else as it is."""
+    digest = value is not None and len(value) == 64 and not value.strip("0123456789abcdef")
+    return f"{str(value)[:12]}…" if digest else value or ""
 
 
 def _rows(title: str, rows: list[dict[str, Any]], as_json: bool, shown: tuple[str, ...]) -> None:

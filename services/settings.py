@@ -14,6 +14,7 @@ from schemas.identifiers import Namespace
 
 PREFIX = "LONGVIEW_"
 HIDDEN = "(hidden)"
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
 
 
 def _setting(default: str, meaning: str, *, secret: bool = False) -> Any:
@@ -30,6 +31,11 @@ class Settings:
     temporal_address: str = _setting("", "Temporal frontend, host:port")
     temporal_namespace: str = _setting("default", "Temporal namespace")
     task_queue: str = _setting("longview", "Temporal task queue")
+    worker_deployment: str = _setting(
+        "", "name of the Temporal worker deployment; with it studies stay on the version they began with"
+    )
+    worker_build_id: str = _setting("", "build id of this worker's version (default: version and digest of the code)")
+    worker_current: str = _setting("off", "on: a worker that starts makes its version the one for new workflows")
     fhir_url: str = _setting("", "base URL of the FHIR R4 server")
     fhir_token: str = _setting("", "bearer token for the FHIR server", secret=True)
     dicomweb_url: str = _setting("", "base URL of the DICOMweb archive")
@@ -42,7 +48,10 @@ class Settings:
     model_token: str = _setting("", "bearer token for the vLLM server", secret=True)
     model_media: str = _setting("file", "how volumes reach vLLM: file (shared disk) or data (in the request)")
     model_release: str = _setting("", "path of the served checkpoint's release.json")
-    payload_key_file: str = _setting("", "file with the AES-256 key (base64) that encrypts Temporal payloads")
+    payload_key_file: str = _setting("", "file with the AES-256 key, or the keyring, that encrypts Temporal payloads")
+    payload_store_bytes: str = _setting(
+        "262144", "size from which a Temporal payload goes to the object store, encrypted"
+    )
     canonical_base: str = _setting("https://ai.example.org/fhir", "canonical base URL of this deployment")
     tenant: str = _setting("hospital", "name of the hospital within this deployment")
     accession_system: str = _setting(
@@ -65,6 +74,14 @@ class Settings:
     inbox_host: str = _setting("127.0.0.1", "address the inbox listens on")
     inbox_port: str = _setting("0", "port the inbox listens on (0: any free one)")
     inbox_url: str = _setting("", "URL under which people reach the inbox")
+    codec_host: str = _setting("127.0.0.1", "address the codec server listens on")
+    codec_port: str = _setting("8082", "port the codec server listens on (0: any free one)")
+    codec_operators_file: str = _setting(
+        "", "file of those who may decode payloads (default: codec-operators.json in state_dir)"
+    )
+    codec_ui_origin: str = _setting(
+        "", "origin of Temporal's page, http(s)://host[:port]; without it no browser may ask"
+    )
     ready_file: str = _setting("", "file a process writes when it is ready")
 
     def __post_init__(self) -> None:
@@ -76,7 +93,16 @@ class Settings:
             raise PartUnavailable(
                 "setting-conclusion-codes", "LONGVIEW_CONCLUSION_CODES is neither 'on' nor 'off': set one of them."
             )
-        for name in ("acknowledge_minutes", "inbox_port"):
+        if self.codec_ui_origin and not _ORIGIN.fullmatch(self.codec_ui_origin):
+            raise PartUnavailable(
+                "setting-codec-ui-origin",
+                "LONGVIEW_CODEC_UI_ORIGIN is no origin: write it as http(s)://host[:port], without a path.",
+            )
+        if self.worker_current not in ("on", "off"):
+            raise PartUnavailable(
+                "setting-worker-current", "LONGVIEW_WORKER_CURRENT is neither 'on' nor 'off': set one of them."
+            )
+        for name in ("acknowledge_minutes", "inbox_port", "payload_store_bytes", "codec_port"):
             if not getattr(self, name).isdigit():
                 raise PartUnavailable("setting-number", f"{PREFIX}{name.upper()} is not a whole number: set one.")
 
@@ -106,6 +132,10 @@ class Settings:
     @property
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.state / 'longview.db'}"
+
+    @property
+    def codec_operators(self) -> Path:
+        return Path(self.codec_operators_file or self.state / "codec-operators.json").resolve()
 
     @property
     def media(self) -> Literal["file", "data"]:

@@ -86,10 +86,17 @@ class FhirClient:
 
     def read(self, reference: str) -> Resource:
         """One resource by `Type/id` or `Type/id/_history/v`; `PermanentFailure` `fhir-not-found` if it is not there."""
+        return self._read(reference)
+
+    def read_exact(self, reference: str) -> Resource:
+        """The same with every decimal digit of the source kept: for reading only."""
+        return self._read(reference, decimals=True)
+
+    def _read(self, reference: str, *, decimals: bool = False) -> Resource:
         response = self._send("GET", f"{self._base}/{self._local(reference)}")
         if response.status_code in (404, 410):
             raise PermanentFailure("fhir-not-found", "the FHIR server does not know a resource that was named")
-        resource = self._body(response)
+        resource = self._body(response, decimals=decimals)
         same = f"{resource.get('resourceType')}/{resource.get('id')}" == unversioned(reference)
         _, _, version = reference.partition("/_history/")
         if not same or (version and resource.get("meta", {}).get("versionId", version) != version):

@@ -32,6 +32,7 @@ from workflows.report import (
     supersede,
 )
 from workflows.report.escalation import build_acknowledgement, build_exhaustion, build_notification, build_priority
+from workflows.report.kept import ANSWER, TIMELINE, Kept
 from workflows.report.rules import TABLE_VERSION
 from workflows.timeline import build_timeline
 
@@ -228,6 +229,10 @@ def context(
         priority="urgent",
         acknowledge_by="2026-11-23T10:20:31.000+00:00",
         dicomweb_public_url="https://dicomweb.example.org",
+        kept=(
+            Kept(role="source", display=TIMELINE, digest="1" * 64),
+            Kept(role="derivation", display=ANSWER, digest="2" * 64),
+        ),
     )
 
 

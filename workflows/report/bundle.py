@@ -25,6 +25,7 @@ from schemas.identifiers import ni_from_hex
 from schemas.inference import NOT_COMPARED
 from schemas.terms import REVIEW_STATUS, TASK_CODE, TASK_INPUT
 from workflows.report.context import ResultContext, by_identifier, create, plain, versioned_reference, who
+from workflows.report.kept import MANIFEST, RENDERED_PROMPT, WEIGHTS
 from workflows.report.observation import finding_urn, media, media_urn, observation
 from workflows.report.release import (
     ARTIFICIAL_INTELLIGENCE,
@@ -154,8 +155,9 @@ def _entities(context: ResultContext) -> list[Json]:
     """What the result rests on: model card, prompt, each resource that shaped it, and digests of everything else."""
     derived: list[Json] = [{"reference": card_urn(context)}, {"reference": prompt_urn(context)}]
     derived += [
-        _digest(context.rendered_prompt_ni, "rendered prompt (kept in the evidence store, digest only)"),
-        _digest(ni_from_hex(context.model.weights_sha256), "model weights"),
+        _digest(context.rendered_prompt_ni, RENDERED_PROMPT),
+        _digest(ni_from_hex(context.model.weights_sha256), WEIGHTS),
+        *(_digest(kept.ni, kept.display) for kept in context.kept if kept.role == "derivation"),
     ]
     timeline = context.timeline
     used = [("study read", timeline.study), ("named prior", context.prior), ("order", timeline.order)]
@@ -164,7 +166,8 @@ def _entities(context: ResultContext) -> list[Json]:
         for name, item in used
         if item is not None
     ]
-    sources.append(_digest(context.manifest_ni, "input manifest: every SOP Instance UID and resource version read"))
+    sources.append(_digest(context.manifest_ni, MANIFEST))
+    sources += [_digest(kept.ni, kept.display) for kept in context.kept if kept.role == "source"]
     return [{"role": "derivation", "what": what} for what in derived] + [
         {"role": "source", "what": what} for what in sources
     ]

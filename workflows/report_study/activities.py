@@ -213,9 +213,8 @@ class ReportStudyActivities:
         labels = [(label.code, label.text) for label in self._labels(self._load(Timeline, args.timeline), current)]
         request = build_request(current.series.modality, labels, volumes, args.priority)
         answer = self._model.ask(request)
-        return ModelAnswered(
-            answer=self._keep(answer), request=self._keep(request), started=started, ended=now_rfc3339()
-        )
+        kept = self._store.put(request.as_asked())
+        return ModelAnswered(answer=self._keep(answer), request=kept, started=started, ended=now_rfc3339())
 
     @activity.defn
     def check_answer(self, args: CheckAnswer) -> ReadingChecked:

@@ -17,6 +17,7 @@ from schemas.timeline import Timeline, TimelineEntry
 from workflows.reading.prompt import PROMPT_TEMPLATE
 from workflows.reading.release import release_id
 from workflows.report import AddendumContext, ResultContext, addendum_conclusion, addendum_headline
+from workflows.report.kept import kept_objects
 
 HISTORY_SHOWN = 200
 """How many of the newest entries of the history the inbox shows."""
@@ -80,6 +81,7 @@ def result_context(
         dicomweb_public_url=site.dicomweb_public_url,
         conclusion_codes=site.conclusion_codes,
         escalation_policy=site.policy(args.priority).name,
+        kept=kept_objects(args),
     )
 
 
