@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from schemas.model import Record
 
 EntryKind = Literal[
@@ -87,7 +89,7 @@ class Component(Measured):
     """A part of an observation with a value of its own (systolic and diastolic pressure)."""
 
     text: str
-    codings: list[Coding] = []
+    codings: list[Coding] = Field(default_factory=list)
 
 
 class TimelineEntry(Measured):
@@ -115,11 +117,11 @@ class TimelineEntry(Measured):
     """First category code of the source (`laboratory`, `vital-signs`, `RAD`)."""
     interpretation: str | None = None
     """Codes of the source (`H`, `LL`)."""
-    codings: list[Coding] = []
-    components: list[Component] = []
-    members: list[str] = []
+    codings: list[Coding] = Field(default_factory=list)
+    components: tuple[Component, ...] = ()
+    members: tuple[str, ...] = ()
     """`Type/id` of the results of a panel or report, which are entries of their own."""
-    studies: list[str] = []
+    studies: tuple[str, ...] = ()
     """`ImagingStudy/id` and `ServiceRequest/id` that a report names."""
 
 
@@ -135,9 +137,9 @@ class StudyEntry(Record):
     region: str | None = None
     """Body region by codes, else by words; None where neither tells."""
     side: Literal["left", "right"] | None = None
-    codings: list[Coding] = []
+    codings: list[Coding] = Field(default_factory=list)
     """Codes of the procedure."""
-    based_on: list[str] = []
+    based_on: tuple[str, ...] = ()
 
 
 PriorReason = Literal[

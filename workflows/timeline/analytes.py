@@ -22,9 +22,12 @@ ATOMIC_WEIGHT = {
 """g/mol; IUPAC, Standard atomic weights 2021, abridged to five digits."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Analyte:
-    """`unit` is a UCUM code; `formula` a molecule whose mass may be used; `monovalent` an ion whose equivalent is a mole."""
+    """One row, the same only as itself.
+
+    `unit` is a UCUM code; `formula` a molecule whose mass may be used; `monovalent` an ion whose equivalent is a mole.
+    """
 
     name: str
     unit: str
@@ -57,8 +60,8 @@ ANALYTES = (
     Analyte("triglycerides-serum", "mg/dL", ("2571-8",)),
     Analyte("bilirubin-total-serum", "mg/dL", ("1975-2", "14631-6"), "C33H36N4O6"),
     Analyte("urate-serum", "mg/dL", ("3084-1", "14933-6"), "C5H4N4O3"),
-    Analyte("calcium-serum", "mmol/L", ("17861-6", "2000-8"), "Ca"),
-    Analyte("calcium-blood", "mmol/L", ("49765-1",), "Ca"),
+    Analyte("calcium-serum", "mg/dL", ("17861-6", "2000-8"), "Ca"),
+    Analyte("calcium-blood", "mg/dL", ("49765-1",), "Ca"),
     Analyte("sodium-serum", "mmol/L", ("2951-2",), monovalent=True),
     Analyte("sodium-blood", "mmol/L", ("2947-0",), monovalent=True),
     Analyte("potassium-serum", "mmol/L", ("2823-3",), monovalent=True),

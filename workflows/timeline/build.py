@@ -1,6 +1,6 @@
 """FHIR R4 resources of one patient -> an ordered, typed, deduplicated history in which every entry cites its versioned source.
 
-    resources -> standing versions (versions.py) -> fields of entries (entries.py, units.py) -> Records, in the order of their dates (dates.py)
+    resources -> standing versions (versions.py) -> entries (entries.py, units.py) -> in the order of their dates (dates.py)
 
 Left out and counted: what was entered in error or withdrawn, what lies after `as_of`, and what an AI asserted (`AIAST`), our own results included: a
 reading never feeds on itself. The same resources give the same timeline in whatever order and however often they are given.
@@ -11,10 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, tzinfo
-from functools import cache
+from operator import attrgetter
 from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
 
 from schemas.errors import PermanentFailure
 from schemas.imaging import StudyInventory
@@ -30,15 +28,22 @@ from schemas.timeline import (
     TimelineEntry,
 )
 from workflows.timeline.dates import NEVER, Dates, before
-from workflows.timeline.entries import Fields, read_entry
-from workflows.timeline.fields import Resource, codings, identifiers, study_instance_uid, text_of, unversioned
+from workflows.timeline.entries import MALFORMED, EntryReader
+from workflows.timeline.fields import (
+    Resource,
+    codings,
+    identifiers,
+    study_instance_uid,
+    text_of,
+    unversioned,
+    versioned,
+)
 from workflows.timeline.priors import PriorPolicy, Subject, choose_priors, subject_of_study
+from workflows.timeline.records import uncollected
 from workflows.timeline.studies import study_entry, with_archive
-from workflows.timeline.versions import Held, Moment, newest, standing
+from workflows.timeline.versions import Moment, newest, standing
 
 _PRIORITIES = ("routine", "urgent", "asap", "stat")
-_MALFORMED = (AttributeError, KeyError, TypeError, ValueError, IndexError)
-"""What reading a resource raises that is not of R4's shape; it is left out and counted, and the others are read on."""
 
 
 def build_timeline(
@@ -65,19 +70,19 @@ def build_timeline(
     banner = _banner(patient, resources)
     moment = _moment(as_of, dates, resources, study_instance_uid)
     held, left_out = standing(patient, resources, moment)
-    rows, orders = _rows(held, dates, left_out)
-    known = [study for resource in orders if (study := study_entry(*resource, dates)) is not None]
+    with uncollected():
+        entries, known = _entries(held, dates, left_out)
     current = _current_study(known, study_instance_uid, imaging_study)
-    all_studies, more_rows = with_archive(known, studies, dates)
+    all_studies, more = with_archive(known, studies, dates)
     current = next((s for s in all_studies if current and s.resource == current.resource), current)
     began = current.span if current and current.span else dates.span(as_of)
     return Timeline(
         patient=banner,
         study=current,
-        order=_order(held, service_request, accession, current.based_on if current else []),
+        order=_order(held, service_request, accession, current.based_on if current else ()),
         priors=_priors(all_studies, study_instance_uid, began),
         prior_choices=_choices(all_studies, study_instance_uid, current, began, policy),
-        entries=_records(rows + more_rows, left_out),
+        entries=_ordered(entries + more),
         as_of=as_of,
         left_out={reason: left_out[reason] for reason in sorted(left_out) if left_out[reason]},
     )
@@ -93,46 +98,30 @@ def _moment(as_of: str | None, dates: Dates, resources: Iterable[Resource], uid:
     return Moment(dates, span[1], frozenset(f"ImagingStudy/{r.get('id')}" for r in own))
 
 
-def _rows(
-    held: list[Held], dates: Dates, left_out: Counter[LeftOut]
-) -> tuple[list[Fields], list[tuple[str, Resource]]]:
-    """The fields of each entry, and the ImagingStudies."""
-    rows, studies = [], []
-    for _, reference, resource in held:
+def _entries(
+    held: dict[str, Resource], dates: Dates, left_out: Counter[LeftOut]
+) -> tuple[list[TimelineEntry], list[StudyEntry]]:
+    """The entry of each resource, and the imaging studies; what is malformed is left out and counted, and the others are read on."""
+    entries, studies, reader = [], [], EntryReader(dates)
+    for resource in held.values():
         try:
-            rows.append(read_entry(resource, reference, dates))
-        except _MALFORMED:
+            reference = versioned(resource)
+            entries.append(reader.read(resource, reference))
+            if resource["resourceType"] == "ImagingStudy" and (study := study_entry(reference, resource, dates)):
+                studies.append(study)
+        except MALFORMED:
             left_out["unreadable"] += 1
-            continue
-        if resource["resourceType"] == "ImagingStudy":
-            studies.append((reference, resource))
-    return rows, studies
+    return entries, studies
 
 
-@cache
-def _entries() -> TypeAdapter[list[TimelineEntry]]:
-    return TypeAdapter(list[TimelineEntry])
+def _ordered(entries: list[TimelineEntry]) -> list[TimelineEntry]:
+    entries.sort(key=attrgetter("resource"))
+    entries.sort(key=_place)
+    return entries
 
 
-def _records(rows: list[Fields], left_out: Counter[LeftOut]) -> list[TimelineEntry]:
-    """Validated once, in their order; one that is malformed is left out and counted."""
-    rows.sort(key=_place)
-    try:
-        return _entries().validate_python(rows)
-    except ValidationError:
-        return [entry for row in rows for entry in _record(row, left_out)]
-
-
-def _record(row: Fields, left_out: Counter[LeftOut]) -> list[TimelineEntry]:
-    try:
-        return _entries().validate_python([row])
-    except ValidationError:
-        left_out["unreadable"] += 1
-        return []
-
-
-def _place(row: Fields) -> tuple[Span, str]:
-    return row.get("span") or NEVER, row["resource"]
+def _place(entry: TimelineEntry) -> Span:
+    return entry.span or NEVER
 
 
 def _banner(patient: str, resources: Iterable[Resource]) -> PatientBanner:
@@ -184,19 +173,21 @@ def _choices(
     return choose_priors(studies, subject, policy)
 
 
-def _order(held: list[Held], reference: str | None, accession: str | None, based_on: list[str]) -> OrderEntry | None:
+def _order(
+    held: dict[str, Resource], reference: str | None, accession: str | None, based_on: Iterable[str]
+) -> OrderEntry | None:
     """The order by the event's reference, the study's `basedOn`, or the accession number; none if that is not exactly one."""
     wanted = {unversioned(reference)} if reference else set(based_on)
-    orders = [each for each in held if each[2]["resourceType"] == "ServiceRequest"]
-    found = [each for each in orders if each[0] in wanted]
+    orders = {r: resource for r, resource in held.items() if r.startswith("ServiceRequest/")}
+    found = [resource for r, resource in orders.items() if r in wanted]
     if not found and accession:
-        found = [each for each in orders if any(i.value == accession for i in identifiers(each[2]))]
+        found = [one for one in orders.values() if any(i.value == accession for i in identifiers(one))]
     if len(found) != 1:
         return None
-    _, version, resource = found[0]
+    resource = found[0]
     priority = resource.get("priority", "routine")
     return OrderEntry(
-        resource=version,
+        resource=versioned(resource),
         priority=priority if priority in _PRIORITIES else "routine",
         codings=codings(resource.get("code")),
         accession=_accession(identifiers(resource)),

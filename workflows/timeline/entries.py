@@ -1,4 +1,4 @@
-"""One FHIR resource -> the fields of one `TimelineEntry`, as plain values: the Record is made once, at the edge (build.py).
+"""One FHIR resource -> one `TimelineEntry`.
 
 What has no field keeps the source's words (`detail`): a Timing, an onset given as an age or in words, a dose. None of it is turned into a date or a
 number.
@@ -11,13 +11,17 @@ import binascii
 from collections.abc import Callable
 from typing import Any
 
-from schemas.timeline import EntryKind
+from schemas.timeline import Component, EntryKind, TimelineEntry
+from workflows.timeline.analytes import Analyte
 from workflows.timeline.dates import Dates
-from workflows.timeline.fields import Resource, coded, medication, referenced, status, text_of
-from workflows.timeline.units import quantity_fields
+from workflows.timeline.fields import Concepts, Resource, medication, referenced, status, text_of
+from workflows.timeline.records import Fields, Maker
+from workflows.timeline.units import put_quantity
 from workflows.timeline.words import age, dose, joined, period, quantity, range_of, ratio, reaction, timing
 
-Fields = dict[str, Any]
+_MEASURED = ("text", "value", "unit")
+MALFORMED = (AttributeError, KeyError, TypeError, ValueError, IndexError)
+"""What reading a resource raises that is not of R4's shape; pydantic's `ValidationError` is a `ValueError`."""
 
 KINDS: dict[str, EntryKind] = {
     "ImagingStudy": "imaging-study",
@@ -47,83 +51,90 @@ WHEN: dict[str, tuple[str, ...]] = {
 RECORDED = ("issued", "recordedDate", "authoredOn", "dateAsserted")
 
 
-def read_entry(resource: Resource, reference: str, dates: Dates) -> Fields:
-    """The fields of the entry of one resource of `KINDS`; any of Python's errors of shape for what is no R4 resource."""
-    kind = resource["resourceType"]
-    fields: Fields = {"kind": KINDS[kind], "resource": reference, "status": status(resource)}
-    _put_time(resource, WHEN[kind], fields, dates)
-    READERS[kind](resource, fields)
-    return fields
+class EntryReader:
+    """Reads the resources of one build; it holds what has been read of dates and concepts before."""
+
+    def __init__(self, dates: Dates) -> None:
+        self._dates = dates
+        self._entry = Maker(TimelineEntry, (*_MEASURED, "status", "when", "until", "recorded", "detail", "category"))
+        self._part = Maker(Component, _MEASURED)
+        self.concepts = Concepts()
+
+    def read(self, resource: Resource, reference: str) -> TimelineEntry:
+        """The entry of one resource of `KINDS`; any of `MALFORMED` for what is not of R4's shape."""
+        kind = resource["resourceType"]
+        fields = self._entry.defaults.copy()
+        fields["kind"], fields["resource"] = KINDS[kind], reference
+        fields["status"] = resource.get("status") or status(resource)
+        self._put_time(resource, WHEN[kind], fields)
+        codings, text, analyte = self.concepts.read(resource.get("code") or uncommon_code(resource))
+        fields["text"] = text or kind
+        if kind == "Observation":
+            _put_measured(resource, analyte, fields)
+            if "component" in resource:
+                fields["components"] = tuple([self._component(part) for part in resource["component"]])
+        READERS[kind](resource, fields)
+        return self._entry.make(fields, codings)
+
+    def _component(self, part: Resource) -> Component:
+        codings, text, analyte = self.concepts.read(part.get("code"))
+        fields = self._part.defaults.copy()
+        fields["text"] = text or "component"
+        _put_measured(part, analyte, fields)
+        return self._part.make(fields, codings)
+
+    def _put_time(self, resource: Resource, elements: tuple[str, ...], fields: Fields) -> None:
+        for element in elements:
+            if element in resource:
+                found = resource[element]
+                if type(found) is dict:
+                    element, found = _of_period(element, found, fields)
+                if found:
+                    fields["when"], fields["when_element"] = found, element
+                    fields["span"] = self._dates.span(found)
+                    break
+        for element in RECORDED:
+            if element in resource:
+                fields["recorded"] = resource[element]
+                break
 
 
-def _put_time(resource: Resource, elements: tuple[str, ...], fields: Fields, dates: Dates) -> None:
-    fields["when"] = None
-    for element in elements:
-        found = resource.get(element)
-        if not found:
-            continue
-        if element.endswith("Period"):
-            _put_period(element, found, fields, dates)
-            if fields["when"] is None:
-                continue
-        else:
-            fields["when"], fields["when_element"] = found, element
-            fields["span"] = dates.span(found)
-        break
-    for element in RECORDED:
-        if recorded := resource.get(element):
-            fields["recorded"] = recorded
-            break
-
-
-def _put_period(element: str, found: Resource, fields: Fields, dates: Dates) -> None:
+def _of_period(element: str, found: Resource, fields: Fields) -> tuple[str, str | None]:
     """A period stands where it began; where nobody says when, at its end."""
     start, end = found.get("start"), found.get("end")
-    if start or end:
-        fields["when"], fields["when_element"] = start or end, f"{element}.{'start' if start else 'end'}"
-        fields["span"] = dates.span(start or end)
     if end:
         fields["until"] = end
+    return f"{element}.{'start' if start or not end else 'end'}", start or end
 
 
-def _put_code(concept: Resource | None, resource: Resource, fields: Fields) -> Any:
-    """Codes and words; gives what the table of units knows the code as."""
-    codings, text, analyte = coded(concept)
-    fields["text"] = text or resource["resourceType"]
-    if codings:
-        fields["codings"] = codings
-    return analyte
+def uncommon_code(resource: Resource) -> Resource | None:
+    """What stands for `code` in the types that have none."""
+    if resource["resourceType"] == "ImagingStudy":
+        return next(iter(resource.get("procedureCode", ())), None)
+    return medication(resource)
+
+
+def _put_measured(resource: Resource, analyte: Analyte | None, fields: Fields) -> None:
+    """Whichever value[x] is there, or why there is none."""
+    if "valueQuantity" in resource:
+        put_quantity(resource["valueQuantity"], analyte, fields)
+        return
+    for element, read in _VALUES.items():
+        if element in resource:
+            fields["value"] = read(resource[element])
+            return
+    if absent := resource.get("dataAbsentReason"):
+        fields["text"] = f"{fields['text']} (no value: {text_of(absent)})"
 
 
 def _observation(resource: Resource, fields: Fields) -> None:
-    analyte = _put_code(resource.get("code"), resource, fields)
-    fields.update(measured(resource, analyte))
     _put_category(resource, fields)
     if marks := resource.get("interpretation"):
         fields["interpretation"] = joined(_first_code(mark) for mark in marks)
-    if parts := resource.get("component"):
-        fields["components"] = [_component(part) for part in parts]
     if members := resource.get("hasMember"):
         fields["members"] = referenced(members)
     if when := resource.get("effectiveTiming"):
         fields["detail"] = timing(when)
-    if "value" not in fields and (absent := resource.get("dataAbsentReason")):
-        fields["detail"] = joined((fields.get("detail"), f"no value: {text_of(absent)}"))
-
-
-def _component(part: Resource) -> Fields:
-    codings, text, analyte = coded(part.get("code"))
-    return {"text": text or "component", "codings": codings, **measured(part, analyte)}
-
-
-def measured(resource: Resource, analyte: Any) -> Fields:
-    """The fields of `Measured` for whichever value[x] is there."""
-    if (found := resource.get("valueQuantity")) is not None:
-        return quantity_fields(found, analyte)
-    for element, read in _VALUES.items():
-        if (value := resource.get(element)) is not None:
-            return {"value": read(value)}
-    return {}
 
 
 _VALUES: dict[str, Callable[[Any], str | None]] = {
@@ -141,7 +152,6 @@ _VALUES: dict[str, Callable[[Any], str | None]] = {
 
 
 def _report(resource: Resource, fields: Fields) -> None:
-    _put_code(resource.get("code"), resource, fields)
     if words := resource.get("conclusion") or _form(resource):
         fields["title"], fields["text"] = fields["text"], words
     _put_category(resource, fields)
@@ -163,7 +173,6 @@ def _form(resource: Resource) -> str | None:
 
 
 def _condition(resource: Resource, fields: Fields) -> None:
-    _put_code(resource.get("code"), resource, fields)
     _put_category(resource, fields)
     ended = resource.get("abatementDateTime") or resource.get("abatementPeriod", {}).get("end")
     if ended:
@@ -183,21 +192,18 @@ def _inexact(resource: Resource, name: str) -> str | None:
 
 
 def _medication(resource: Resource, fields: Fields) -> None:
-    _put_code(medication(resource), resource, fields)
     doses = resource.get("dosageInstruction") or resource.get("dosage")
     if doses and (said := joined(dose(one) for one in doses)):
         fields["detail"] = said
 
 
 def _procedure(resource: Resource, fields: Fields) -> None:
-    _put_code(resource.get("code"), resource, fields)
     sites = (text_of(site) for site in resource.get("bodySite", ()))
     if detail := joined((_inexact(resource, "performed"), *sites, text_of(resource.get("outcome")))):
         fields["detail"] = detail
 
 
 def _allergy(resource: Resource, fields: Fields) -> None:
-    _put_code(resource.get("code"), resource, fields)
     said = [_inexact(resource, "onset"), *(reaction(one) for one in resource.get("reaction", ()))]
     if resource.get("criticality"):
         said.append(f"criticality {resource['criticality']}")
@@ -206,14 +212,11 @@ def _allergy(resource: Resource, fields: Fields) -> None:
 
 
 def _order(resource: Resource, fields: Fields) -> None:
-    _put_code(resource.get("code"), resource, fields)
     if amount := resource.get("quantityQuantity"):
         fields["detail"] = quantity(amount)
 
 
 def _imaging_study(resource: Resource, fields: Fields) -> None:
-    concepts = resource.get("procedureCode") or [None]
-    _put_code(concepts[0], resource, fields)
     if resource.get("description"):
         fields["text"] = resource["description"]
 

@@ -26,12 +26,14 @@ def versioned(resource: Resource) -> str:
 
 def unversioned(reference: str) -> str:
     """`Type/id` of a relative or absolute, versioned or plain reference."""
+    if reference.count("/") == 1:
+        return reference
     return "/".join(reference.split("/_history/")[0].split("/")[-2:])
 
 
-def referenced(references: list[Any] | None) -> list[str]:
+def referenced(references: list[Any] | None) -> tuple[str, ...]:
     """`Type/id` of each literal reference."""
-    return [unversioned(str(one["reference"])) for one in references or () if one.get("reference")]
+    return tuple([unversioned(str(one["reference"])) for one in references or () if one.get("reference")])
 
 
 def sort_key(text: str | None) -> Span:
@@ -46,16 +48,40 @@ def status(resource: Resource) -> str:
     return "/".join(code for code in codes if code) or "unknown"
 
 
-def coded(concept: Resource | None) -> tuple[list[dict[str, Any]], str | None, Analyte | None]:
-    """The codings of a CodeableConcept as fields of `Coding`, its words, and what our table of units knows it as."""
+Coded = tuple[list[Coding], str | None, Analyte | None]
+"""The codings of a CodeableConcept, its words, and what our table of units knows it as."""
+
+
+class Concepts:
+    """Reads the CodeableConcepts of one build: a history says the same few hundred over and over, so each is read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], Coded] = {}
+
+    def read(self, concept: Resource | None) -> Coded:
+        """What `coded` gives; the same objects for the same concept."""
+        if not concept:
+            return [], None, None
+        found: list[Resource] = concept.get("coding") or []
+        if len(found) != 1:
+            return coded(concept)
+        one = found[0]
+        key = (one.get("code"), concept.get("text"), one.get("display"), one.get("system"))
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = coded(concept)
+        return known
+
+
+def coded(concept: Resource | None) -> Coded:
     if not concept:
         return [], None, None
     text, analyte, found = concept.get("text"), None, []
-    for one in concept.get("coding", ()):
+    for one in concept.get("coding") or ():
         code, display = one.get("code"), one.get("display")
         if code:
             system = one.get("system")
-            found.append({"system": system, "code": code, "display": display})
+            found.append(Coding(system=system, code=code, display=display))
             if analyte is None and system == LOINC:
                 analyte = BY_LOINC.get(code)
         text = text or display or code
@@ -63,7 +89,7 @@ def coded(concept: Resource | None) -> tuple[list[dict[str, Any]], str | None, A
 
 
 def codings(concept: Resource | None) -> list[Coding]:
-    return [Coding(**fields) for fields in coded(concept)[0]]
+    return coded(concept)[0]
 
 
 def text_of(concept: Resource | None) -> str | None:
@@ -85,7 +111,7 @@ def medication(resource: Resource) -> Resource | None:
 def said_by_ai(resource: Resource) -> bool:
     """Labelled `AIAST`, or tagged as part of a result of ours by a server that dropped the label; what a clinician put in its place is theirs."""
     meta = resource.get("meta")
-    if not meta:
+    if not meta or ("security" not in meta and "tag" not in meta):
         return False
     labels = [label.get("code") for label in meta.get("security", ())]
     if "AIAST" in labels:

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from schemas.imaging import StudyInventory
-from schemas.timeline import Coding, StudyEntry
+from schemas.timeline import Coding, StudyEntry, TimelineEntry
 from workflows.timeline.dates import Dates
-from workflows.timeline.entries import Fields
 from workflows.timeline.fields import Resource, codings, referenced, study_instance_uid, text_of
 from workflows.timeline.regions import region_of, side_of
 
@@ -48,12 +47,12 @@ def _modalities(found: Iterable[Any]) -> list[str]:
 
 def with_archive(
     known: list[StudyEntry], archive: Iterable[StudyInventory], dates: Dates
-) -> tuple[list[StudyEntry], list[Fields]]:
+) -> tuple[list[StudyEntry], list[TimelineEntry]]:
     """FHIR's studies, completed by the archive; and entries for those that only the archive knows, cited as `urn:oid:<uid>`."""
     inventories = {study.study_instance_uid: study for study in archive}
     studies = [completed(study, inventories.pop(study.study_instance_uid, None), dates) for study in known]
     only_there = [_of_archive(inventory, dates) for _, inventory in sorted(inventories.items())]
-    return studies + only_there, [_row(study) for study in only_there]
+    return studies + only_there, [_entry(study) for study in only_there]
 
 
 def completed(study: StudyEntry, inventory: StudyInventory | None, dates: Dates) -> StudyEntry:
@@ -90,13 +89,13 @@ def _started(date: str | None, time: str | None) -> str | None:
     return f"{day}T{time[:2]}:{time[2:4]}" + (f":{time[4:]}" if len(time) >= 6 else "")
 
 
-def _row(study: StudyEntry) -> Fields:
-    return {
-        "kind": "imaging-study",
-        "resource": study.resource,
-        "when": study.started,
-        "when_element": "StudyDate",
-        "span": study.span,
-        "status": "available",
-        "text": study.description or "ImagingStudy",
-    }
+def _entry(study: StudyEntry) -> TimelineEntry:
+    return TimelineEntry(
+        kind="imaging-study",
+        resource=study.resource,
+        when=study.started,
+        when_element="StudyDate",
+        span=study.span,
+        status="available",
+        text=study.description or "ImagingStudy",
+    )

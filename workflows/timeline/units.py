@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import Context, Decimal, InvalidOperation
+from decimal import Context, Decimal
 from functools import cache
 from threading import Lock
 from typing import Any
@@ -34,47 +34,45 @@ class Conversion:
     refused: NotNormalised | None = None
 
 
-_conversions: dict[tuple[str | None, str], Conversion] = {}
+_conversions: dict[tuple[Analyte | None, str], Conversion] = {}
 
 
-def quantity_fields(quantity: dict[str, Any], analyte: Analyte | None) -> dict[str, Any]:
-    """The fields of `Measured` for a FHIR Quantity of `analyte`, None for what our table does not name."""
+def put_quantity(quantity: dict[str, Any], analyte: Analyte | None, fields: dict[str, Any]) -> None:
+    """Add the fields of `Measured` for a FHIR Quantity of `analyte`, None for what our table does not name."""
     number = quantity.get("value")
     if number is None:
-        return {}
-    if not isinstance(number, (int, float)) or number is True or number is False:
-        return {"value": str(number), "unit": quantity.get("unit"), "not_normalised": "not-a-number"}
-    text = str(number)
-    code = quantity.get("code") if quantity.get("system") == UCUM else None
-    found: dict[str, Any] = {"value": text, "unit": quantity.get("unit") or quantity.get("code")}
+        return
+    unit = quantity.get("unit")
+    code = quantity.get("code")
+    fields["value"] = text = str(number)
+    fields["unit"] = unit or code
     if analyte is not None:
-        found["analyte"] = analyte.name
-    comparator = quantity.get("comparator")
-    if comparator is not None:
-        found["value"] = f"{comparator}{text}"
-        found["comparator"] = comparator if comparator in COMPARATORS else None
-    if not code:
-        found["not_normalised"] = "no-ucum-code"
-        return found
-    key = (analyte.name if analyte else None, code)
-    conversion = _conversions.get(key) or _learn(key, analyte)
-    if conversion.refused:
-        found["not_normalised"] = conversion.refused
-    elif conversion.factor is None:
-        found["normal_value"], found["normal_unit"] = text, conversion.unit
+        fields["analyte"] = analyte.name
+    if "comparator" in quantity:
+        _put_comparator(quantity["comparator"], text, fields)
+    if not code or quantity.get("system") != UCUM:
+        fields["not_normalised"] = "no-ucum-code"
+        return
+    key = (analyte, code)
+    conversion = _conversions.get(key) or _learn(key)
+    if type(number) is str or type(number) is bool:
+        fields["not_normalised"] = "not-a-number"
+    elif conversion.refused:
+        fields["not_normalised"] = conversion.refused
     else:
-        _convert(found, text, conversion)
-    return found
+        fields["normal_unit"] = conversion.unit
+        fields["normal_value"] = text if conversion.factor is None else _convert(text, conversion)
 
 
-def _convert(found: dict[str, Any], text: str, conversion: Conversion) -> None:
-    try:
-        number = Decimal(text)
-        assert conversion.factor is not None
-        result = _EXACT.add(_EXACT.multiply(number, conversion.factor), conversion.offset)
-        found["normal_value"], found["normal_unit"] = _rounded(result, number), conversion.unit
-    except InvalidOperation:
-        found["not_normalised"] = "not-a-number"
+def _put_comparator(comparator: str, text: str, fields: dict[str, Any]) -> None:
+    fields["value"] = f"{comparator}{text}"
+    fields["comparator"] = comparator if comparator in COMPARATORS else None
+
+
+def _convert(text: str, conversion: Conversion) -> str:
+    number = Decimal(text)
+    assert conversion.factor is not None
+    return _rounded(_EXACT.add(_EXACT.multiply(number, conversion.factor), conversion.offset), number)
 
 
 def _rounded(result: Decimal, source: Decimal) -> str:
@@ -85,9 +83,9 @@ def _rounded(result: Decimal, source: Decimal) -> str:
     return f"{Context(prec=min(digits, 28)).plus(result).normalize():f}"
 
 
-def _learn(key: tuple[str | None, str], analyte: Analyte | None) -> Conversion:
+def _learn(key: tuple[Analyte | None, str]) -> Conversion:
     with _lock:
-        found = _conversions[key] = conversion(key[1], analyte)
+        found = _conversions[key] = conversion(key[1], key[0])
     return found
 
 

@@ -9,21 +9,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from schemas.errors import PermanentFailure
 from schemas.identifiers import canonical_json
 from schemas.timeline import LeftOut, Span
-from workflows.timeline.dates import Dates
+from workflows.timeline.dates import NEVER, Dates
 from workflows.timeline.entries import KINDS, RECORDED, WHEN
 from workflows.timeline.fields import Resource, coded, said_by_ai, status, unversioned, versioned
 
 _WITHDRAWN = ("cancelled", "not-done", "revoked")
+_COUNTS = frozenset(("final", "active", "completed", "available"))
+"""The common statuses, none of them withdrawn: they are not looked at twice."""
 _FINAL = ("final", "amended", "corrected", "appended")
 _RESULTS = ("Observation", "DiagnosticReport")
-Held = tuple[str, str, Resource]
-"""`Type/id`, the versioned reference, the resource."""
 
 
 @dataclass(frozen=True)
@@ -37,43 +37,44 @@ class Moment:
 
 def standing(
     patient: str, resources: Iterable[Resource], moment: Moment | None = None
-) -> tuple[list[Held], Counter[LeftOut]]:
-    """What stands of the patient's resources of the types of a timeline, and how many do not, by reason.
+) -> tuple[dict[str, Resource], Counter[LeftOut]]:
+    """What stands of the patient's resources of the types of a timeline, by `Type/id`, and how many do not, by reason.
 
     `PermanentFailure` `fhir-wrong-patient` for one that is another patient's, or nobody's.
     """
     left_out: Counter[LeftOut] = Counter()
-    kept: list[Held] = []
-    withdrawn: list[Held] = []
-    for held in _newest(resources, moment, left_out):
-        resource = held[2]
+    kept: dict[str, Resource] = {}
+    withdrawn: dict[str, Resource] = {}
+    shared: list[str] = []
+    for reference, resource in _newest(resources, moment, left_out).items():
         if resource["resourceType"] not in KINDS:
             left_out["other-type"] += resource["resourceType"] != "Patient"
             continue
-        if _of(resource) != patient:
-            check_subject(resource, patient)
+        check_subject(resource, patient)
         if said_by_ai(resource):
             left_out["ai-asserted"] += 1
-        elif reason := _withdrawal(resource):
+            continue
+        if "identifier" in resource or "specimen" in resource:
+            shared.append(reference)
+        if resource.get("status") not in _COUNTS and (reason := _withdrawal(resource)):
             left_out[reason] += 1
-            withdrawn.append(held)
+            withdrawn[reference] = resource
         else:
-            kept.append(held)
-    replaced = _replaced(kept, withdrawn)
-    left_out["replaced"] += len(replaced)
-    return [held for held in kept if held[0] not in replaced] if replaced else kept, left_out
+            kept[reference] = resource
+    for reference in _replaced(shared, kept, withdrawn):
+        left_out["replaced"] += 1
+        del kept[reference]
+    return kept, left_out
 
 
 def check_subject(resource: Resource, patient: str) -> None:
     """Refuse a resource that is another patient's, or nobody's."""
-    reference = _of(resource)
+    subject: Resource = resource.get("subject") or resource.get("patient") or {}
+    reference = subject.get("reference")
+    if reference == patient:
+        return
     if not isinstance(reference, str) or unversioned(reference) != unversioned(patient):
         raise PermanentFailure("fhir-wrong-patient", "the FHIR server answered with a resource of another patient")
-
-
-def _of(resource: Resource) -> str | None:
-    subject: Resource | None = resource.get("subject") or resource.get("patient")
-    return subject.get("reference") if subject else None
 
 
 def _withdrawal(resource: Resource) -> LeftOut | None:
@@ -89,7 +90,7 @@ def _withdrawal(resource: Resource) -> LeftOut | None:
 # -- versions --------------------------------------------------------------------------------------------------------------------
 
 
-def _newest(resources: Iterable[Resource], moment: Moment | None, left_out: Counter[LeftOut]) -> Iterator[Held]:
+def _newest(resources: Iterable[Resource], moment: Moment | None, left_out: Counter[LeftOut]) -> dict[str, Resource]:
     first: dict[str, Resource] = {}
     more: dict[str, list[Resource]] = {}
     for resource in resources:
@@ -97,15 +98,15 @@ def _newest(resources: Iterable[Resource], moment: Moment | None, left_out: Coun
         known = first.setdefault(reference, resource)
         if known is not resource:
             more.setdefault(reference, [known]).append(resource)
-    for reference, resource in first.items():
-        versions = more.get(reference)
-        if versions is not None or moment is not None:
-            chosen = _chosen(reference, versions or [resource], moment, left_out)
-            if chosen is None:
-                continue
-            resource = chosen
-        version = resource["meta"].get("versionId") if "meta" in resource else None
-        yield reference, f"{reference}/_history/{version}" if version else reference, resource
+    if moment is not None:
+        more = {reference: more.get(reference, [resource]) for reference, resource in first.items()}
+    for reference, versions in more.items():
+        chosen = _chosen(reference, versions, moment, left_out)
+        if chosen is None:
+            del first[reference]
+        else:
+            first[reference] = chosen
+    return first
 
 
 def _chosen(
@@ -130,12 +131,16 @@ def newest(versions: Iterable[Resource]) -> tuple[Resource, str]:
     return resource, versioned(resource)
 
 
-def _version_key(resource: Resource) -> tuple[int, str, str, bytes]:
+def _version_key(resource: Resource) -> tuple[int, int, str, bytes]:
     """Orders versions of one resource: by number, else by `meta.lastUpdated`; content decides only where nothing else does."""
-    meta = resource.get("meta") or {}
-    version, updated = str(meta.get("versionId", "")), Dates().span(meta.get("lastUpdated"))
+    version = str((resource.get("meta") or {}).get("versionId", ""))
     number = int(version) if version.isdecimal() else -1
-    return number, f"{updated[0] if updated else -(10**17):+020d}", version, canonical_json(resource)
+    return number, _updated(resource), version, canonical_json(resource)
+
+
+def _updated(resource: Resource) -> int:
+    span = Dates().span((resource.get("meta") or {}).get("lastUpdated"))
+    return span[0] if span else -NEVER[0]
 
 
 def _is_later_version(resource: Resource) -> bool:
@@ -169,15 +174,15 @@ def _span(found: object, moment: Moment) -> Span | None:
 # -- one result under several ids --------------------------------------------------------------------------------------------------
 
 
-def _replaced(kept: list[Held], withdrawn: list[Held]) -> set[str]:
-    """`Type/id` of each result that another one stands for."""
-    groups: dict[tuple[str, ...], list[tuple[int, Held]]] = {}
-    for rank, helds in ((None, kept), (2, withdrawn)):
-        for held in helds:
-            resource = held[2]
-            if resource["resourceType"] in _RESULTS and ("identifier" in resource or "specimen" in resource):
-                for key in _same_result(resource):
-                    groups.setdefault(key, []).append((rank or _rank(resource), held))
+def _replaced(shared: list[str], kept: dict[str, Resource], withdrawn: dict[str, Resource]) -> set[str]:
+    """`Type/id` of each result that another one stands for; `shared` are those that may be the same result as another."""
+    groups: dict[tuple[str, ...], list[tuple[int, str, Resource]]] = {}
+    for reference in shared:
+        resource = kept.get(reference) or withdrawn[reference]
+        if resource["resourceType"] in _RESULTS:
+            rank = _rank(resource) if reference in kept else 2
+            for key in _same_result(resource):
+                groups.setdefault(key, []).append((rank, reference, resource))
     return {reference for key, group in groups.items() if len(group) > 1 for reference in _losers(key, group)}
 
 
@@ -185,13 +190,13 @@ def _rank(resource: Resource) -> int:
     return 3 if resource.get("status") in _FINAL else 1
 
 
-def _losers(key: tuple[str, ...], group: list[tuple[int, Held]]) -> list[str]:
+def _losers(key: tuple[str, ...], group: list[tuple[int, str, Resource]]) -> list[str]:
     """All but the best where a business identifier says that they are one; of one specimen, the preliminaries beside a final."""
-    best = max(rank for rank, _ in group)
+    best = max(rank for rank, *_ in group)
     if key[0] == "specimen":
-        return [held[0] for rank, held in group if rank == 1 < best]
-    first = max((held for rank, held in group if rank == best), key=lambda held: (*_version_key(held[2])[1:2], held[1]))
-    return [held[0] for rank, held in group if rank != 2 and held is not first]
+        return [reference for rank, reference, _ in group if rank == 1 < best]
+    standing = [(_updated(resource), reference) for rank, reference, resource in group if rank == best]
+    return [reference for rank, reference, _ in group if rank != 2 and reference != max(standing)[1]]
 
 
 def _same_result(resource: Resource) -> list[tuple[str, ...]]:
@@ -200,7 +205,7 @@ def _same_result(resource: Resource) -> list[tuple[str, ...]]:
     Not the identifier alone: some interfaces put the number of the order on each result of a panel.
     """
     codings, text, _ = coded(resource.get("code"))
-    code = min((f"{c['system']}|{c['code']}" for c in codings), default=text or "")
+    code = min((f"{c.system}|{c.code}" for c in codings), default=text or "")
     time = next((str(resource[name]) for name in WHEN[resource["resourceType"]] if resource.get(name)), "")
     same = (resource["resourceType"], code, time)
     keys = [
