@@ -36,6 +36,7 @@ DropReason = Literal[
     "older-value",
     "older-report",
     "medication",
+    "newest-value",
     "core",
     "too-long",
 ]

@@ -194,6 +194,7 @@ def site(settings: Settings) -> Site:
         acknowledge_within=timedelta(minutes=int(settings.acknowledge_minutes)),
         dicomweb_public_url=settings.dicomweb_public_url or settings.require("dicomweb_url"),
         conclusion_codes=settings.conclusion_codes == "on",
+        time_zone=settings.zone,
     )
 
 

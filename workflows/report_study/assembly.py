@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from schemas.identifiers import Namespace, ni_from_hex
 from schemas.imaging import SeriesVolume
@@ -31,6 +31,8 @@ class Site:
     acknowledge_within: timedelta
     dicomweb_public_url: str
     conclusion_codes: bool
+    time_zone: tzinfo = UTC
+    """Where dates of charts and images are that name no offset."""
 
 
 def acknowledge_by(site: Site, issued: str) -> str:

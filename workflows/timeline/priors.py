@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from schemas.timeline import PriorChoice, PriorReason, Span, StudyEntry
-from workflows.timeline.dates import DAY, NEVER, before
+from workflows.timeline.dates import DAY, NEVER, before, span_of
 
 _TAKEN: tuple[PriorReason, ...] = ("same-region-same-modality", "same-examination", "region-unknown")
 
@@ -37,7 +37,8 @@ def choose_priors(
 ) -> list[PriorChoice]:
     """A choice for each other study, the newest first; those taken stand in the order in which they are tried: known region before unknown."""
     policy = policy or PriorPolicy()
-    others = {s.study_instance_uid: s for s in sorted(candidates, key=lambda s: s.resource, reverse=True)}
+    dated = [s if s.span else s.model_copy(update={"span": span_of(s.started or "")}) for s in candidates]
+    others = {s.study_instance_uid: s for s in sorted(dated, key=lambda s: s.resource, reverse=True)}
     others.pop(subject.study_instance_uid, None)
     ordered = sorted(others.values(), key=_newest_first)
     reasons = {study.study_instance_uid: _reason(study, subject, policy) for study in ordered}

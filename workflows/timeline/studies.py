@@ -66,7 +66,7 @@ def completed(study: StudyEntry, inventory: StudyInventory | None, dates: Dates)
 
 def _of_archive(inventory: StudyInventory, dates: Dates) -> StudyEntry:
     words = [inventory.description, *(one.description for one in inventory.series)]
-    started = _started(inventory.study_date, inventory.study_time)
+    started = started_of(inventory)
     return StudyEntry(
         resource=f"urn:oid:{inventory.study_instance_uid}",
         study_instance_uid=inventory.study_instance_uid,
@@ -79,8 +79,9 @@ def _of_archive(inventory: StudyInventory, dates: Dates) -> StudyEntry:
     )
 
 
-def _started(date: str | None, time: str | None) -> str | None:
+def started_of(study: StudyInventory) -> str | None:
     """StudyDate and StudyTime (DA, TM; PS3.5 6.2) as a FHIR dateTime in the site's time zone."""
+    date, time = study.study_date, study.study_time
     if not date or len(date) != 8:
         return None
     day = f"{date[:4]}-{date[4:6]}-{date[6:]}"
