@@ -162,6 +162,8 @@ class PatientInput(Record):
 class GatherTimeline(Record):
     patient_key: str
     event: StudyAvailable
+    as_of: str | None = None
+    """What was knowable then; None: all that is there now."""
 
 
 class TimelineGathered(Record):
@@ -193,6 +195,8 @@ class PriorFetched(Record):
     fetched: StudyFetched | None
     study: StudyEntry | None
     reason: str | None
+    choices: Digest | None = None
+    """Addresses the JSON list of `PriorChoice`: every other study, taken or not, and why."""
 
 
 class FetchPrior(Record):

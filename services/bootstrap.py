@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -247,6 +248,7 @@ def site(settings: Settings) -> Site:
         dicomweb_public_url=settings.dicomweb_public_url or settings.require("dicomweb_url"),
         conclusion_codes=settings.conclusion_codes == "on",
         escalation=escalation_policies(settings),
+        time_zone=settings.zone,
     )
 
 
@@ -297,6 +299,7 @@ def reproduce_result(settings: Settings, result: str, *, ask: bool) -> Reproduct
     """What became of a result's ingredients, and whether the model answers the same."""
     from services.reproduce import Reproducer
     from services.store import FolderObjectStore
+    from workflows.timeline import build_timeline
 
     store = FolderObjectStore(settings.store)
     with ExitStack() as open_clients:
@@ -306,6 +309,7 @@ def reproduce_result(settings: Settings, result: str, *, ask: bool) -> Reproduct
             archive=open_clients.enter_context(closing(archive(settings))),
             store=store,
             model=open_clients.enter_context(closing(model(settings, store))),
+            build=partial(build_timeline, site_zone=settings.zone),
         ).reproduce(result, ask=ask)
 
 

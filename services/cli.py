@@ -293,6 +293,25 @@ def publish(study: str, patient: str) -> None:
 
 
 @main.command()
+@click.argument("patient", metavar="PATIENT")
+@click.option("--as-of", metavar="T", help="What was knowable at this moment (FHIR dateTime).")
+@click.option("--study", default="", metavar="UID", help="StudyInstanceUID of the study that priors are chosen for.")
+@click.option("--tokens", type=click.IntRange(min=0), help="Say what a budget of so many tokens would leave out.")
+@as_json
+@named_failures
+def timeline(patient: str, as_of: str | None, study: str, tokens: int | None, as_json: bool) -> None:
+    """A patient's history as a reading sees it: PATIENT is Patient/ID. Shows what identifies the patient, here alone."""
+    from services.parts.launcher import connected_settings
+    from services.show_timeline import as_document, gather, print_timeline
+
+    shown = gather(connected_settings(_settings()), patient, study, as_of, tokens)
+    if as_json:
+        click.echo(json.dumps(as_document(shown), indent=2))
+    else:
+        print_timeline(shown)
+
+
+@main.command()
 @click.option("--failed", is_flag=True, help="Only runs that failed.")
 @as_json
 @named_failures

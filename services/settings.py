@@ -6,8 +6,10 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from schemas.errors import PartUnavailable
 from schemas.identifiers import Namespace
@@ -64,6 +66,7 @@ class Settings:
     conclusion_codes: str = _setting(
         "off", "on: reports carry conclusionCode, which some records file to the problem list; off: they do not"
     )
+    time_zone: str = _setting("UTC", "time zone of dates that name none, as Europe/Berlin")
     acknowledge_minutes: str = _setting("60", "minutes within which a result is to be acknowledged")
     escalation_file: str = _setting(
         "", "JSON file: who is told of an unread result, by priority (default: urgent and above, two steps)"
@@ -102,6 +105,12 @@ class Settings:
             raise PartUnavailable(
                 "setting-worker-current", "LONGVIEW_WORKER_CURRENT is neither 'on' nor 'off': set one of them."
             )
+        try:
+            _ = self.zone
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise PartUnavailable(
+                "setting-time-zone", "LONGVIEW_TIME_ZONE is no time zone of this machine: write it as Europe/Berlin."
+            ) from None
         for name in ("acknowledge_minutes", "inbox_port", "payload_store_bytes", "codec_port"):
             if not getattr(self, name).isdigit():
                 raise PartUnavailable("setting-number", f"{PREFIX}{name.upper()} is not a whole number: set one.")
@@ -144,6 +153,10 @@ class Settings:
     @property
     def accessions(self) -> str:
         return self.accession_system or f"{self.canonical_base}/sid/accession"
+
+    @property
+    def zone(self) -> tzinfo:
+        return UTC if self.time_zone == "UTC" else ZoneInfo(self.time_zone)
 
     @property
     def event_source(self) -> str:

@@ -41,6 +41,10 @@ class FhirServer(Protocol):
         """One resource by `Type/id` or `Type/id/_history/v`."""
         ...
 
+    def read_exact(self, reference: str) -> Resource:
+        """The same with every decimal digit of the source kept: for reading only."""
+        ...
+
     def find(self, resource_type: str, system: str, value: str) -> list[Resource]:
         """Resources that carry the business identifier `system|value`; others that the server sends are dropped."""
         ...

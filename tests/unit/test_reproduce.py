@@ -20,6 +20,7 @@ from schemas.report import InputManifest
 from schemas.reproduction import Reproduction
 from schemas.runs import BuildResult, ModelAnswered, PriorFetched, ReadingChecked, StudyAvailable, StudyFetched
 from services import reproduce
+from services.clients.fhir import SourceDecimal
 from services.reproduce import Reproducer
 from services.store import FolderObjectStore
 from tests.contract.written_bundles import ISSUED, NAMESPACE, PRIOR, STUDY, TRAINED, chart, context, reading, series
@@ -280,7 +281,7 @@ def late_slices(hospital: Hospital) -> None:
 
 def a_server_that_writes_fewer_digits(hospital: Hospital) -> None:
     lab = hospital.fhir.versions["Observation/creat-9/_history/1"]
-    lab["valueQuantity"]["value"] = "1.100"
+    lab["valueQuantity"]["value"] = SourceDecimal("1.100")
 
 
 @pytest.mark.parametrize("event", [a_new_version_of_a_lab, late_slices, a_server_that_writes_fewer_digits])

@@ -66,7 +66,8 @@ from workflows.report_study.fhir_results import (
     written_result,
 )
 from workflows.report_study.imaging import check_patient, fetch_volume, is_earlier
-from workflows.timeline import build_timeline, check_subject, patient_banner
+from workflows.report_study.priors import chosen, shows_region, subject_of_series
+from workflows.timeline import PriorPolicy, build_timeline, check_subject, choose_priors, patient_banner
 from workflows.timeline.fields import unversioned
 
 MAX_PRIORS_TRIED = 3
@@ -131,6 +132,8 @@ class ReportStudyActivities:
             imaging_study=event.imaging_study,
             service_request=event.service_request,
             accession=event.accession,
+            as_of=args.as_of,
+            site_zone=self._site.time_zone,
         )
         return TimelineGathered(
             timeline=self._keep(timeline),
@@ -149,7 +152,7 @@ class ReportStudyActivities:
             if reference in known:
                 continue
             try:
-                resource = self._fhir.read(reference)
+                resource = self._fhir.read_exact(reference)
                 check_subject(resource, args.event.patient)
             except PermanentFailure as failure:
                 activity.logger.warning("an announced observation is left out: %s", failure.code)
@@ -179,25 +182,32 @@ class ReportStudyActivities:
 
     @activity.defn
     def fetch_prior(self, args: FetchPrior) -> PriorFetched:
-        """The newest prior of the same modality that can be read, or the reason why there is none."""
+        """The newest prior of the same modality and region that can be read, or the reason why there is none."""
         timeline = self._load(Timeline, args.timeline)
         current = self._load(StoredVolume, args.current.volume).series
-        candidates = [p for p in timeline.priors if not p.modalities or current.modality in p.modalities]
+        began = self._archive.find_study(current.study_instance_uid) if timeline.priors else None
+        if began is None:
+            return PriorFetched(fetched=None, study=None, reason="no-prior")
+        subject = subject_of_series(timeline, current, began, self._site.time_zone)
+        choices = choose_priors(timeline.priors, subject, PriorPolicy(limit=MAX_PRIORS_TRIED))
+        kept = self._store.put(canonical_json([choice.model_dump(mode="json") for choice in choices]))
         reason = "no-prior"
-        began = self._archive.find_study(current.study_instance_uid) if candidates else None
-        for prior in candidates[:MAX_PRIORS_TRIED]:
+        for choice, prior in chosen(choices, timeline.priors):
             try:
                 study = self._archive.find_study(prior.study_instance_uid)
                 check_patient(study, timeline.patient)
-                if began is None or not is_earlier(study, began, known_to_fhir=timeline.study is not None):
+                if not is_earlier(study, began, known_to_fhir=timeline.study is not None):
                     continue
                 if not any(series.modality == current.modality for series in study.series):
                     continue
+                if not shows_region(choice, study, subject):
+                    reason = "prior-region-unknown"
+                    continue
                 fetched = fetch_volume(self._archive, self._store, study, self._model.release().max_slices, current)
-                return PriorFetched(fetched=fetched, study=prior, reason=None)
+                return PriorFetched(fetched=fetched, study=prior, reason=None, choices=kept)
             except PermanentFailure as failure:
                 reason = f"prior-{failure.code}"
-        return PriorFetched(fetched=None, study=None, reason=reason)
+        return PriorFetched(fetched=None, study=None, reason=reason, choices=kept)
 
     @activity.defn
     def ask_model(self, args: AskModel) -> ModelAnswered:
@@ -381,7 +391,8 @@ class ReportStudyActivities:
     @activity.defn
     def reindex_patient(self, args: ReindexPatient) -> None:
         """The inbox shows the study's entries under the patient that FHIR now names."""
-        self._inbox.reindex(args.thread_id, patient_banner(args.patient, self._fhir.read(unversioned(args.patient))))
+        patient = unversioned(args.patient)
+        self._inbox.reindex(args.thread_id, patient_banner(patient, [self._fhir.read(patient)]))
 
     @property
     def _canonical(self) -> Canonical:

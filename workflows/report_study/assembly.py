@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from schemas.identifiers import Namespace, ni_from_hex
 from schemas.imaging import SeriesVolume
@@ -37,6 +37,8 @@ class Site:
     dicomweb_public_url: str
     conclusion_codes: bool
     escalation: Mapping[Priority, EscalationPolicy]
+    time_zone: tzinfo = UTC
+    """Where dates of charts and images are that name no offset."""
 
     def policy(self, priority: Priority) -> EscalationPolicy:
         return self.escalation.get(priority, NO_ESCALATION)
