@@ -83,8 +83,10 @@ async def gateway(settings: Settings, stop: asyncio.Event, ready: Ready) -> None
 async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     """Workflows and their activities."""
     from services.clients.patient_memory import TemporalPatientMemory
-    from services.db import InboxRecords, RunRecords, open_migrated
+    from services.db import BuildRecords, InboxRecords, RunRecords, open_migrated
+    from services.oversight import ensure_schedule, oversight_activities
     from services.store import FolderObjectStore
+    from services.worker.background import run_background
     from services.worker.service import run_worker
     from workflows.report_study.activities import ReportStudyActivities
 
@@ -99,9 +101,13 @@ async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         memory=TemporalPatientMemory(client, asyncio.get_running_loop()),
         runs=RunRecords(database),
         inbox=InboxRecords(database),
+        builds=BuildRecords(database),
     )
+    reconcile, shadow = oversight_activities(settings, database, client, store)
+    await ensure_schedule(client, settings)
     try:
-        await run_worker(client, settings.task_queue, activities, stop, ready)
+        async with run_background(client, settings.task_queue, reconcile, shadow, activities.create_inbox_entry):
+            await run_worker(client, settings.task_queue, activities, stop, ready, beside=[shadow.plan_shadow])
     finally:
         database.close()
 

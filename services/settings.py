@@ -42,6 +42,18 @@ class Settings:
     model_token: str = _setting("", "bearer token for the vLLM server", secret=True)
     model_media: str = _setting("file", "how volumes reach vLLM: file (shared disk) or data (in the request)")
     model_release: str = _setting("", "path of the served checkpoint's release.json")
+    shadow_model_url: str = _setting(
+        "", "base URL of a second vLLM server, whose release reads along without being shown"
+    )
+    shadow_model_token: str = _setting("", "bearer token for the second vLLM server", secret=True)
+    shadow_model_release: str = _setting("", "path of the shadow checkpoint's release.json")
+    reconcile_minutes: str = _setting("60", "minutes between two passes of reconciliation (0: none by themselves)")
+    reconcile_days: str = _setting("3", "how many days a pass of reconciliation looks back")
+    reconcile_grace_minutes: str = _setting(
+        "15", "minutes for which a study must have kept quiet before it is announced"
+    )
+    reconcile_cap: str = _setting("50", "the most that one pass of reconciliation heals of each kind")
+    reconcile_heal: str = _setting("on", "on: reconciliation heals what it may; off: it flags everything for a person")
     payload_key_file: str = _setting("", "file with the AES-256 key (base64) that encrypts Temporal payloads")
     canonical_base: str = _setting("https://ai.example.org/fhir", "canonical base URL of this deployment")
     tenant: str = _setting("hospital", "name of the hospital within this deployment")
@@ -70,7 +82,16 @@ class Settings:
             raise PartUnavailable(
                 "setting-conclusion-codes", "LONGVIEW_CONCLUSION_CODES is neither 'on' nor 'off': set one of them."
             )
-        for name in ("acknowledge_minutes", "inbox_port"):
+        if self.reconcile_heal not in ("on", "off"):
+            raise PartUnavailable(
+                "setting-reconcile-heal", "LONGVIEW_RECONCILE_HEAL is neither 'on' nor 'off': set one of them."
+            )
+        if bool(self.shadow_model_url) != bool(self.shadow_model_release):
+            raise PartUnavailable(
+                "setting-shadow-model",
+                "LONGVIEW_SHADOW_MODEL_URL and LONGVIEW_SHADOW_MODEL_RELEASE go together: set both or none.",
+            )
+        for name in ("acknowledge_minutes", "inbox_port", *_RECONCILE_NUMBERS):
             if not getattr(self, name).isdigit():
                 raise PartUnavailable("setting-number", f"{PREFIX}{name.upper()} is not a whole number: set one.")
 
@@ -134,5 +155,6 @@ class Settings:
         return rows
 
 
+_RECONCILE_NUMBERS = ("reconcile_minutes", "reconcile_days", "reconcile_grace_minutes", "reconcile_cap")
 _NOT_SETTINGS = ("LONGVIEW_TEST_", "LONGVIEW_CACHE", "LONGVIEW_BENCH_")
 """Variables of the build and of the tests, which no process reads."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 from temporalio.client import Client
 from temporalio.worker import Worker
@@ -27,14 +28,16 @@ async def run_worker(
     activities: ReportStudyActivities,
     stop: asyncio.Event,
     ready: Callable[[], None] = lambda: None,
+    *,
+    beside: Sequence[Callable[..., Any]] = (),
 ) -> None:
-    """Serve the task queue until `stop` is set; `ready` is called once it is served."""
+    """Serve the task queue until `stop` is set; `ready` is called once it is served; `beside` are further activities."""
     with ThreadPoolExecutor(ACTIVITY_THREADS, thread_name_prefix="activity") as executor:
         worker = Worker(
             client,
             task_queue=task_queue,
             workflows=[ReportStudyWorkflow, PatientWorkflow],
-            activities=activities.all(),
+            activities=[*activities.all(), *beside],
             activity_executor=executor,
             max_concurrent_activities=ACTIVITY_THREADS,
             graceful_shutdown_timeout=GRACE,

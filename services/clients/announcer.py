@@ -1,0 +1,55 @@
+"""Tells a study's workflow that the study is complete, from an activity's thread: what the gateway does with an event of the bus."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from schemas.errors import TransientFailure
+from schemas.identifiers import Namespace, study_workflow_id
+from schemas.runs import ReportStudyInput, StudyAvailable
+from workflows.report_study.workflow import ReportStudyWorkflow
+
+RPC_SECONDS = 20
+
+
+class TemporalAnnouncer:
+    """`loop` is the worker's event loop, on which the client lives."""
+
+    def __init__(self, client: Client, loop: asyncio.AbstractEventLoop, namespace: Namespace, task_queue: str) -> None:
+        self._client = client
+        self._loop = loop
+        self._namespace = namespace
+        self._task_queue = task_queue
+
+    def announce(self, event: StudyAvailable) -> None:
+        """Returns when Temporal has taken the event; the same event id twice is one event. `TransientFailure` while it is away."""
+        told = asyncio.run_coroutine_threadsafe(self._signal(event), self._loop)
+        try:
+            told.result(timeout=RPC_SECONDS + 5)
+        except FutureTimeoutError as error:
+            raise TransientFailure("temporal-unavailable", "Temporal did not accept the event") from error
+
+    async def _signal(self, event: StudyAvailable) -> None:
+        space = self._namespace
+        key = space.study_key(event.study_instance_uid)
+        try:
+            await self._client.start_workflow(
+                ReportStudyWorkflow.run,
+                ReportStudyInput(
+                    study_key=key,
+                    patient_key=space.patient_key(event.patient),
+                    thread_id=space.thread_id(event.study_instance_uid),
+                ),
+                id=study_workflow_id(key),
+                task_queue=self._task_queue,
+                start_signal="study_available",
+                start_signal_args=[event],
+                rpc_timeout=timedelta(seconds=RPC_SECONDS),
+            )
+        except RPCError as error:
+            raise TransientFailure("temporal-unavailable", "Temporal did not accept the event") from error
