@@ -329,7 +329,6 @@ def agreement(since: datetime | None, as_json: bool) -> None:
         _say("no results in this time")
     for each in [] if as_json else reports:
         _say(f"shown: {each.shown_release}  shadow: {each.shadow_release or 'none'}  studies: {each.studies}")
-        _say("* only answers that a human has accepted are known for certain: a chosen sample, so no kappa of it stands")
         _table("agreement", oversight.AGREEMENT_COLUMNS, oversight.agreement_rows(each))
         _table("decisions of humans", oversight.DECISION_COLUMNS, oversight.decision_rows(each))
 

@@ -228,11 +228,11 @@ DECISION_COLUMNS = ["finding", "n", "accepted [95%]", "amended", "rejected", "sh
 
 
 def agreement_rows(report: AgreementReport) -> list[list[str]]:
-    """The table of agreement. What humans have accepted whole is a chosen sample, and is said to be one."""
+    """The table of agreement."""
     groups = {
         "shadow, shown": report.shadow_and_shown,
-        "shown, human *": report.shown_and_human,
-        "shadow, human *": report.shadow_and_human,
+        "shown, human": report.shown_and_human,
+        "shadow, human": report.shadow_and_human,
     }
     return [_agreement_row(name, row) for name, rows in groups.items() for row in rows]
 

@@ -163,7 +163,7 @@ class ShadowRecords:
 
     def alarms(self, day: date) -> list[dict[str, Any]]:
         """Alarms of that day's looks."""
-        return [row for row in self.looks(day) if row["verdict"] == "alarm"]
+        return [row for row in self.looks(day) if row["day"] == day.isoformat() and row["verdict"] == "alarm"]
 
     def looks(self, since: date) -> list[dict[str, Any]]:
         """Looks since that day, the newest first: a release, a metric, two rates and a verdict each."""

@@ -54,8 +54,8 @@ class Agreement:
     verdict: str
 
 
-def agree(label: str, pairs: Sequence[Pair], boxes: Iterable[BoxPair] = ()) -> Agreement:
-    """The figures for one label; each pair is one study."""
+def agree(label: str, pairs: Sequence[Pair], boxes: Iterable[BoxPair] = (), *, chosen: bool = False) -> Agreement:
+    """The figures for one label; each pair is one study. `chosen`: the studies were picked by what one of the readers had said."""
     table = Counter(pairs)
     n, agreeing = len(pairs), sum(table[a, a] for a in ANSWERS)
     located = list(boxes)
@@ -74,12 +74,12 @@ def agree(label: str, pairs: Sequence[Pair], boxes: Iterable[BoxPair] = ()) -> A
         same_slice=len(overlaps),
         iou=math.fsum(overlaps) / len(overlaps) if overlaps else None,
         slices_apart=float(median(abs(box.slices_apart) for box in located)) if located else None,
-        verdict=verdict(table),
+        verdict="chosen" if chosen and n >= FEWEST else verdict(table),
     )
 
 
 def verdict(table: Counter[Pair]) -> str:
-    """What may be concluded from so many pairs: `few`, `one-sided`, `undefined`, or `stands`."""
+    """What may be concluded from so many pairs: `few`, `one-sided`, `undefined`, or `stands`; `chosen` is never more than a hint."""
     n = sum(table.values())
     if n < FEWEST:
         return "few"
@@ -95,6 +95,7 @@ VERDICTS = {
     "few": f"fewer than {FEWEST} studies: too few to conclude",
     "one-sided": f"a reader has answered one way in all but {FEWEST_EACH - 1} studies at most: kappa is not to be relied on",
     "undefined": "both always gave the same answer: kappa does not exist",
+    "chosen": "only answers that a human let stand or changed are known: a chosen sample, not all studies",
     "stands": "",
 }
 

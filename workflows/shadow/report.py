@@ -2,7 +2,8 @@
 
 A decision about a whole result says something about a finding only where it was accepted: then the human agrees with each of its answers. What a
 rejection means for one finding is not known, so it enters the rates of decisions and never a kappa. Agreement with accepted answers alone is
-agreement on a chosen sample; the report says so.
+agreement on a chosen sample: the report says so, and puts the shown release beside the human only for results that were amended, since it agrees
+with every accepted answer by definition.
 """
 
 from __future__ import annotations
@@ -78,14 +79,14 @@ def agreement_report(
             if (pairs := _pairs((c.shown, c.shadow) for c in group))
         ],
         decisions=[_decisions(label, group) for label, group in _by_label(c for c in comparisons if c.decision)],
-        shown_and_human=_with_human(comparisons, "shown"),
+        shown_and_human=_with_human([c for c in comparisons if c.decision == "amended"], "shown"),
         shadow_and_human=_with_human(asked, "shadow"),
     )
 
 
 def _with_human(comparisons: Iterable[Comparison], reader: str) -> list[Agreement]:
     return [
-        agree(label, pairs)
+        agree(label, pairs, chosen=True)
         for label, group in _by_label(comparisons)
         if (pairs := _pairs((getattr(c, reader), c.human) for c in group))
     ]

@@ -97,9 +97,9 @@ def _create_shadow() -> None:
         sa.Column("shadow_presence", sa.Text()),
         sa.Column("shadow_likelihood", sa.Text()),
         sa.Column("shadow_dropped", sa.Text()),
-        sa.Column("area_shown", sa.Float()),
-        sa.Column("area_shadow", sa.Float()),
-        sa.Column("intersection", sa.Float()),
+        sa.Column("area_shown", sa.Double()),
+        sa.Column("area_shadow", sa.Double()),
+        sa.Column("intersection", sa.Double()),
         sa.Column("slices_apart", sa.Integer()),
     )
 
@@ -114,7 +114,7 @@ def _create_drift() -> None:
         sa.Column("recent_n", sa.Integer(), nullable=False),
         sa.Column("reference_k", sa.Integer(), nullable=False),
         sa.Column("reference_n", sa.Integer(), nullable=False),
-        sa.Column("p", sa.Float()),
+        sa.Column("p", sa.Double()),
         sa.Column("verdict", sa.Text(), nullable=False),
         sa.Column("looked_at", UtcDateTime(), nullable=False),
     )
