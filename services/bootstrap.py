@@ -107,7 +107,7 @@ async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     await ensure_schedule(client, settings)
     try:
         async with run_background(client, settings.task_queue, reconcile, shadow, activities.create_inbox_entry):
-            await run_worker(client, settings.task_queue, activities, stop, ready, beside=[shadow.plan_shadow])
+            await run_worker(client, settings.task_queue, [*activities.all(), shadow.plan_shadow], stop, ready)
     finally:
         database.close()
 

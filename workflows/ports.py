@@ -5,7 +5,7 @@ All ports are synchronous: activities run in a thread pool. Errors are those of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from schemas.events import CloudEvent
 from schemas.imaging import StudyInventory, StudyListing
 from schemas.inbox import InboxResult, ReviewRecorded
-from schemas.inference import ModelAnswer, ModelRelease, ModelRequest
+from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, Presence
 from schemas.oversight import ClosePass, EntrySeen, OpenPass, ReconcileItem, RunSeen, ShadowKept, ShownReading
 from schemas.runs import ObservationAvailable, RunFailure, RunState, StudyAvailable
 from workflows.shadow.drift import DriftFinding, Rate
@@ -130,6 +130,9 @@ class BuildRecords(Protocol):
     """How results were built, for whoever has to show them again or to ask another model the same; may be repeated."""
 
     def keep_build(self, shown: ShownReading) -> None: ...
+    def keep_amended(self, result_id: str, answers: Mapping[str, Presence]) -> None:
+        """What a human has answered, by label, in place of the AI; all other answers of the result were accepted."""
+        ...
 
 
 class ReconcileRecords(Protocol):

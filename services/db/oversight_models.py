@@ -80,6 +80,16 @@ class ShownFinding(Base):
     dropped: Mapped[str | None]
 
 
+class AmendedFinding(Base):
+    """A question that a human has answered in place of the AI."""
+
+    __tablename__ = "amended_finding"
+
+    result_id: Mapped[str] = mapped_column(primary_key=True)
+    label: Mapped[str] = mapped_column(primary_key=True)
+    presence: Mapped[str]
+
+
 class ShadowRead(Base):
     """One study as a shadow release read it: the address of its `Reading`, or the code of the failure."""
 

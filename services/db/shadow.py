@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from schemas.inference import Presence
 from schemas.oversight import BoxPair, ShadowFinding, ShadowKept, ShownReading
 from services.db.engine import Database
 from services.db.models import InboxEntry
-from services.db.oversight_models import DriftLook, ResultBuild, ShadowRead, ShadowReading, ShownFinding
+from services.db.oversight_models import AmendedFinding, DriftLook, ResultBuild, ShadowRead, ShadowReading, ShownFinding
 from workflows.shadow.drift import RECENT_DAYS, REFERENCE_DAYS, DriftFinding, Rate
 from workflows.shadow.report import Comparison
 
@@ -40,6 +41,12 @@ class BuildRecords:
             )
             session.flush()
             session.add_all(_shown_rows(shown))
+
+    def keep_amended(self, result_id: str, answers: Mapping[str, Presence]) -> None:
+        """What a human has answered, by label, in place of the AI; a repeat changes nothing."""
+        with self._database.writing() as session:
+            for label, presence in answers.items():
+                session.merge(AmendedFinding(result_id=result_id, label=label, presence=presence))
 
 
 def _shown_rows(shown: ShownReading) -> list[ShownFinding]:
@@ -116,8 +123,12 @@ class ShadowRecords:
             )
             .order_by(ShownFinding.result_id, ShownFinding.label)
         )
+        amended = select(AmendedFinding).join(ResultBuild, ResultBuild.result_id == AmendedFinding.result_id)
         with self._database.reading() as session:
-            return [_comparison(tuple(row)) for row in session.execute(asked)]
+            answers: dict[str, dict[str, str]] = {}
+            for row in session.scalars(amended.where(ResultBuild.release_id == shown_release)):
+                answers.setdefault(row.result_id, {})[row.label] = row.presence
+            return [_comparison(tuple(row), answers) for row in session.execute(asked)]
 
     # -- drift ---------------------------------------------------------------------------------------------------------
 
@@ -200,8 +211,11 @@ def _shadow_row(key: dict[str, str], finding: ShadowFinding) -> ShadowReading:
     return ShadowReading(**key, **finding.model_dump(exclude={"boxes"}), **boxes)
 
 
-def _comparison(row: tuple[Any, ...]) -> Comparison:
+def _comparison(row: tuple[Any, ...], amended: Mapping[str, Mapping[str, str]]) -> Comparison:
+    """What a human has not changed in a result that was accepted or amended, that human agrees with."""
     shown, shadow, status = row
+    own = amended.get(shown.result_id, {})
+    human = own.get(shown.label, shown.presence) if status == "accepted" or (status == "amended" and own) else None
     decision = status if status in DECIDED else None
     boxes = None
     if shadow is not None and shadow.slices_apart is not None:
@@ -211,7 +225,7 @@ def _comparison(row: tuple[Any, ...]) -> Comparison:
         label=shown.label,
         shown=cast("Presence | None", shown.presence),
         shadow=cast("Presence | None", shadow.shadow_presence) if shadow is not None else None,
-        human=cast("Presence | None", shown.presence) if decision == "accepted" else None,
+        human=cast("Presence | None", human),
         decision=decision,
         shadow_asked=shadow is not None,
         boxes=boxes,

@@ -13,7 +13,6 @@ from temporalio.worker import Worker
 
 from services.worker.interceptor import ActivityGuard
 from workflows.patient.workflow import PatientWorkflow
-from workflows.report_study.activities import ReportStudyActivities
 from workflows.report_study.workflow import ReportStudyWorkflow
 
 ACTIVITY_THREADS = 4
@@ -25,19 +24,17 @@ GRACE = timedelta(seconds=5)
 async def run_worker(
     client: Client,
     task_queue: str,
-    activities: ReportStudyActivities,
+    activities: Sequence[Callable[..., Any]],
     stop: asyncio.Event,
     ready: Callable[[], None] = lambda: None,
-    *,
-    beside: Sequence[Callable[..., Any]] = (),
 ) -> None:
-    """Serve the task queue until `stop` is set; `ready` is called once it is served; `beside` are further activities."""
+    """Serve the task queue until `stop` is set; `ready` is called once it is served."""
     with ThreadPoolExecutor(ACTIVITY_THREADS, thread_name_prefix="activity") as executor:
         worker = Worker(
             client,
             task_queue=task_queue,
             workflows=[ReportStudyWorkflow, PatientWorkflow],
-            activities=[*activities.all(), *beside],
+            activities=activities,
             activity_executor=executor,
             max_concurrent_activities=ACTIVITY_THREADS,
             graceful_shutdown_timeout=GRACE,

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from schemas.errors import PermanentFailure
 from schemas.oversight import BoxPair, ClosePass, OpenPass, ReconcileItem, ShadowFinding, ShadowKept, ShownReading
@@ -23,6 +24,7 @@ from services.db import (
     ShadowRecords,
     open_migrated,
 )
+from services.db.models import InboxEntry
 from tests.contract.test_database import postgres as postgres
 from tests.contract.test_database import url as url
 from tests.inbox_samples import available, failure, key, no_effusion, nodule, result, review, reviewed
@@ -205,6 +207,22 @@ def test_a_shadow_reading_stands_beside_the_shown_one_once(database: Database, s
     assert both.boxes.intersection == 60
     alone = seen[unread, "pulmonary-nodule"]
     assert (alone.shadow, alone.shadow_asked, alone.decision) == (None, False, None)
+
+
+def test_what_a_human_has_changed_is_a_disagreement_about_that_finding_alone(
+    database: Database, shadows: ShadowRecords
+) -> None:
+    changed = posted(database, "study-1")
+    decide(database, "study-1", "accepted")
+    with database.writing() as session:  # as an amendment leaves the entry
+        session.execute(update(InboxEntry).values(status="amended"))
+    since, release = datetime(2026, 11, 1, tzinfo=UTC), key("release", "untrained")
+    assert {c.human for c in shadows.comparisons(since, release, None)} == {None}  # which finding is not known yet
+    for _ in range(2):
+        BuildRecords(database).keep_amended(changed, {"pulmonary-nodule": "not-detected"})
+    seen = {c.label: (c.shown, c.human, c.decision) for c in shadows.comparisons(since, release, None)}
+    assert seen["pulmonary-nodule"] == ("detected", "not-detected", "amended")
+    assert seen["pleural-effusion"] == ("not-detected", "not-detected", "amended")
 
 
 def test_a_failed_shadow_reading_is_a_row_and_no_comparison(database: Database, shadows: ShadowRecords) -> None:

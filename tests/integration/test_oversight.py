@@ -295,31 +295,56 @@ async def test_a_study_whose_event_was_lost_is_read_and_is_announced_once(house:
         await handle.terminate()
 
 
-async def test_a_study_of_nobody_known_is_for_a_person_and_of_two_as_well(house: House) -> None:
-    house.scan("NOBODY-7")
-    async with house.working():
-        await house.reconcile()
-        assert ("study-without-result", "flagged", "patient-unresolved") in house.items()
-        assert not any(call.event.patient != "Patient/pat-1" for call in house.script.calls["gather_timeline"])
+def patient(number: str, **more: Any) -> dict[str, Any]:
+    body = {"resourceType": "Patient", "identifier": [{"system": f"urn:{uuid.uuid4()}", "value": number}]} | more
+    return {"resource": body, "request": {"method": "POST", "url": "Patient"}}
 
 
-class Growing:
-    """An archive to which a slice arrives between two looks."""
+async def test_a_study_of_nobody_known_is_for_a_person_and_so_is_one_of_two(house: House) -> None:
+    """A record that was merged into another is nobody; two hospitals that give one number to two people are a matter for a person."""
+    merged = {"link": [{"other": {"reference": "Patient/pat-1"}, "type": "replaced-by"}]}
+    people = [
+        patient("TWIN-1"),
+        patient("TWIN-1"),
+        patient("MERGED-1", **merged),
+        patient("ONE-1"),
+        patient("ONE-1", **merged),
+    ]
+    house.fhir.transaction(canonical_json({"resourceType": "Bundle", "type": "transaction", "entry": people}))
+    scans = {house.scan(number): number for number in ("NOBODY-7", "TWIN-1", "MERGED-1", "ONE-1")}
+    house.archive = Only(house.archive, scans)  # type: ignore[assignment]
+    kept = Kept()
+    async with house.working(announcer=kept):
+        outcome = await house.reconcile()
+    assert (outcome.flagged, outcome.healed) == (3, 1)
+    assert ("study-without-result", "flagged", "patient-unresolved") in house.items()
+    assert [scans[event.study_instance_uid] for event in kept.told] == ["ONE-1"]
+    house.archive = house.archive._real  # type: ignore[attr-defined]
 
-    def __init__(self, real: DicomWebArchive, uid: str) -> None:
-        self._real, self._uid, self._looks = real, uid, 0
+
+class Only:
+    """An archive of these studies alone."""
+
+    def __init__(self, real: DicomWebArchive, studies: Any) -> None:
+        self._real, self._studies = real, studies
 
     def list_studies(self, first: Any, last: Any) -> Any:
-        return [s for s in self._real.list_studies(first, last) if s.study_instance_uid == self._uid]
+        return [s for s in self._real.list_studies(first, last) if s.study_instance_uid in self._studies]
 
     def find_study(self, uid: str) -> Any:
-        self._looks += 1
-        found = self._real.find_study(uid)
-        return found.model_copy(update={"sop_instance_uids": [*found.sop_instance_uids, f"1.2.{self._looks}"]})
+        return self._real.find_study(uid)
+
+
+class Growing(Only):
+    """An archive to which a slice arrives between two looks."""
+
+    def find_study(self, uid: str) -> Any:
+        found = super().find_study(uid)
+        return found.model_copy(update={"sop_instance_uids": [*found.sop_instance_uids, generate_uid()]})
 
 
 async def test_a_study_that_still_arrives_waits(house: House) -> None:
-    house.archive = Growing(house.archive, house.scan("M0001"))  # type: ignore[assignment]
+    house.archive = Growing(house.archive, {house.scan("M0001")})  # type: ignore[assignment]
     async with house.working():
         await house.reconcile()
         assert house.items() == {("study-without-result", "waiting", "still-arriving")}

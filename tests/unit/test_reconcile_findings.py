@@ -23,6 +23,8 @@ HEALTHY = [
     ("rejected", "entered-in-error"),
     ("rejected", "cancelled"),
     ("superseded", "cancelled"),
+    ("amended", "preliminary"),
+    ("withdrawn", "entered-in-error"),
 ]
 
 
@@ -142,7 +144,8 @@ def test_a_reviewed_result_is_not_put_up_for_review_again() -> None:
         ("opened", "preliminary", "decided-elsewhere"),
         ("unread", "entered-in-error", "decided-elsewhere"),
         ("accepted", "partial", "decision-not-in-fhir"),
-        ("superseded", "partial", "decision-not-in-fhir"),
+        ("superseded", "partial", "withdrawal-not-in-fhir"),
+        ("withdrawn", "preliminary", "status-unexpected"),
         ("unread", "final", "status-unexpected"),
     ],
 )

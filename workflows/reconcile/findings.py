@@ -41,6 +41,7 @@ _EXPECTED: dict[str, frozenset[str]] = {
     "amended": frozenset({"preliminary"}),
     "rejected": frozenset({"entered-in-error", "cancelled"}),
     "superseded": frozenset({"cancelled"}),
+    "withdrawn": frozenset({"cancelled", "entered-in-error"}),
 }
 """The status of the report that belongs to each status of an entry (contract 2); entries of other statuses are not judged."""
 
@@ -198,5 +199,5 @@ def mismatch(entry: str, report: str) -> str:
     if entry in _OPEN and report in ("preliminary", "entered-in-error"):
         return "decided-elsewhere"
     if report == "partial":
-        return "decision-not-in-fhir"
+        return "withdrawal-not-in-fhir" if entry in ("superseded", "withdrawn") else "decision-not-in-fhir"
     return "status-unexpected"

@@ -5,6 +5,9 @@ from __future__ import annotations
 from schemas.codes import Canonical, Json
 from schemas.oversight import ReportSeen
 
+ADDENDUM_OF = "http://hl7.org/fhir/StructureDefinition/diagnosticReport-addendumOf"
+"""The extension by which an addendum names the report that it adds to."""
+
 
 def report_seen(canonical: Canonical, report: Json) -> ReportSeen | None:
     """None where a report carries our identifier and lacks the thread or a time: it is not as we have written it."""
@@ -20,4 +23,5 @@ def report_seen(canonical: Canonical, report: Json) -> ReportSeen | None:
         status=report["status"],
         issued=issued,
         changed=report.get("meta", {}).get("lastUpdated") or issued,
+        addendum=any(extension.get("url") == ADDENDUM_OF for extension in report.get("extension", [])),
     )

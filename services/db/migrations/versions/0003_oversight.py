@@ -72,6 +72,12 @@ def _create_builds() -> None:
         sa.Column("likelihood", sa.Text()),
         sa.Column("dropped", sa.Text()),
     )
+    op.create_table(
+        "amended_finding",
+        sa.Column("result_id", sa.Text(), primary_key=True),
+        sa.Column("label", sa.Text(), primary_key=True),
+        sa.Column("presence", sa.Text(), nullable=False),
+    )
 
 
 def _create_shadow() -> None:
@@ -126,6 +132,7 @@ def downgrade() -> None:
         "drift_look",
         "shadow_reading",
         "shadow_read",
+        "amended_finding",
         "shown_finding",
         "result_build",
         "reconcile_item",
