@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.codes import Canonical
 from schemas.oversight import EntrySeen, ReportSeen, ResultGap, RunSeen
 from workflows.reconcile.findings import compare_results, confirmed, suspicion
+from workflows.reconcile.seen import ADDENDUM_OF, report_seen
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 GRACE = timedelta(minutes=15)
@@ -180,3 +182,23 @@ def test_an_addendum_stands_beside_its_result() -> None:
 
 def test_entries_of_a_status_that_is_not_known_here_are_not_judged() -> None:
     assert compare([report(1, "cancelled")], [entry(1, "closed")]) == []
+
+
+def test_a_report_is_seen_by_its_identifiers_and_an_addendum_by_what_it_adds_to() -> None:
+    canonical = Canonical("https://ai.example.org/fhir")
+    body: dict[str, Any] = {
+        "id": "r",
+        "status": "partial",
+        "issued": YESTERDAY,
+        "identifier": [
+            {"system": canonical.sid("ai-result"), "value": "result-1"},
+            {"system": canonical.sid("ai-report-thread"), "value": "thread-1"},
+        ],
+    }
+    seen = report_seen(canonical, body)
+    assert seen is not None
+    assert (seen.result_id, seen.thread_id, seen.changed, seen.addendum) == ("result-1", "thread-1", YESTERDAY, False)
+    adds = report_seen(canonical, body | {"extension": [{"url": ADDENDUM_OF, "valueReference": {"reference": "x/y"}}]})
+    assert adds is not None
+    assert adds.addendum
+    assert report_seen(canonical, body | {"identifier": body["identifier"][:1]}) is None
