@@ -11,6 +11,7 @@ from schemas.imaging import FrameSource, SeriesVolume
 from schemas.inference import ModelRelease
 from schemas.report import DroppedFinding, EvidenceImage, Finding, ImageRegion, Reading, ReviewAct
 from workflows.reading.prompt import PROMPT_TEMPLATE
+from workflows.reconcile.duplicates import supersede_older
 from workflows.report import PostedResult, ResultContext, build_result, build_review, supersede
 from workflows.timeline import build_timeline
 
@@ -268,4 +269,5 @@ def written_bundles() -> dict[str, dict[str, Any]]:
         "accept": build_review(NAMESPACE, posted, act("accepted", version)),
         "reject": build_review(NAMESPACE, posted, rejection),
         "supersede": supersede(CANONICAL, build_result(later), posted, ISSUED),
+        "reconcile-supersede": supersede_older(NAMESPACE, posted, as_posted(build_result(later)), ISSUED),
     }
