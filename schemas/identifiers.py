@@ -96,5 +96,10 @@ def study_workflow_id(study_key: str) -> str:
     return f"study-{study_key}"
 
 
+def background_queue(task_queue: str) -> str:
+    """The task queue of work that must never take a slot from a reading: reconciliation and shadow readings."""
+    return f"{task_queue}-background"
+
+
 def patient_workflow_id(patient_key: str) -> str:
     return f"patient-{patient_key}"

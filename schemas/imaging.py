@@ -32,6 +32,15 @@ class StudyInventory(Record):
     sop_instance_uids: list[str]
 
 
+class StudyListing(Record):
+    """A study as a search by date lists it: enough to know whose it is and whether it is one that we read."""
+
+    study_instance_uid: str
+    patient_id: str | None
+    study_date: str
+    modalities: list[str]
+
+
 class FrameSource(Record):
     """Where one slice of a volume came from; `frame` counts from 1."""
 

@@ -89,8 +89,10 @@ async def gateway(settings: Settings, stop: asyncio.Event, ready: Ready) -> None
 async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     """Workflows and their activities."""
     from services.clients.patient_memory import TemporalPatientMemory
-    from services.db import InboxRecords, RunRecords, open_migrated
+    from services.db import BuildRecords, InboxRecords, RunRecords, open_migrated
+    from services.oversight import ensure_schedule, oversight_activities
     from services.store import FolderObjectStore
+    from services.worker.background import run_background
     from services.worker.deployment import deployment_version
     from services.worker.service import run_worker
     from workflows.report_study.activities import ReportStudyActivities
@@ -108,13 +110,17 @@ async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         memory=TemporalPatientMemory(client, asyncio.get_running_loop()),
         runs=RunRecords(database),
         inbox=entries,
+        builds=BuildRecords(database),
     )
     lifecycle = LifecycleActivities(here, fhir=server, store=store, inbox=entries)
+    reconcile, shadow = oversight_activities(settings, database, client, store)
+    await ensure_schedule(client, settings)
     name, current = settings.worker_deployment, settings.worker_current == "on"
     version = deployment_version(name, settings.worker_build_id) if name else None
-    activities = [*reading.all(), *lifecycle.all()]
+    activities = [*reading.all(), *lifecycle.all(), shadow.plan_shadow]
     try:
-        await run_worker(client, settings.task_queue, activities, stop, ready, version, current=current)
+        async with run_background(client, settings.task_queue, reconcile, shadow, reading.create_inbox_entry):
+            await run_worker(client, settings.task_queue, activities, stop, ready, version, current=current)
     finally:
         database.close()
 

@@ -54,6 +54,18 @@ class Settings:
     payload_store_bytes: str = _setting(
         "262144", "size from which a Temporal payload goes to the object store, encrypted"
     )
+    shadow_model_url: str = _setting(
+        "", "base URL of a second vLLM server, whose release reads along without being shown"
+    )
+    shadow_model_token: str = _setting("", "bearer token for the second vLLM server", secret=True)
+    shadow_model_release: str = _setting("", "path of the shadow checkpoint's release.json")
+    reconcile_minutes: str = _setting("60", "minutes between two passes of reconciliation (0: none by themselves)")
+    reconcile_days: str = _setting("3", "how many days a pass of reconciliation looks back")
+    reconcile_grace_minutes: str = _setting(
+        "15", "minutes for which a study must have kept quiet before it is announced"
+    )
+    reconcile_cap: str = _setting("50", "the most that one pass of reconciliation heals of each kind")
+    reconcile_heal: str = _setting("on", "on: reconciliation heals what it may; off: it flags everything for a person")
     canonical_base: str = _setting("https://ai.example.org/fhir", "canonical base URL of this deployment")
     tenant: str = _setting("hospital", "name of the hospital within this deployment")
     accession_system: str = _setting(
@@ -111,7 +123,16 @@ class Settings:
             raise PartUnavailable(
                 "setting-time-zone", "LONGVIEW_TIME_ZONE is no time zone of this machine: write it as Europe/Berlin."
             ) from None
-        for name in ("acknowledge_minutes", "inbox_port", "payload_store_bytes", "codec_port"):
+        if self.reconcile_heal not in ("on", "off"):
+            raise PartUnavailable(
+                "setting-reconcile-heal", "LONGVIEW_RECONCILE_HEAL is neither 'on' nor 'off': set one of them."
+            )
+        if bool(self.shadow_model_url) != bool(self.shadow_model_release):
+            raise PartUnavailable(
+                "setting-shadow-model",
+                "LONGVIEW_SHADOW_MODEL_URL and LONGVIEW_SHADOW_MODEL_RELEASE go together: set both or none.",
+            )
+        for name in ("acknowledge_minutes", "inbox_port", "payload_store_bytes", "codec_port", *_RECONCILE_NUMBERS):
             if not getattr(self, name).isdigit():
                 raise PartUnavailable("setting-number", f"{PREFIX}{name.upper()} is not a whole number: set one.")
 
@@ -183,5 +204,6 @@ class Settings:
         return rows
 
 
+_RECONCILE_NUMBERS = ("reconcile_minutes", "reconcile_days", "reconcile_grace_minutes", "reconcile_cap")
 _NOT_SETTINGS = ("LONGVIEW_TEST_", "LONGVIEW_CACHE", "LONGVIEW_BENCH_")
 """Variables of the build and of the tests, which no process reads."""

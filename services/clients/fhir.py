@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -132,6 +133,18 @@ class FhirClient:
         by_value = resource_type == "NamingSystem"
         found = self._search(resource_type, {"value" if by_value else "url": _SEARCH_MARKS.sub(r"\\\1", url)})
         return [r for r in found if url in [r.get("url"), *(unique.get("value") for unique in r.get("uniqueId", []))]]
+
+    def find_by_value(self, resource_type: str, value: str) -> list[Resource]:
+        """Resources that really carry an identifier of this value, whatever its system (R4 search 3.1.1.4.10: a token without `|`)."""
+        found = self._search(resource_type, {"identifier": _SEARCH_MARKS.sub(r"\\\1", value)})
+        return [r for r in found if value in [i.get("value") for i in r.get("identifier", [])]]
+
+    def find_issued(self, resource_type: str, system: str, since: date) -> list[Resource]:
+        """Resources that really carry an identifier of this system and were issued on or after that day (UTC)."""
+        found = self._search(resource_type, {"identifier": _token(system, ""), "issued": f"ge{since.isoformat()}"})
+        return [
+            r for r in found if system in [i.get("system") for i in r.get("identifier", [])] and _issued_since(r, since)
+        ]
 
     def patient_record(self, patient: str) -> list[Resource]:
         """The Patient and all that belongs to it. A resource of another patient stops the run: the server cannot be trusted to filter."""
@@ -306,6 +319,14 @@ class FhirClient:
 def _token(system: str, code: str) -> str:
     """`system|code` with the marks of a search escaped (R4 search 3.1.1.5.1): `,` would mean "or"."""
     return "|".join(_SEARCH_MARKS.sub(r"\\\1", part) for part in (system, code))
+
+
+def _issued_since(resource: Resource, since: date) -> bool:
+    """An instant that cannot be read is kept: the caller must see it, not lose it."""
+    try:
+        return datetime.fromisoformat(str(resource["issued"])).astimezone(UTC).date() >= since
+    except (KeyError, ValueError):
+        return "issued" in resource
 
 
 def _served(statement: Resource) -> Iterable[str]:

@@ -169,11 +169,11 @@ def _supersede(session: Session, old: str, new: str) -> None:
     if entry.status in UNREVIEWED:
         entry.status = "superseded"
         set_state_of_result(session, old, "superseded")
-        _supersede_addenda(session, old, new)
+        supersede_addenda(session, old, new)
     write_change(session, old, "superseded")
 
 
-def _supersede_addenda(session: Session, old: str, new: str) -> None:
+def supersede_addenda(session: Session, old: str, new: str) -> None:
     """With an unread result go its unread addenda: the new reading knew what they tell."""
     unread = (InboxEntry.adds_to == old, InboxEntry.status.in_(UNREVIEWED))
     for addendum in session.scalars(select(InboxEntry).where(*unread)):

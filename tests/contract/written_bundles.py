@@ -21,6 +21,7 @@ from schemas.lifecycle import (
 )
 from schemas.report import AmendedFinding, DroppedFinding, EvidenceImage, Finding, ImageRegion, Reading, ReviewAct
 from workflows.reading.prompt import PROMPT_TEMPLATE
+from workflows.reconcile.duplicates import supersede_older
 from workflows.report import (
     AddendumContext,
     PostedResult,
@@ -403,6 +404,7 @@ def written_bundles() -> dict[str, dict[str, Any]]:
         "accept": build_review(NAMESPACE, posted, act("accepted", version)),
         "reject": build_review(NAMESPACE, posted, rejection),
         "supersede": supersede(CANONICAL, build_result(later), posted, ISSUED),
+        "reconcile-supersede": supersede_older(NAMESPACE, posted, as_posted(build_result(later)), ISSUED),
     } | lifecycle_bundles(posted, version)
 
 

@@ -21,7 +21,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer, Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from schemas import lifecycle, runs
+from schemas import lifecycle, oversight, runs
 from schemas.report import Priority, ReviewAct
 from services.clients.temporal import data_converter
 from tests.contract.temporal_server import KEY, Server, patiently
@@ -29,6 +29,7 @@ from workflows.patient.workflow import PatientWorkflow
 from workflows.report_study.activities import ReportStudyActivities
 from workflows.report_study.lifecycle import LifecycleActivities
 from workflows.report_study.workflow import ReportStudyWorkflow
+from workflows.shadow.activities import ShadowActivities
 
 QUEUE = "scripted"
 DIGEST = "a" * 64
@@ -58,6 +59,7 @@ class Script:
 
     def activities(self) -> list[Callable[..., Any]]:
         methods = [*ReportStudyActivities.__dict__.values(), *LifecycleActivities.__dict__.values()]
+        methods.append(ShadowActivities.plan_shadow)
         return [self._activity(method) for method in methods if hasattr(method, "__temporal_activity_definition")]
 
     def _activity(self, method: Any) -> Callable[..., Any]:
@@ -120,6 +122,9 @@ class Script:
         )
 
     # -- after it
+
+    def _plan_shadow(self, args: oversight.PlanShadow) -> oversight.ShadowPlan:
+        return oversight.ShadowPlan(release_id=None)
 
     def _leave(self, thread_id: str, result_id: str, state: runs.RunState) -> bool:
         """Whether the reading was up until now."""

@@ -20,6 +20,7 @@ from schemas.inbox import ReviewRecorded
 from schemas.inference import ModelAnswer, ModelRequest, VolumeItem
 from schemas.lifecycle import EscalationPolicy
 from schemas.model import Record
+from schemas.oversight import KeptBuild, ShownReading
 from schemas.report import InputManifest, Reading
 from schemas.runs import (
     AskModel,
@@ -48,7 +49,17 @@ from schemas.runs import (
     WriteReview,
 )
 from schemas.timeline import Timeline
-from workflows.ports import FhirServer, ImageArchive, Inbox, Model, ObjectStore, PatientMemory, Resource, RunRecords
+from workflows.ports import (
+    BuildRecords,
+    FhirServer,
+    ImageArchive,
+    Inbox,
+    Model,
+    ObjectStore,
+    PatientMemory,
+    Resource,
+    RunRecords,
+)
 from workflows.reading.check import check_findings, read_answer
 from workflows.reading.prompt import build_request
 from workflows.reading.release import release_id
@@ -88,6 +99,7 @@ class ReportStudyActivities:
         memory: PatientMemory,
         runs: RunRecords,
         inbox: Inbox,
+        builds: BuildRecords,
     ) -> None:
         self._site = site
         self._fhir = fhir
@@ -97,6 +109,7 @@ class ReportStudyActivities:
         self._memory = memory
         self._runs = runs
         self._inbox = inbox
+        self._builds = builds
 
     def all(self) -> list[Callable[..., Any]]:
         """Every activity, for the worker to register."""
@@ -256,11 +269,28 @@ class ReportStudyActivities:
         if old is not None:
             addenda = addenda_to(self._fhir, canonical, args.thread_id, old.report) if old.unread else []
             bundle = supersede(canonical, bundle, old, args.issued, [a for a in addenda if a.unread])
-        return ResultBuilt(
+        built = ResultBuilt(
             result_id=context.result_id,
             thread_id=args.thread_id,
             bundle=self._store.put(canonical_json(bundle)),
             supersedes=old.result_id(canonical) if old is not None and old.unread else None,
+        )
+        self._keep_build(context, args, built)
+        return built
+
+    def _keep_build(self, context: ResultContext, args: BuildResult, built: ResultBuilt) -> None:
+        """How the result was built, before it is posted: what stands in FHIR can always be shown again."""
+        study_key = self._site.namespace.study_key(args.event.study_instance_uid)
+        kept = KeptBuild(study_key=study_key, release_id=context.release, build=args, built=built)
+        self._builds.keep_build(
+            ShownReading(
+                result_id=built.result_id,
+                study_key=study_key,
+                thread_id=built.thread_id,
+                release_id=context.release,
+                build=self._keep(kept),
+                reading=context.reading,
+            )
         )
 
     def _context(self, args: BuildResult) -> ResultContext:
@@ -368,6 +398,8 @@ class ReportStudyActivities:
             args.reviewed,
         )
         self._inbox.record_review(recorded, event)
+        if act.amendments:
+            self._builds.keep_amended(act.result_id, {amended.label: amended.presence for amended in act.amendments})
 
     @activity.defn
     def record_failure(self, args: RunFailure) -> None:

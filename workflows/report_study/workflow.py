@@ -50,6 +50,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.report_study.policies import SkipReason
     from workflows.report_study.standing import Standing
     from workflows.report_study.steps import StepFailed, StepRunner
+    from workflows.shadow.workflow import start_shadow
 
 FINAL_FIRST = SkipReason("superseded", "final-report-first")
 ORDER_CANCELLED = SkipReason("withdrawn", "order-cancelled")
@@ -280,6 +281,7 @@ class ReportStudyWorkflow:
             self._state = "awaiting-review"
             await self._create_inbox_entry(result, built, written)
         await self._standing.escalate(written, result.priority)
+        await start_shadow(self._args.study_key, written.result_id, result)
 
     async def _write(self, result: BuildResult) -> tuple[ResultBuilt, ResultWritten]:
         """Build once and post as often as it takes; build anew only if the old result changed underneath."""
