@@ -54,8 +54,9 @@ from tests.contract.written_bundles import (
     series,
 )
 from tests.inbox_samples import available, result
-from tests.integration.test_report_study import DIGEST, FETCHED, QUEUE, Script
+from tests.integration.scripted import DIGEST, FETCHED, QUEUE, Script
 from tests.unit.series_samples import file_of, noise, stack
+from workflows.patient.workflow import PatientWorkflow
 from workflows.reading.release import release_id
 from workflows.reconcile.activities import ReconcileActivities
 from workflows.reconcile.workflow import ReconcileWorkflow
@@ -146,7 +147,7 @@ class House:
             announcer=announcer or TemporalAnnouncer(self.client, loop, NAMESPACE, QUEUE),
         )
         shadow = ShadowActivities(model=self.shadow, store=self.store, records=self.shadows)
-        own = self.script.activities()
+        own = [step for step in self.script.activities() if _name(step) != "plan_shadow"]
         async with AsyncExitStack() as stack_:
             await stack_.enter_async_context(
                 run_background(self.client, QUEUE, reconcile, shadow, entry or self.entry_step())
@@ -155,7 +156,7 @@ class House:
                 Worker(
                     self.client,
                     task_queue=QUEUE,
-                    workflows=[ReportStudyWorkflow, *workflows],
+                    workflows=[ReportStudyWorkflow, PatientWorkflow, *workflows],
                     activities=[*own, _as_async(shadow.plan_shadow)],
                     workflow_runner=UnsandboxedWorkflowRunner(),
                 )

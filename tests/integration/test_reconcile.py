@@ -36,7 +36,7 @@ from tests.integration.oversight_house import PASS, House, _volume
 from tests.integration.oversight_house import archive_url as archive_url
 from tests.integration.oversight_house import fhir_url as fhir_url
 from tests.integration.oversight_house import house as house
-from tests.integration.test_report_study import DIGEST, FETCHED, QUEUE
+from tests.integration.scripted import DIGEST, FETCHED, QUEUE
 from workflows.reconcile.workflow import ReconcileWorkflow
 from workflows.report import build_result, build_review
 from workflows.report_study.fhir_results import find_result, read_posted

@@ -23,7 +23,7 @@ from tests.integration.oversight_house import SHADOW, House, ScriptedModel, _nam
 from tests.integration.oversight_house import archive_url as archive_url
 from tests.integration.oversight_house import fhir_url as fhir_url
 from tests.integration.oversight_house import house as house
-from tests.integration.test_report_study import DIGEST, QUEUE
+from tests.integration.scripted import DIGEST, QUEUE
 from workflows.reading.prompt import build_request
 from workflows.reading.release import release_id
 from workflows.shadow.workflow import ShadowReadWorkflow, shadow_workflow_id, start_shadow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from schemas.identifiers import Namespace, ni_from_hex
@@ -36,7 +36,7 @@ class Site:
     acknowledge_within: timedelta
     dicomweb_public_url: str
     conclusion_codes: bool
-    escalation: Mapping[Priority, EscalationPolicy]
+    escalation: Mapping[Priority, EscalationPolicy] = field(default_factory=dict)
     time_zone: tzinfo = UTC
     """Where dates of charts and images are that name no offset."""
 
