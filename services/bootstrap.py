@@ -83,6 +83,7 @@ async def gateway(settings: Settings, stop: asyncio.Event, ready: Ready) -> None
 async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     """Workflows and their activities."""
     from services.clients.patient_memory import TemporalPatientMemory
+    from services.clients.pixel_text import OcrTextInPixels
     from services.db import InboxRecords, RunRecords, open_migrated
     from services.store import FolderObjectStore
     from services.worker.service import run_worker
@@ -99,6 +100,7 @@ async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         memory=TemporalPatientMemory(client, asyncio.get_running_loop()),
         runs=RunRecords(database),
         inbox=InboxRecords(database),
+        text_in_pixels=OcrTextInPixels(),
     )
     try:
         await run_worker(client, settings.task_queue, activities, stop, ready)

@@ -33,7 +33,7 @@ Handle = WorkflowHandle[ReportStudyWorkflow, runs.StudyOutcome]
 
 
 class Script:
-    """The thirteen activities, each counted; `fails` holds what a step raises, call by call, before it succeeds."""
+    """The fourteen activities, each counted; `fails` holds what a step raises, call by call, before it succeeds."""
 
     def __init__(self) -> None:
         self.calls: dict[str, list[Any]] = defaultdict(list)
@@ -63,6 +63,7 @@ class Script:
                 runs.CheckAnswer,
                 lambda _: runs.ReadingChecked(reading=DIGEST, finding_count=1, dropped_count=0),
             ),
+            "integrate_history": (runs.IntegrateHistory, lambda args: args.checked),
             "build_result": (runs.BuildResult, self._built),
             "write_result": (runs.ResultBuilt, self._written),
             "create_inbox_entry": (runs.CreateInboxEntry, lambda _: None),

@@ -6,6 +6,7 @@ Every activity may run more than once: what it writes is keyed by content (store
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import orjson
@@ -29,6 +30,7 @@ from schemas.runs import (
     FetchPrior,
     FetchStudy,
     GatherTimeline,
+    IntegrateHistory,
     InventoryTaken,
     ModelAnswered,
     PriorFetched,
@@ -44,15 +46,29 @@ from schemas.runs import (
     WriteReview,
 )
 from schemas.timeline import Timeline
-from workflows.ports import FhirServer, ImageArchive, Inbox, Model, ObjectStore, PatientMemory, Resource, RunRecords
-from workflows.reading.check import check_findings, read_answer
+from schemas.volume import Volume, decode_volume
+from workflows.ports import (
+    FhirServer,
+    ImageArchive,
+    Inbox,
+    Model,
+    ObjectStore,
+    PatientMemory,
+    Resource,
+    RunRecords,
+    TextInPixels,
+)
+from workflows.reading.caution import without_instructions
+from workflows.reading.check import check_reading, read_answer
 from workflows.reading.prompt import build_request
 from workflows.reading.release import release_id
 from workflows.report import ResultContext, build_result, build_review, supersede
-from workflows.report_study import events
+from workflows.report_study import events, policies
 from workflows.report_study.assembly import Site, inbox_result, result_context
+from workflows.report_study.cautions import find_cautions
 from workflows.report_study.evidence import render_evidence
 from workflows.report_study.fhir_results import find_result, find_review, read_posted, standing_result, written_result
+from workflows.report_study.history import integrate
 from workflows.report_study.imaging import check_patient, fetch_volume, is_earlier
 from workflows.timeline import build_timeline, check_subject
 from workflows.timeline.fields import unversioned
@@ -75,6 +91,7 @@ class ReportStudyActivities:
         memory: PatientMemory,
         runs: RunRecords,
         inbox: Inbox,
+        text_in_pixels: TextInPixels,
     ) -> None:
         self._site = site
         self._fhir = fhir
@@ -84,6 +101,7 @@ class ReportStudyActivities:
         self._memory = memory
         self._runs = runs
         self._inbox = inbox
+        self._text_in_pixels = text_in_pixels
 
     def all(self) -> list[Callable[..., Any]]:
         """Every activity, for the worker to register."""
@@ -94,6 +112,7 @@ class ReportStudyActivities:
             self.fetch_prior,
             self.ask_model,
             self.check_answer,
+            self.integrate_history,
             self.build_result,
             self.write_result,
             self.create_inbox_entry,
@@ -204,22 +223,50 @@ class ReportStudyActivities:
 
     @activity.defn
     def check_answer(self, args: CheckAnswer) -> ReadingChecked:
-        """What the checks leave of the answer, with the slices that show it."""
+        """What the checks leave of the answer, with the slices that show it and what text around the study tries to instruct."""
         answer = read_answer(
             self._load(ModelAnswer, args.answered.answer), self._load(ModelRequest, args.answered.request)
         )
         current = self._load(StoredVolume, args.current.volume)
         prior = self._load(StoredVolume, args.prior.fetched.volume) if args.prior.fetched else None
-        checked = check_findings(answer, current)
+        volume = decode_volume(self._store.get(current.volume_digest))
+        checked = check_reading(answer, current, volume, compared=prior is not None)
+        shown = [("", current, self._shown(current))] + ([("prior ", prior, self._shown(prior))] if prior else [])
+        cautions, search = find_cautions(self._load(Timeline, args.timeline), shown, self._text_in_pixels)
         reading = Reading(
             findings=checked.findings,
             dropped=checked.dropped,
             prior_study_instance_uid=prior.series.study_instance_uid if prior else None,
             not_compared_reason=args.prior.reason,
             evidence=render_evidence(self._store, checked.findings, current, prior),
+            abstained=checked.abstained,
+            cautions=cautions,
+            text_search=search,
         )
+        return self._checked(reading)
+
+    def _shown(self, stored: StoredVolume) -> Volume:
+        """The slices that the model was shown."""
+        return decode_volume(self._store.get(stored.model_volume_digest))
+
+    def _checked(self, reading: Reading) -> ReadingChecked:
         return ReadingChecked(
             reading=self._keep(reading), finding_count=len(reading.findings), dropped_count=len(reading.dropped)
+        )
+
+    @activity.defn
+    def integrate_history(self, args: IntegrateHistory) -> ReadingChecked:
+        """The second pass: what the history says about the findings, by text alone. It cannot lose or change what the images said."""
+        waited = datetime.now(UTC) - activity.info().scheduled_time
+        return self._checked(
+            integrate(
+                self._model,
+                self._keep,
+                self._load(Timeline, args.timeline),
+                self._load(Reading, args.checked.reading),
+                args.priority,
+                late=waited > policies.HISTORY_PATIENCE,
+            )
         )
 
     @activity.defn
@@ -356,7 +403,8 @@ class ReportStudyActivities:
         return Canonical(self._site.namespace.base)
 
     def _labels(self, timeline: Timeline, current: StoredVolume) -> list[FindingLabel]:
-        codings = timeline.order.codings if timeline.order else []
+        order = without_instructions(timeline).order
+        codings = order.codings if order else []
         return labels_for(current.series.body_part, current.series.description, codings)
 
     def _keep(self, record: Record) -> str:

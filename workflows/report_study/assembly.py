@@ -12,6 +12,7 @@ from schemas.inference import ModelRelease
 from schemas.report import Reading
 from schemas.runs import BuildResult, CreateInboxEntry
 from schemas.timeline import Timeline
+from workflows.reading.caution import without_instructions
 from workflows.reading.prompt import PROMPT_TEMPLATE
 from workflows.reading.release import release_id
 from workflows.report import ResultContext
@@ -53,7 +54,7 @@ def result_context(
         thread_id=args.thread_id,
         result_id=site.namespace.result_id(args.thread_id, manifest, release),
         manifest_ni=manifest,
-        timeline=timeline,
+        timeline=without_instructions(timeline),
         series=series,
         prior=args.prior.study,
         reading=reading,

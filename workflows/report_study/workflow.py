@@ -1,7 +1,7 @@
 """One study from its event to a reviewed result.
 
     study_available --> gather_timeline -> take_inventory -> fetch_study -> fetch_prior -> ask_model -> check_answer
-                    --> build_result -> write_result -> create_inbox_entry --> [review] -> write_review -> record_review
+                    --> integrate_history -> build_result -> write_result -> create_inbox_entry --> [review] -> write_review -> record_review
 
 The workflow id is derived from the study, so there is one writer per study. Events of the same study arrive as signals and wait their turn;
 a changed instance set is read anew and supersedes the unread result; an unchanged one is not read twice.
@@ -26,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
         FetchPrior,
         FetchStudy,
         GatherTimeline,
+        IntegrateHistory,
         RecordReview,
         ReportStudyInput,
         ResultBuilt,
@@ -209,6 +210,11 @@ class ReportStudyWorkflow:
             Steps.check_answer,
             CheckAnswer(timeline=gathered.timeline, current=current, prior=prior, answered=answered),
         )
+        if workflow.patched("history-pass"):
+            checked = await step(
+                Steps.integrate_history,
+                IntegrateHistory(timeline=gathered.timeline, checked=checked, priority=gathered.priority),
+            )
         result = BuildResult(
             thread_id=args.thread_id,
             issued=workflow.now().isoformat(timespec="milliseconds"),
