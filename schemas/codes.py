@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.inference import Change, LikelihoodBand, Presence
+from schemas.inference import Change, ChartRelation, LikelihoodBand, Presence
+from schemas.report import AbstentionReason
 from schemas.timeline import Coding
 
 AIT = "http://hl7.org/fhir/uv/aitransparency"
@@ -76,6 +77,19 @@ LIKELIHOOD_SNOMED: dict[LikelihoodBand, Json] = {
     "improbable": coding(SCT, "410593006", "Probably not present"),
     "probable": coding(SCT, "410592001", "Probably present"),
 }
+CHART_RELATION_TEXT: dict[ChartRelation, str] = {
+    "supports": "The history supports it",
+    "contradicts": "The history contradicts it",
+    "explains": "The history explains it",
+    "unrelated": "The history says nothing about it",
+}
+"""The local code system `chart-relation`."""
+ABSTENTION_TEXT: dict[AbstentionReason, str] = {
+    "volume-empty": "The images show no body",
+    "volume-constant": "The images are the same value all over",
+    "most-answers-dropped": "More than half of the model's answers failed the checks",
+}
+"""The local code system `abstention-reason`."""
 CHANGE_SNOMED: dict[Change, Json] = {
     "worse": coding(SCT, "230993007", "Worsening"),
     "better": coding(SCT, "385633008", "Improving"),

@@ -8,11 +8,11 @@ from typing import Any, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from schemas.codes import LABEL_BY_CODE
+from schemas.codes import ABSTENTION_TEXT, LABEL_BY_CODE
 from schemas.errors import PermanentFailure
 from schemas.events import CloudEvent
 from schemas.inbox import InboxResult, ReviewRecorded
-from schemas.report import Finding, Priority
+from schemas.report import Finding, Priority, Reading
 from schemas.timeline import PatientBanner
 from services.db.engine import Database
 from services.db.models import InboxChange, InboxEntry
@@ -110,7 +110,7 @@ def _columns(result: InboxResult) -> dict[str, Any]:
         "study_description": study.description,
         "study_started": study.started,
         "prior_started": study.prior_started,
-        "headline": headline(result.reading.findings),
+        "headline": abstained(result.reading) or headline(result.reading.findings),
         "finding_count": len(detected),
         "issued_at": datetime.fromisoformat(result.issued),
         "acknowledge_by": datetime.fromisoformat(result.acknowledge_by) if result.acknowledge_by else None,
@@ -123,6 +123,12 @@ def record_number(patient: PatientBanner) -> str | None:
     """The identifier of type MR (v2-0203), else the first one."""
     numbers = [i.value for i in patient.identifiers if i.type == "MR"] or [i.value for i in patient.identifiers]
     return numbers[0] if numbers else None
+
+
+def abstained(reading: Reading) -> str:
+    """The line of a reading that says nothing, and why; empty for any other."""
+    why = ABSTENTION_TEXT[reading.abstained] if reading.abstained else ""
+    return f"The AI abstained: {why[0].lower()}{why[1:]}" if why else ""
 
 
 def headline(findings: list[Finding]) -> str:

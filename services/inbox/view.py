@@ -7,12 +7,14 @@ from datetime import UTC, date, datetime
 from typing import get_args
 from urllib.parse import urlencode
 
-from schemas.codes import LABEL_BY_CODE
+from schemas.caution import Caution
+from schemas.codes import CHART_RELATION_TEXT, LABEL_BY_CODE
 from schemas.report import DroppedFinding, EvidenceImage, Finding, Priority
 from schemas.timeline import TimelineEntry
 from services.db import Entry, EntryRow, Filter, Listing
 from services.db.reading import SHOWN, Shown
 from services.inbox.schemas import REASONS
+from workflows.report.text import CAUTION_ROUTES, abstention_sentence, caution_sentences, history_sentences
 
 PAGE = 50
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
@@ -52,6 +54,16 @@ class Line:
     issued: str
     issued_iso: str
     due_iso: str
+    cautions: list[str]
+
+
+@dataclass(frozen=True)
+class Cited:
+    """An entry of the history that a finding cites."""
+
+    when: str
+    kind: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,8 @@ class FindingLine:
     side: str
     size: str
     change: str
+    relation: str
+    cites: list[Cited]
 
 
 @dataclass(frozen=True)
@@ -88,6 +102,12 @@ class ResultPage:
     dropped: list[str]
     pictures: list[Picture]
     history: list[TimelineEntry]
+    flagged: frozenset[str]
+    """References of entries that read like instructions."""
+    cautions: list[str]
+    caution_places: list[str]
+    abstained: str
+    weighed: list[str]
     comparison: str
     decidable: bool
     reason: str
@@ -133,6 +153,7 @@ def line_of(row: EntryRow, now: datetime) -> Line:
         issued=utc(row.issued_at),
         issued_iso=iso(row.issued_at),
         due_iso=iso(row.acknowledge_by) if row.acknowledge_by else "",
+        cautions=[CAUTION_ROUTES[route] for route in row.cautions or [] if route in CAUTION_ROUTES],
     )
 
 
@@ -192,6 +213,11 @@ def result_page(entry: Entry, now: datetime) -> ResultPage:
         dropped=[dropped_line(dropped) for dropped in reading.dropped],
         pictures=[picture(number, image) for number, image in enumerate(reading.evidence, start=1)],
         history=sorted(entry.result.history, key=lambda item: item.when or "", reverse=True),
+        flagged=frozenset(caution.where for caution in reading.cautions),
+        cautions=caution_sentences(reading),
+        caution_places=[place_of(caution, entry.result.history) for caution in reading.cautions],
+        abstained=abstention_sentence(reading) if not reading.findings else "",
+        weighed=history_sentences(reading.history),
         comparison=comparison_of(entry),
         decidable=row.status == "opened",
         reason=REASONS.get(row.reason_code, row.reason_code) if row.reason_code else "",  # type: ignore[call-overload]
@@ -208,7 +234,29 @@ def finding_line(finding: Finding) -> FindingLine:
         side=finding.side if finding.side not in (None, "not-applicable") else "",
         size=f"{finding.long_axis_mm:g} mm" if finding.long_axis_mm is not None else "",
         change=finding.change.replace("-", " "),
+        relation=CHART_RELATION_TEXT[finding.chart] if finding.chart else "",
+        cites=[Cited(moment(entry.when)[:10] or "undated", kind_text(entry), fact(entry)) for entry in finding.cites],
     )
+
+
+def kind_text(entry: TimelineEntry) -> str:
+    return entry.kind.replace("-", " ")
+
+
+def fact(entry: TimelineEntry) -> str:
+    """The entry's text with its value."""
+    value = " ".join(filter(None, [entry.value, entry.unit]))
+    return f"{entry.text}: {value}" if value else entry.text
+
+
+def place_of(caution: Caution, history: list[TimelineEntry]) -> str:
+    """Where the text stands, for people: never what it says."""
+    code = caution.code.replace("-", " ")
+    if caution.route != "chart":
+        return f"{'DICOM ' if caution.route == 'dicom' else ''}{caution.where}: {code}"
+    entry = next((entry for entry in history if entry.resource == caution.where), None)
+    named = f"{kind_text(entry)} of {moment(entry.when)[:10] or 'unknown date'}, " if entry else ""
+    return f"{named}{caution.where}: {code}"
 
 
 def label_text(code: str) -> str:

@@ -8,6 +8,7 @@ from schemas.codes import (
     ALTERNATE_REFERENCE,
     CHANGE_INTERPRETATION,
     CHANGE_SNOMED,
+    CHART_RELATION_TEXT,
     DCM,
     DICOM_UID,
     LABEL_BY_CODE,
@@ -30,7 +31,7 @@ from schemas.codes import (
 )
 from schemas.identifiers import uid_from_uuid
 from schemas.report import Finding, ImageRegion
-from workflows.report.context import ResultContext, plain
+from workflows.report.context import ResultContext, plain, versioned_reference
 from workflows.report.text import UNTRAINED, finding_sentence, narrative
 
 
@@ -82,7 +83,16 @@ def _extensions(context: ResultContext, finding: Finding) -> list[Json]:
     found = [image_region(context.canonical, finding.region)] if finding.region else []
     if context.prior is not None:
         found.append({"url": SUPPORTING_INFO, "valueReference": {"reference": plain(context.prior.resource)}})
-    return found
+    return [*found, *citations(context, [finding])]
+
+
+def citations(context: ResultContext, findings: list[Finding]) -> list[Json]:
+    """`workflow-supportingInfo` for each entry of the history that is cited, by its version: `derivedFrom` does not allow them all (contract 1.2)."""
+    cited = dict.fromkeys(entry.resource for finding in findings for entry in finding.cites)
+    return [
+        {"url": SUPPORTING_INFO, "valueReference": versioned_reference(context.canonical, resource)}
+        for resource in cited
+    ]
 
 
 def _identifiers(context: ResultContext, finding: Finding, key: str) -> list[Json]:
@@ -141,6 +151,10 @@ def _components(canonical: Canonical, finding: Finding) -> list[Json]:
             "valueCodeableConcept": concept(*change),
         }
     )
+    if finding.chart is not None:
+        relation = coding(canonical.code_system("chart-relation"), finding.chart, CHART_RELATION_TEXT[finding.chart])
+        code = concept(coding(names, "chart-relation", "Relation of the history to the finding"))
+        found.append({"code": code, "valueCodeableConcept": concept(relation)})
     return found
 
 

@@ -46,7 +46,6 @@ from schemas.runs import (
     WriteReview,
 )
 from schemas.timeline import Timeline
-from schemas.volume import Volume, decode_volume
 from workflows.ports import (
     FhirServer,
     ImageArchive,
@@ -59,14 +58,13 @@ from workflows.ports import (
     TextInPixels,
 )
 from workflows.reading.caution import without_instructions
-from workflows.reading.check import check_reading, read_answer
+from workflows.reading.check import read_answer
 from workflows.reading.prompt import build_request
 from workflows.reading.release import release_id
 from workflows.report import ResultContext, build_result, build_review, supersede
 from workflows.report_study import events, policies
 from workflows.report_study.assembly import Site, inbox_result, result_context
-from workflows.report_study.cautions import find_cautions
-from workflows.report_study.evidence import render_evidence
+from workflows.report_study.checking import checked_reading
 from workflows.report_study.fhir_results import find_result, find_review, read_posted, standing_result, written_result
 from workflows.report_study.history import integrate
 from workflows.report_study.imaging import check_patient, fetch_volume, is_earlier
@@ -229,25 +227,10 @@ class ReportStudyActivities:
         )
         current = self._load(StoredVolume, args.current.volume)
         prior = self._load(StoredVolume, args.prior.fetched.volume) if args.prior.fetched else None
-        volume = decode_volume(self._store.get(current.volume_digest))
-        checked = check_reading(answer, current, volume, compared=prior is not None)
-        shown = [("", current, self._shown(current))] + ([("prior ", prior, self._shown(prior))] if prior else [])
-        cautions, search = find_cautions(self._load(Timeline, args.timeline), shown, self._text_in_pixels)
-        reading = Reading(
-            findings=checked.findings,
-            dropped=checked.dropped,
-            prior_study_instance_uid=prior.series.study_instance_uid if prior else None,
-            not_compared_reason=args.prior.reason,
-            evidence=render_evidence(self._store, checked.findings, current, prior),
-            abstained=checked.abstained,
-            cautions=cautions,
-            text_search=search,
+        timeline = self._load(Timeline, args.timeline)
+        return self._checked(
+            checked_reading(self._store, self._text_in_pixels, timeline, answer, current, prior, args.prior.reason)
         )
-        return self._checked(reading)
-
-    def _shown(self, stored: StoredVolume) -> Volume:
-        """The slices that the model was shown."""
-        return decode_volume(self._store.get(stored.model_volume_digest))
 
     def _checked(self, reading: Reading) -> ReadingChecked:
         return ReadingChecked(
