@@ -22,6 +22,7 @@ LONGEST = 20_000
 """Characters of one text that are looked at; a chart's note is far shorter."""
 _ENCODED = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _SPACED_OUT = re.compile(r"(?:\b\w[\W_]{1,3}){6,}\w\b")
+_EVERY_OTHER = re.compile(r".([ ._*/-])(?:.\1){7,}.")
 _BLANKS = re.compile(r"\s+")
 
 
@@ -46,7 +47,9 @@ def _forms(text: str) -> Iterator[str]:
     plain = html.unescape(text)
     if plain != text:
         yield plain
-    yield from _decoded(shown_text(text))
+    shown = shown_text(text)
+    yield from (run.group()[::2] for form in (text, shown) for run in _EVERY_OTHER.finditer(form))
+    yield from _decoded(shown)
 
 
 def _first(text: str, *, squeezed: bool) -> str | None:

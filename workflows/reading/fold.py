@@ -34,7 +34,8 @@ def hides(text: str) -> bool:
 
 def folded(text: str) -> str:
     """Lower case ASCII where a look-alike exists: accents and look-alike letters of other scripts become the Latin ones."""
-    plain = unicodedata.normalize("NFKD", shown_text(text))
+    looked = "".join(mark if mark.isascii() else _latin(mark) for mark in text)  # NFKC would turn some look-alikes away
+    plain = unicodedata.normalize("NFKD", shown_text(looked))
     return "".join(
         mark if mark.isascii() else _latin(mark) for mark in plain if not unicodedata.combining(mark)
     ).lower()
@@ -52,5 +53,6 @@ def _unseen(mark: str) -> bool:
 @lru_cache(maxsize=4096)
 def _latin(mark: str) -> str:
     """The ASCII letter or digit that looks like it, else the mark itself."""
-    likes = [unicodedata.normalize("NFKD", like["c"])[:1] for like in confusables.confusables_data.get(mark, ())]
-    return next((like for like in likes if like.isascii() and like.isalnum()), mark)
+    alike = [like["c"] for like in confusables.confusables_data.get(mark, ())]
+    forms = (unicodedata.normalize("NFKD", form) for form in [mark, *alike])
+    return next((form for form in forms if len(form) == 1 and form.isascii() and form.isalnum()), mark)

@@ -102,8 +102,8 @@ PATTERNS = (
     Pattern("to-the-model", r"\b(?:dear|attention|hello|hey|hi) <few><machine>\b"),
     Pattern(
         "to-the-model",
-        r"\b<machine>s? (?:reading this |must|should|shall|has to|have to|is to|are to|is instructed|is "
-        r"required|please|needs to|will now|reading )<few>(?:<say>|report|mark|ignore|disregard|label|"
+        r"\b<machine>s? (?:reading this|reading|must|should|shall|has to|have to|is to|are to|is instructed to|is "
+        r"required to|please|needs to|will now) <few>(?:<say>|report|mark|ignore|disregard|label|"
         r"set|classify|state|not|find|treat|write|conclude|call|flag|assign|cite)\b",
     ),
     Pattern("to-the-model", r"\bif you are (?:an? |the )?<few><machine>\b"),
