@@ -26,7 +26,7 @@ BLOCK = 64
 """Pixels in which the noise is taken to be the same."""
 NOISE_PERCENTILE = 80.0
 """Of the steps within a block: a line of letters makes fewer than a fifth of them."""
-TIMES_NOISE = 4.0
+TIMES_NOISE = 2.4
 LEAST_STEP = 3.0
 """In HU, or 2048ths of the range where the scale is not absolute."""
 SHARPNESS = 0.5
@@ -41,7 +41,6 @@ CERTAIN = 0.06
 LETTERS = 4
 """Fewer letters than this are a side mark or noise, not text."""
 TEXT, MARKS = "burnt-in-text", "letter-like-marks"
-WEAK = (TEXT, MARKS)
 SIDE_MARKS = frozenset({"left", "right", "post", "ant", "sup", "inf", "head", "feet"})
 
 Picture = npt.NDArray[np.uint8]
@@ -68,25 +67,23 @@ def search_text(
     """
     strips = suspicious_strips(volume)
     chosen = _chosen(strips)
-    codes: dict[int, str] = {}
-    for strip in chosen:
-        code = _code_of(strip, read_strip(volume, strip, lines), certain=volume.units == "HU")
-        if code is not None and (strip.index not in codes or code not in WEAK):
-            codes[strip.index] = code
-    cautions = [
-        Caution(route="pixels", code=code, where=f"{name}slice {numbers[k] + 1}") for k, code in sorted(codes.items())
-    ]
+    told: dict[int, list[tuple[Strip, str]]] = {}
+    for strip in sorted(chosen, key=lambda strip: (strip.index, strip.top)):
+        told.setdefault(strip.index, []).append((strip, read_strip(volume, strip, lines)))
+    codes = {k: code for k, found in told.items() if (code := _code_of(found, certain=volume.units == "HU"))}
+    cautions = [Caution(route="pixels", code=code, where=f"{name}slice {numbers[k] + 1}") for k, code in codes.items()]
     suspicious, read = len({s.index for s in strips}), len({s.index for s in chosen})
     return cautions, PixelTextSearch(slices=len(numbers), suspicious=suspicious, read=read)
 
 
-def _code_of(strip: Strip, found: str, *, certain: bool) -> str | None:
-    kind = instruction_in(found)
+def _code_of(found: list[tuple[Strip, str]], *, certain: bool) -> str | None:
+    """What a slice says, from top to bottom: its lines may stand in several strips."""
+    kind = instruction_in(" ".join(text for _, text in found))
     if kind is not None:
         return kind
-    if _is_text(found):
+    if any(_is_text(text) for _, text in found):
         return TEXT
-    return MARKS if certain and strip.score >= CERTAIN else None
+    return MARKS if certain and any(strip.score >= CERTAIN for strip, _ in found) else None
 
 
 def suspicious_strips(volume: Volume) -> list[Strip]:

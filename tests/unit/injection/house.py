@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import orjson
 from temporalio.testing import ActivityEnvironment
 
 from schemas.errors import PermanentFailure
-from schemas.identifiers import Namespace
+from schemas.identifiers import Namespace, sha256_hex
 from schemas.imaging import SeriesInventory, StoredVolume, StudyInventory
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest
 from schemas.report import Reading
@@ -29,7 +28,6 @@ from schemas.runs import (
     IntegrateHistory,
     StudyAvailable,
 )
-from services.store import FolderObjectStore
 from tests.contract.written_bundles import TRAINED
 from tests.unit.series_samples import file_of, stack
 from workflows.report_study.activities import ReportStudyActivities
@@ -195,6 +193,22 @@ class Hospital:
         return iter(self.files)
 
 
+class MemoryStore:
+    """`workflows.ports.ObjectStore` without a disk: a test of hundreds of runs needs none."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    def put(self, data: bytes | Iterable[bytes | memoryview]) -> str:
+        whole = data if isinstance(data, bytes) else b"".join(bytes(part) for part in data)
+        digest = sha256_hex(whole)
+        self.objects[digest] = whole
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        return self.objects[digest]
+
+
 @dataclass
 class NoReader:
     """No letters anywhere."""
@@ -236,9 +250,9 @@ def _decided(resource: dict[str, Any], *, values: bool) -> dict[str, Any]:
     return {name: resource[name] for name in names if name in resource} | {"security": security}
 
 
-def run(folder: Path, hospital: Hospital, model: Obedient, reader: Any = None) -> Outcome:
+def run(hospital: Hospital, model: Obedient, reader: Any = None) -> Outcome:
     """The real activities, one after the other."""
-    store: Any = FolderObjectStore(folder)
+    store: Any = MemoryStore()
     nobody: Any = hospital
     steps = ReportStudyActivities(
         SITE,
