@@ -20,6 +20,7 @@ from tests.contract.written_bundles import (
     as_posted,
     bare_context,
     context,
+    weighed_context,
     written_bundles,
 )
 from workflows.report import build_result, build_review, supersede
@@ -199,33 +200,27 @@ def test_no_ifmatch_means_the_superseding_of_an_unread_result_is_one_transaction
     assert {e["resource"]["status"] for e in changed} == {"cancelled"}
 
 
-def weighed() -> dict[str, Any]:
-    """The chart's condition supports the nodule; the rest was given and not cited."""
-    known = context()
-    given = [next(e for e in known.timeline.entries if e.kind == kind) for kind in ("condition", "observation")]
-    nodule, effusion = known.reading.findings
-    cited = given[0].model_copy(update={"text": "SECRET WORDS OF THE CHART"})
-    findings = [nodule.model_copy(update={"chart": "supports", "cites": [cited]}), effusion]
-    history = HistoryWeighed(weighed=True, given=[e.resource for e in given], withheld=1, request="ab" * 32)
-    reading = known.reading.model_copy(update={"findings": findings, "history": history})
-    return build_result(replace(known, reading=reading))
-
-
 def test_cited_entries_are_named_in_their_version_and_their_text_is_not_repeated() -> None:
-    bundle = weighed()
+    told = weighed_context()
+    nodule = told.reading.findings[0]
+    secret = nodule.model_copy(
+        update={"cites": [nodule.cites[0].model_copy(update={"text": "SECRET WORDS OF THE CHART"})]}
+    )
+    findings = [secret, *told.reading.findings[1:]]
+    bundle = build_result(replace(told, reading=told.reading.model_copy(update={"findings": findings})))
     [report], [provenance] = of(bundle, "DiagnosticReport"), of(bundle, "Provenance")
-    nodule, effusion = of(bundle, "Observation")
-    for resource in (report, nodule):
+    found, effusion = of(bundle, "Observation")
+    for resource in (report, found):
         cited = [e["valueReference"] for e in resource["extension"] if e["url"].endswith("workflow-supportingInfo")]
         assert [c["reference"] for c in cited if "_history" in c["reference"]] == ["Condition/copd/_history/1"]
     assert not [e for e in effusion["extension"] if "_history" in e["valueReference"]["reference"]]
-    assert "Condition" not in str(nodule["derivedFrom"])
+    assert "Condition" not in str(found["derivedFrom"])
     sources = [e["what"] for e in provenance["entity"] if e["role"] == "source"]
     assert {w["reference"]: w["display"] for w in sources if w.get("display", "").startswith("history")} == {
         "Condition/copd/_history/1": "history entry, cited",
         "Observation/creat-9/_history/1": "history entry, weighed",
     }
-    relation = [c for c in nodule["component"] if c["code"]["coding"][0]["code"] == "chart-relation"]
+    relation = [c for c in found["component"] if c["code"]["coding"][0]["code"] == "chart-relation"]
     assert relation[0]["valueCodeableConcept"]["coding"][0]["code"] == "supports"
     assert "the history supports it (entries cited: 1)" in report["conclusion"]
     assert "kept from the model because they read like instructions: 1" in report["conclusion"]

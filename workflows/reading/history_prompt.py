@@ -22,7 +22,7 @@ HISTORY_QUERY = (
 )
 MOST_CHARACTERS = 240
 """Of one text of the chart."""
-TOKENS_A_FINDING = 60
+TOKENS_A_FINDING = 90
 TOKENS_TO_SPARE = 64
 _ESCAPED = {ord(mark): f"\\u{ord(mark):04x}" for mark in "<>[]|`"}
 """Marks of chat templates and fences; inside JSON strings they stand as escapes, so that no text of the chart becomes a control token."""

@@ -150,7 +150,7 @@ PATTERNS = (
     Pattern(
         "priority-command",
         r"\b(?:set|change|raise|lower|upgrade|downgrade|escalate|make|mark|assign|move|bump|give|treat|"
-        r"put|reduce|increase) <some>(?:priority|urgency|queue|worklist)\b",
+        r"put|reduce|increase)(?![.;]) <some>(?:priority|urgency|queue|worklist)\b",
     ),
     Pattern("priority-command", r"\bpriority <few>(?:must|should|shall|is to|has to) <few>(?:be|become)\b"),
     Pattern(
