@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from schemas.caution import Caution
 from schemas.model import Record
 from schemas.volume import Units
 
@@ -100,3 +101,5 @@ class StoredVolume(Record):
     """Index in `series.frames` of each slice that the model is shown."""
     reason: str
     """Why this series was chosen among the study's."""
+    cautions: list[Caution] = []
+    """Tags of its instances that read like instructions."""

@@ -235,6 +235,14 @@ class ReadingChecked(Record):
     dropped_count: int
 
 
+class IntegrateHistory(Record):
+    """The second, text-only pass over a reading of the images; its result is a `ReadingChecked` again."""
+
+    timeline: Digest
+    checked: ReadingChecked
+    priority: Priority
+
+
 class BuildResult(Record):
     thread_id: str
     issued: str

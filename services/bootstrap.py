@@ -89,6 +89,7 @@ async def gateway(settings: Settings, stop: asyncio.Event, ready: Ready) -> None
 async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     """Workflows and their activities."""
     from services.clients.patient_memory import TemporalPatientMemory
+    from services.clients.pixel_text import OcrTextInPixels
     from services.db import BuildRecords, InboxRecords, RunRecords, open_migrated
     from services.oversight import ensure_schedule, oversight_activities
     from services.store import FolderObjectStore
@@ -97,10 +98,12 @@ async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     from services.worker.service import run_worker
     from workflows.report_study.activities import ReportStudyActivities
     from workflows.report_study.lifecycle import LifecycleActivities
+    from workflows.report_study.records import RecordActivities
 
     database = open_migrated(settings.database)
     client, store = await temporal(settings), FolderObjectStore(settings.store)
-    here, server, entries = site(settings), fhir(settings), InboxRecords(database)
+    here, server = site(settings), fhir(settings)
+    runs, entries, builds = RunRecords(database), InboxRecords(database), BuildRecords(database)
     reading = ReportStudyActivities(
         here,
         fhir=server,
@@ -108,16 +111,18 @@ async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         model=model(settings, store),
         store=store,
         memory=TemporalPatientMemory(client, asyncio.get_running_loop()),
-        runs=RunRecords(database),
+        runs=runs,
         inbox=entries,
-        builds=BuildRecords(database),
+        builds=builds,
+        text_in_pixels=OcrTextInPixels(),
     )
+    records = RecordActivities(here, fhir=server, runs=runs, inbox=entries, builds=builds)
     lifecycle = LifecycleActivities(here, fhir=server, store=store, inbox=entries)
     reconcile, shadow = oversight_activities(settings, database, client, store)
     await ensure_schedule(client, settings)
     name, current = settings.worker_deployment, settings.worker_current == "on"
     version = deployment_version(name, settings.worker_build_id) if name else None
-    activities = [*reading.all(), *lifecycle.all(), shadow.plan_shadow]
+    activities = [*reading.all(), *records.all(), *lifecycle.all(), shadow.plan_shadow]
     try:
         async with run_background(client, settings.task_queue, reconcile, shadow, reading.create_inbox_entry):
             await run_worker(client, settings.task_queue, activities, stop, ready, version, current=current)

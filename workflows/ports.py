@@ -10,6 +10,9 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from schemas.events import CloudEvent
 from schemas.imaging import StudyInventory, StudyListing
 from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated, InboxResult, ReviewRecorded
@@ -94,6 +97,14 @@ class Model(Protocol):
 
     def release(self) -> ModelRelease: ...
     def ask(self, request: ModelRequest) -> ModelAnswer: ...
+
+
+class TextInPixels(Protocol):
+    """Reads printed text in a picture."""
+
+    def lines(self, picture: npt.NDArray[np.uint8]) -> list[str]:
+        """The lines of text in a grey picture [H, W], unordered; empty where there is none."""
+        ...
 
 
 class PatientMemory(Protocol):

@@ -12,8 +12,9 @@ from schemas.codes import LABEL_BY_CODE
 from schemas.errors import PermanentFailure
 from schemas.events import CloudEvent
 from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated, InboxResult, ReviewRecorded
-from schemas.report import URGENCY, Finding, Priority
+from schemas.report import URGENCY, Finding, Priority, Reading
 from schemas.runs import RunState
+from schemas.terms import ABSTENTION_REASON
 from schemas.timeline import PatientBanner
 from services.db.engine import Database
 from services.db.models import InboxChange, InboxEntry
@@ -205,7 +206,7 @@ def _columns(result: InboxResult) -> dict[str, Any]:
         "study_description": study.description,
         "study_started": study.started,
         "prior_started": study.prior_started,
-        "headline": result.headline or headline(result.reading.findings),
+        "headline": result.headline or abstained(result.reading) or headline(result.reading.findings),
         "finding_count": len(detected),
         "issued_at": datetime.fromisoformat(result.issued),
         "acknowledge_by": datetime.fromisoformat(result.acknowledge_by) if result.acknowledge_by else None,
@@ -230,6 +231,12 @@ def record_number(patient: PatientBanner) -> str | None:
     """The identifier of type MR (v2-0203), else the first one."""
     numbers = [i.value for i in patient.identifiers if i.type == "MR"] or [i.value for i in patient.identifiers]
     return numbers[0] if numbers else None
+
+
+def abstained(reading: Reading) -> str:
+    """The line of a reading that says nothing, and why; empty for any other."""
+    why = ABSTENTION_REASON.display(reading.abstained) if reading.abstained else ""
+    return f"The AI abstained: {why[0].lower()}{why[1:]}" if why else ""
 
 
 def headline(findings: list[Finding]) -> str:

@@ -354,7 +354,7 @@ def test_a_result_that_the_system_closes_leaves_the_list_once(
     assert (row.status, row.closed_reason) == ("withdrawn", "order-cancelled")
     assert [c.kind for c in reader.changes_since(0)] == ["added", "withdrawn"]
     assert len(outbox.unpublished(10)) == 2
-    assert [run.state for run in runs.list_runs()] == ["superseded"]
+    assert [run.state for run in runs.list_runs()] == ["withdrawn"]
 
 
 def test_a_final_report_beside_a_decision_leaves_it(runs: RunRecords, inbox: InboxRecords, reader: InboxReader) -> None:

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydicom.uid import generate_uid
@@ -178,6 +178,7 @@ class House:
             runs=RunRecords(self.database),
             inbox=InboxRecords(self.database),
             builds=BuildRecords(self.database),
+            text_in_pixels=cast(Any, None),
         )
 
     def entry_step(self) -> Callable[..., Any]:

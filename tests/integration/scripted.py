@@ -28,6 +28,7 @@ from tests.contract.temporal_server import KEY, Server, patiently
 from workflows.patient.workflow import PatientWorkflow
 from workflows.report_study.activities import ReportStudyActivities
 from workflows.report_study.lifecycle import LifecycleActivities
+from workflows.report_study.records import RecordActivities
 from workflows.report_study.workflow import ReportStudyWorkflow
 from workflows.shadow.activities import ShadowActivities
 
@@ -58,7 +59,8 @@ class Script:
         self.held_at = ""
 
     def activities(self) -> list[Callable[..., Any]]:
-        methods = [*ReportStudyActivities.__dict__.values(), *LifecycleActivities.__dict__.values()]
+        classes = (ReportStudyActivities, RecordActivities, LifecycleActivities)
+        methods = [method for each in classes for method in each.__dict__.values()]
         methods.append(ShadowActivities.plan_shadow)
         return [self._activity(method) for method in methods if hasattr(method, "__temporal_activity_definition")]
 
@@ -98,6 +100,9 @@ class Script:
 
     def _check_answer(self, args: runs.CheckAnswer) -> runs.ReadingChecked:
         return runs.ReadingChecked(reading=DIGEST, finding_count=1, dropped_count=0)
+
+    def _integrate_history(self, args: runs.IntegrateHistory) -> runs.ReadingChecked:
+        return args.checked
 
     def _build_result(self, args: runs.BuildResult) -> runs.ResultBuilt:
         """Another patient or order is another input, and so another result."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from schemas.caution import Caution
 from schemas.errors import StaleWrite, TransientFailure
 from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated
 from tests import inbox_samples as samples
@@ -346,3 +347,27 @@ def test_nothing_of_a_patient_is_logged(house: House, visitor: Browserless, capl
     ours = [record.getMessage() for record in caplog.records if not record.name.startswith(("httpx", "httpcore"))]
     for secret in ("Lindqvist", "MR-0048213", "1958-04-17", "Quiet", told.study.study_instance_uid):
         assert secret not in " ".join(ours)
+
+
+def test_a_caution_an_abstention_and_citations_stand_on_page_and_list(house: House, visitor: Browserless) -> None:
+    history = samples.history()
+    nodule = samples.nodule().model_copy(update={"chart": "supports", "cites": [history[4]]})
+    caution = Caution(route="chart", code="ignore-instructions", where=history[2].resource)
+    read = samples.reading([], [nodule, samples.no_effusion()]).model_copy(update={"cautions": [caution]})
+    told = house.add(reading=read)
+    page = visitor.page(f"/results/{told.result_id}")
+    for shown in (
+        "Chart text contains instructions: treat the history with care.",
+        "procedure of 2024-02-14",
+        "The history supports it",
+        "2025-08-02",
+        "reads like instructions: not followed",
+    ):
+        assert shown in page
+    assert "Chart text contains instructions" in visitor.page("/")
+    silent = samples.reading([], []).model_copy(update={"abstained": "most-answers-dropped"})
+    abstained = house.add("silent", "study-2", reading=silent)
+    assert "The system abstained: more than half" in visitor.page(f"/results/{abstained.result_id}")
+    assert "The AI abstained: more than half" in visitor.page("/")
+    listed = {row["result_id"]: row["cautions"] for row in visitor.http.get("/api/results").json()["results"]}
+    assert listed == {told.result_id: ["chart"], abstained.result_id: []}

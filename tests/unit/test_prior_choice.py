@@ -111,6 +111,8 @@ def fetch(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         memory=nothing,
         runs=nothing,
         inbox=nothing,
+        builds=nothing,
+        text_in_pixels=nothing,
     )
 
     def run(*studies: dict[str, Any]) -> tuple[PriorFetched, dict[str, str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from schemas.codes import THO, Canonical, Json, coding, concept
 from schemas.identifiers import Namespace
+from schemas.terms import RESULT_STATUS_REASON, REVIEW_STATUS
 from workflows.report.context import create, who
 from workflows.report.posted import PostedResult, revision_entity, update, with_reason
 from workflows.report.supersede import CODE
@@ -53,8 +54,8 @@ def supersede_older(namespace: Namespace, older: PostedResult, newer: PostedResu
 def _cancelled_task(canonical: Canonical, task: Json, at: str) -> Json:
     return task | {
         "status": "cancelled",
-        "statusReason": concept(coding(canonical.code_system("status-reason"), CODE)),
-        "businessStatus": concept(coding(canonical.code_system("review-status"), "superseded", "Superseded")),
+        "statusReason": concept(RESULT_STATUS_REASON.coding(canonical, CODE)),
+        "businessStatus": concept(REVIEW_STATUS.coding(canonical, "superseded")),
         "lastModified": at,
     }
 

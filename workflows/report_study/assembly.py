@@ -14,6 +14,7 @@ from schemas.lifecycle import EscalationPolicy
 from schemas.report import Priority, Reading
 from schemas.runs import BuildResult, CreateInboxEntry
 from schemas.timeline import Timeline, TimelineEntry
+from workflows.reading.caution import without_instructions
 from workflows.reading.prompt import PROMPT_TEMPLATE
 from workflows.reading.release import release_id
 from workflows.report import AddendumContext, ResultContext, addendum_conclusion, addendum_headline
@@ -65,7 +66,7 @@ def result_context(
         thread_id=args.thread_id,
         result_id=site.namespace.result_id(args.thread_id, manifest, release, revision),
         manifest_ni=manifest,
-        timeline=timeline,
+        timeline=without_instructions(timeline),
         series=series,
         prior=args.prior.study,
         reading=reading,

@@ -147,7 +147,7 @@ _UNCONVERTED = "unconverted"
 def _unit(code: str) -> Any:
     """pint's unit; `_UNCONVERTED` for a UCUM code without one; None for what is no UCUM code."""
     from lark.exceptions import LarkError
-    from ucumvert.parser import InvalidUcumError  # type: ignore[import-untyped]
+    from ucumvert.parser import InvalidUcumError
 
     if _ANNOTATION.fullmatch(code):  # an annotation alone is the unit 1, of something: never set equal to another
         return _UNCONVERTED
@@ -161,6 +161,6 @@ def _unit(code: str) -> Any:
 
 @cache
 def _registry() -> Any:
-    from ucumvert import PintUcumRegistry  # type: ignore[import-untyped]
+    from ucumvert import PintUcumRegistry
 
     return PintUcumRegistry(non_int_type=Decimal)
