@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from services.db import Database, InboxReader, InboxRecords, RunRecords, open_mi
 from services.inbox.app import create_app
 from services.inbox.deps import InboxDeps
 from services.inbox.service import serve
+from services.parts.ports import free_port
 from services.store import FolderObjectStore
 from tests import inbox_samples as samples
 
@@ -135,12 +135,6 @@ def open_house(folder: Path) -> Iterator[House]:
         end()
         loop.close()
         house.database.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Browserless:
