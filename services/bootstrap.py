@@ -13,12 +13,9 @@ import signal
 import sys
 import warnings
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, closing
-from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from schemas.errors import PartUnavailable
@@ -27,14 +24,15 @@ from services.settings import Settings
 if TYPE_CHECKING:
     from temporalio.client import Client
 
-    from schemas.reproduction import Reproduction
     from services.clients.dicomweb import DicomWebArchive
     from services.clients.fhir import FhirClient
     from services.clients.keyring import KeyFile
     from services.clients.model import VllmModel
-    from services.publish_definitions import PublishedDefinition
+    from services.db import Database
     from services.store import FolderObjectStore
+    from workflows.reconcile.activities import ReconcileActivities
     from workflows.report_study.assembly import Site
+    from workflows.shadow.activities import ShadowActivities
 
 GATEWAY_GROUP = "longview-gateway"
 NOISY_LOGGERS = ("httpx", "httpcore", "urllib3", "dicomweb_client", "kafka", "pydicom", "uvicorn", "alembic")
@@ -91,10 +89,10 @@ async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     from services.clients.patient_memory import TemporalPatientMemory
     from services.clients.pixel_text import OcrTextInPixels
     from services.db import BuildRecords, InboxRecords, RunRecords, open_migrated
-    from services.oversight import ensure_schedule, oversight_activities
     from services.store import FolderObjectStore
     from services.worker.background import run_background
     from services.worker.deployment import deployment_version
+    from services.worker.schedule import ensure_schedule
     from services.worker.service import run_worker
     from workflows.report_study.activities import ReportStudyActivities
     from workflows.report_study.lifecycle import LifecycleActivities
@@ -223,14 +221,6 @@ def fhir(settings: Settings) -> FhirClient:
     return FhirClient(settings.require("fhir_url"), token=settings.fhir_token)
 
 
-def publish_definitions(settings: Settings, *, dry_run: bool) -> list[PublishedDefinition]:
-    from schemas.codes import Canonical
-    from services.publish_definitions import publish
-
-    with closing(fhir(settings)) as server:
-        return publish(server, Canonical(settings.canonical_base), dry_run=dry_run)
-
-
 def archive(settings: Settings) -> DicomWebArchive:
     from services.clients.dicomweb import DicomWebArchive
 
@@ -263,99 +253,34 @@ def site(settings: Settings) -> Site:
     )
 
 
-# -- what operators ask ------------------------------------------------------------------------------------------------
+def oversight_activities(
+    settings: Settings, database: Database, client: Client, store: FolderObjectStore
+) -> tuple[ReconcileActivities, ShadowActivities]:
+    """The activities of both workflows; called on the worker's event loop."""
+    from services.clients.announcer import TemporalAnnouncer
+    from services.db import ReconcileRecords, ShadowRecords
+    from workflows.reconcile.activities import ReconcileActivities
+    from workflows.shadow.activities import ShadowActivities
+
+    shadow = ShadowRecords(database)
+    reconcile = ReconcileActivities(
+        site(settings),
+        fhir=fhir(settings),
+        archive=archive(settings),
+        model=model(settings, store),
+        store=store,
+        records=ReconcileRecords(database),
+        drift=shadow,
+        announcer=TemporalAnnouncer(client, asyncio.get_running_loop(), settings.namespace, settings.task_queue),
+    )
+    return reconcile, ShadowActivities(model=shadow_model(settings, store), store=store, records=shadow)
 
 
-def list_runs(settings: Settings, *, failed: bool = False) -> list[dict[str, Any]]:
-    """Rows for `longview runs`, newest first: keys and codes, no identifier of a patient."""
-    from services.db import RunRecords, open_migrated
+def shadow_model(settings: Settings, store: FolderObjectStore) -> VllmModel | None:
+    """The second release, where one is configured."""
+    from services.clients.model import VllmModel
 
-    database = open_migrated(settings.database)
-    try:
-        return [asdict(row) for row in RunRecords(database).list_runs(failed=failed)]
-    finally:
-        database.close()
-
-
-def list_dead_letters(settings: Settings) -> list[dict[str, Any]]:
-    """Rows for `longview dead-letters`, newest first: where each was and why it is here, never what it holds."""
-    from services.db import DeadLetterRecords, open_migrated
-
-    database = open_migrated(settings.database)
-    shown = ("id", "reason", "code", "stage", "topic", "partition", "offset", "created_at", "replayed_at")
-    try:
-        rows = DeadLetterRecords(database).list_dead_letters()
-        return [{name: getattr(row, name) for name in shown} for row in rows]
-    finally:
-        database.close()
-
-
-def replay_dead_letter(settings: Settings, dead_letter: str) -> None:
-    """Send a dead letter to its topic again, byte for byte; the event keeps its id, so that replaying twice reads once."""
-    from services.clients.kafka import Producer
-    from services.db import DeadLetterRecords, open_migrated
-    from services.gateway.dead_letters import send_again
-    from services.store import FolderObjectStore
-
-    database = open_migrated(settings.database)
-    producer = Producer(settings.require("kafka_bootstrap"))
-    try:
-        send_again(dead_letter, DeadLetterRecords(database), FolderObjectStore(settings.store), producer)
-    finally:
-        producer.close()
-        database.close()
-
-
-def reproduce_result(settings: Settings, result: str, *, ask: bool) -> Reproduction:
-    """What became of a result's ingredients, and whether the model answers the same."""
-    from services.reproduce import Reproducer
-    from services.store import FolderObjectStore
-    from workflows.timeline import build_timeline
-
-    store = FolderObjectStore(settings.store)
-    with ExitStack() as open_clients:
-        return Reproducer(
-            settings.namespace,
-            fhir=open_clients.enter_context(closing(fhir(settings))),
-            archive=open_clients.enter_context(closing(archive(settings))),
-            store=store,
-            model=open_clients.enter_context(closing(model(settings, store))),
-            build=partial(build_timeline, site_zone=settings.zone),
-        ).reproduce(result, ask=ask)
-
-
-def list_keys(settings: Settings) -> list[dict[str, Any]]:
-    """Rows for `longview keys list`, newest first."""
-    ring, now = payload_keys(settings).current(), datetime.now(UTC)
-    made = [(key.id, datetime.fromisoformat(key.created)) for key in reversed(ring.keys)]
-    return [
-        {
-            "id": key_id,
-            "created_at": created,
-            "days": (now - created).days,
-            "use": "encrypts" if key_id == ring.newest.id else "decrypts",
-        }
-        for key_id, created in made
-    ]
-
-
-def rotate_keys(settings: Settings) -> str:
-    """Add a payload key; its id."""
-    from services.clients.keyring import rotate
-
-    return rotate(Path(settings.require("payload_key_file")), datetime.now(UTC)).id
-
-
-def change_operators(settings: Settings, *, add: str = "", remove: str = "") -> str:
-    """The new operator's token, or nothing where one was removed."""
-    from services.codec.operators import add_operator, remove_operator
-
-    if remove:
-        remove_operator(settings.codec_operators, remove)
-    return add_operator(settings.codec_operators, add, datetime.now(UTC)) if add else ""
-
-
-def remove_key(settings: Settings, key_id: str) -> None:
-    from services.clients.keyring import remove
-
-    remove(Path(settings.require("payload_key_file")), key_id)
+    if not settings.shadow_model_url:
+        return None
+    release, token = Path(settings.shadow_model_release), settings.shadow_model_token
+    return VllmModel(settings.shadow_model_url, release, store.path, media=settings.media, token=token)

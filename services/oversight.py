@@ -1,4 +1,4 @@
-"""Wiring of oversight, and what operators ask of it: passes of reconciliation, the schedule, agreement, drift."""
+"""What operators ask of oversight: passes of reconciliation, the schedule, agreement, drift."""
 
 from __future__ import annotations
 
@@ -7,133 +7,30 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, date, datetime, time, timedelta
-from pathlib import Path
+from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from temporalio.client import (
     Client,
-    Schedule,
-    ScheduleActionStartWorkflow,
-    ScheduleAlreadyRunningError,
-    ScheduleIntervalSpec,
-    ScheduleOverlapPolicy,
-    SchedulePolicy,
-    ScheduleSpec,
-    ScheduleState,
-    ScheduleUpdate,
-    ScheduleUpdateInput,
     WorkflowFailureError,
 )
 from temporalio.service import RPCError, RPCStatusCode
 
 from schemas.errors import PartUnavailable, PermanentFailure
 from schemas.identifiers import background_queue
-from schemas.oversight import PassOutcome, ReconcileInput
+from schemas.oversight import PassOutcome
 from services.db import Database, ReconcileRecords, ShadowRecords, open_migrated
+from services.worker.schedule import SCHEDULE, ensure_schedule, reconcile_input
 from workflows.reconcile.workflow import ReconcileWorkflow
 from workflows.shadow.agreement import VERDICTS, Agreement
 from workflows.shadow.drift import watch
 from workflows.shadow.report import AgreementReport, agreement_report
 
 if TYPE_CHECKING:
-    from services.clients.model import VllmModel
     from services.settings import Settings
-    from services.store import FolderObjectStore
-    from workflows.reconcile.activities import ReconcileActivities
-    from workflows.shadow.activities import ShadowActivities
-
-SCHEDULE = "longview-reconcile"
-CATCH_UP = timedelta(minutes=10)
-"""A pass that was due while nothing ran is not made up for later than this: the next one finds the same."""
-
-
-def oversight_activities(
-    settings: Settings, database: Database, client: Client, store: FolderObjectStore
-) -> tuple[ReconcileActivities, ShadowActivities]:
-    """The activities of both workflows; called on the worker's event loop."""
-    from services import bootstrap
-    from services.clients.announcer import TemporalAnnouncer
-    from workflows.reconcile.activities import ReconcileActivities
-    from workflows.shadow.activities import ShadowActivities
-
-    shadow = ShadowRecords(database)
-    reconcile = ReconcileActivities(
-        bootstrap.site(settings),
-        fhir=bootstrap.fhir(settings),
-        archive=bootstrap.archive(settings),
-        model=bootstrap.model(settings, store),
-        store=store,
-        records=ReconcileRecords(database),
-        drift=shadow,
-        announcer=TemporalAnnouncer(client, asyncio.get_running_loop(), settings.namespace, settings.task_queue),
-    )
-    return reconcile, ShadowActivities(model=shadow_model(settings, store), store=store, records=shadow)
-
-
-def shadow_model(settings: Settings, store: FolderObjectStore) -> VllmModel | None:
-    """The second release, where one is configured."""
-    from services.clients.model import VllmModel
-
-    if not settings.shadow_model_url:
-        return None
-    release, token = Path(settings.shadow_model_release), settings.shadow_model_token
-    return VllmModel(settings.shadow_model_url, release, store.path, media=settings.media, token=token)
 
 
 # -- reconciliation --------------------------------------------------------------------------------------------------------
-
-
-def reconcile_input(settings: Settings, trigger: str) -> ReconcileInput:
-    return ReconcileInput.model_validate(
-        {
-            "window_days": int(settings.reconcile_days),
-            "grace_minutes": int(settings.reconcile_grace_minutes),
-            "cap": int(settings.reconcile_cap),
-            "heal": settings.reconcile_heal == "on",
-            "trigger": trigger,
-        }
-    )
-
-
-async def ensure_schedule(client: Client, settings: Settings) -> None:
-    """The schedule as the settings say, made or brought up to date; a pause that an operator has ordered stays.
-
-    With an interval of 0 an existing schedule is removed. Passes never overlap: one that is due while another runs is skipped.
-    """
-    minutes = int(settings.reconcile_minutes)
-    handle = client.get_schedule_handle(SCHEDULE)
-    if not minutes:
-        try:
-            await handle.delete()
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-        return
-    wanted = _schedule(settings, minutes)
-    try:
-        await client.create_schedule(SCHEDULE, wanted)
-    except ScheduleAlreadyRunningError:
-        await handle.update(lambda seen: _updated(seen, wanted))
-
-
-def _schedule(settings: Settings, minutes: int) -> Schedule:
-    return Schedule(
-        action=ScheduleActionStartWorkflow(
-            ReconcileWorkflow.run,
-            reconcile_input(settings, "schedule"),
-            id=SCHEDULE,
-            task_queue=background_queue(settings.task_queue),
-        ),
-        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(minutes=minutes))]),
-        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=CATCH_UP),
-        state=ScheduleState(),
-    )
-
-
-def _updated(seen: ScheduleUpdateInput, wanted: Schedule) -> ScheduleUpdate:
-    wanted.state = seen.description.schedule.state
-    return ScheduleUpdate(schedule=wanted)
 
 
 def schedule_reconciliation(settings: Settings) -> None:

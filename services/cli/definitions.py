@@ -20,7 +20,7 @@ def fhir() -> None:
 @named_failures
 def fhir_publish(dry_run: bool, as_json: bool) -> None:
     """Load our definitions into the FHIR server; status 1, and nothing written, if it holds another content of a version."""
-    from services.bootstrap import publish_definitions
+    from services.operate import publish_definitions
     from services.parts.launcher import connected_settings
 
     found = publish_definitions(connected_settings(read_settings()), dry_run=dry_run)

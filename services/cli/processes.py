@@ -44,7 +44,8 @@ def inbox(port: int | None) -> None:
 @named_failures
 def codec(add: str | None, remove: str | None) -> None:
     """Run the codec server, where operators see what Temporal's payloads say, until it is told to stop."""
-    from services.bootstrap import change_operators, codec, run_process
+    from services.bootstrap import codec, run_process
+    from services.operate import change_operators
     from services.parts.launcher import connected_settings
 
     settings = connected_settings(read_settings())
@@ -64,7 +65,7 @@ def keys() -> None:
 @named_failures
 def keys_list(as_json: bool) -> None:
     """Ids and ages, newest first; never a key."""
-    from services.bootstrap import list_keys
+    from services.operate import list_keys
     from services.parts.launcher import connected_settings
 
     show_rows("keys", list_keys(connected_settings(read_settings())), as_json, ("id", "created_at", "days", "use"))
@@ -74,7 +75,7 @@ def keys_list(as_json: bool) -> None:
 @named_failures
 def keys_rotate() -> None:
     """Add a key, which encrypts from now on; the older ones still decrypt."""
-    from services.bootstrap import rotate_keys
+    from services.operate import rotate_keys
     from services.parts.launcher import connected_settings
 
     click.echo(rotate_keys(connected_settings(read_settings())))
@@ -85,7 +86,7 @@ def keys_rotate() -> None:
 @named_failures
 def keys_remove(key_id: str) -> None:
     """Take an old key away: only when every workflow that used it has closed."""
-    from services.bootstrap import remove_key
+    from services.operate import remove_key
     from services.parts.launcher import connected_settings
 
     remove_key(connected_settings(read_settings()), key_id)

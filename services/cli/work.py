@@ -64,7 +64,7 @@ def timeline(patient: str, as_of: str | None, study: str, tokens: int | None, as
 @named_failures
 def runs(failed: bool, as_json: bool) -> None:
     """What was read, and what failed at which stage and why."""
-    from services.bootstrap import list_runs
+    from services.operate import list_runs
     from services.parts.launcher import connected_settings
 
     shown = ("updated_at", "state", "stage", "code", "attempts", "study_key", "hint")
@@ -76,7 +76,7 @@ def runs(failed: bool, as_json: bool) -> None:
 @named_failures
 def dead_letters(as_json: bool) -> None:
     """Records of the bus that could not be handled."""
-    from services.bootstrap import list_dead_letters
+    from services.operate import list_dead_letters
     from services.parts.launcher import connected_settings
 
     shown = ("id", "reason", "code", "topic", "partition", "offset", "created_at", "replayed_at")
@@ -88,7 +88,7 @@ def dead_letters(as_json: bool) -> None:
 @named_failures
 def replay(dead_letter: str) -> None:
     """Send a dead letter to its topic again, under the same event id."""
-    from services.bootstrap import replay_dead_letter
+    from services.operate import replay_dead_letter
     from services.parts.launcher import connected_settings
 
     replay_dead_letter(connected_settings(read_settings()), dead_letter)
@@ -102,7 +102,7 @@ def replay(dead_letter: str) -> None:
 @named_failures
 def reproduce(result: str, no_model: bool, as_json: bool) -> None:
     """Rebuild RESULT (its id, or DiagnosticReport/ID) from its Provenance; status 0 only if the answer is the same."""
-    from services.bootstrap import reproduce_result
+    from services.operate import reproduce_result
     from services.parts.launcher import connected_settings
 
     found = reproduce_result(connected_settings(read_settings()), result, ask=not no_model)

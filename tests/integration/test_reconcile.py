@@ -23,6 +23,7 @@ from services.db import (
     RunRecords,
 )
 from services.settings import Settings
+from services.worker.schedule import ensure_schedule
 from tests.contract.written_bundles import (
     CANONICAL,
     ISSUED,
@@ -285,13 +286,13 @@ async def test_two_unread_results_of_one_study_become_one(house: House) -> None:
 
 async def test_the_schedule_is_made_once_and_a_pause_outlives_a_restart(house: House) -> None:
     settings = Settings(task_queue=QUEUE, reconcile_minutes="30")
-    await oversight.ensure_schedule(house.client, settings)
+    await ensure_schedule(house.client, settings)
     handle = house.client.get_schedule_handle(oversight.SCHEDULE)
     await handle.pause()
-    await oversight.ensure_schedule(house.client, replace(settings, reconcile_minutes="45"))
+    await ensure_schedule(house.client, replace(settings, reconcile_minutes="45"))
     seen = (await handle.describe()).schedule
     assert [i.every for i in seen.spec.intervals] == [timedelta(minutes=45)]
     assert seen.state.paused
-    await oversight.ensure_schedule(house.client, replace(settings, reconcile_minutes="0"))
-    await oversight.ensure_schedule(house.client, replace(settings, reconcile_minutes="0"))
+    await ensure_schedule(house.client, replace(settings, reconcile_minutes="0"))
+    await ensure_schedule(house.client, replace(settings, reconcile_minutes="0"))
     assert [s async for s in await house.client.list_schedules()] == []

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from schemas.identifiers import canonical_json, hex_from_ni
 from schemas.inference import ModelRequest
 from schemas.reproduction import Reproduction
-from services.bootstrap import reproduce_result
 from services.cli import main
 from services.demo.subject import phantom_subject
+from services.operate import reproduce_result
 from services.store import FolderObjectStore
 from tests.integration.system import System
 from workflows.report.kept import RENDERED_PROMPT
