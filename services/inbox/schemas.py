@@ -67,8 +67,8 @@ class Decision(Record):
 
 
 READ_BACKS = {
-    "patient-study-finding": "Patient, study and finding were read back",
-    "not-read-back": "Nothing was read back: I read it here myself",
+    "patient-study-finding": "Patient, study and finding read back",
+    "not-read-back": "Not read back",
 }
 
 

@@ -199,8 +199,8 @@ def age_at(birth_date: str | None, when: str | None) -> int | None:
 
 
 def due_of(row: EntryRow, now: datetime) -> tuple[str, str]:
-    """How long is left until the result is to be acknowledged; nothing once somebody has decided."""
-    if row.acknowledge_by is None or row.status not in ("unread", "opened"):
+    """How long is left until the result is to be acknowledged; nothing once somebody has taken notice or decided."""
+    if row.acknowledge_by is None or row.acknowledged_at is not None or row.status not in ("unread", "opened"):
         return "", ""
     minutes = int((row.acknowledge_by - now).total_seconds() // 60)
     if minutes < 0:
