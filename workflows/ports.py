@@ -117,7 +117,7 @@ class RunRecords(Protocol):
     """The table of runs, and the outbox of events; each method is one database transaction and may be repeated."""
 
     def find_read(self, study_key: str, inventory_digest: str, release_id: str) -> str | None:
-        """Result id of a run of this release that has already posted for exactly this instance set."""
+        """Result id of a run that has posted for exactly this instance set: of this release, or of any that a human has reviewed."""
         ...
 
     def open_run(self, run_id: str, study_key: str, thread_id: str, inventory_digest: str, release_id: str) -> None: ...

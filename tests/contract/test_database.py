@@ -187,6 +187,16 @@ def test_a_study_that_was_read_is_found_again_by_its_instance_set_and_release(
     assert runs.find_read(told.study_key, "ni:///sha-256;aaaa", "release-2") is None
 
 
+def test_a_newer_model_does_not_read_anew_what_a_human_has_decided_about(runs: RunRecords, inbox: InboxRecords) -> None:
+    told = result()
+    inbox.add(open_run(runs), told, available(told))
+    assert runs.find_read(told.study_key, "ni:///sha-256;aaaa", "release-2") is None, "nobody has decided: it may"
+    act = review(told)
+    inbox.record_review(act, reviewed(told, act))
+    assert runs.find_read(told.study_key, "ni:///sha-256;aaaa", "release-2") == told.result_id
+    assert runs.find_read(told.study_key, "ni:///sha-256;bbbb", "release-2") is None, "late images are something else"
+
+
 def test_opening_a_run_again_does_not_undo_what_it_came_to(runs: RunRecords, inbox: InboxRecords) -> None:
     told = result()
     inbox.add(open_run(runs), told, available(told))
