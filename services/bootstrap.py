@@ -132,9 +132,9 @@ async def inbox(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     """The clinicians' page."""
     from services.clients.reviews import TemporalReviewer
     from services.db import InboxReader, open_migrated
+    from services.http_server import listen, serve
     from services.inbox.app import create_app
     from services.inbox.deps import LOOPBACK_HOSTS, InboxDeps
-    from services.inbox.service import serve
     from services.store import FolderObjectStore
 
     database = open_migrated(settings.database)
@@ -149,8 +149,10 @@ async def inbox(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         allowed_hosts=(*LOOPBACK_HOSTS, settings.inbox_host, *filter(None, [public.hostname])),
         secure_cookies=public.scheme == "https",
     )
+    app = create_app(deps)
     try:
-        await serve(create_app(deps), settings.inbox_host, int(settings.inbox_port), stop, ready)
+        listener = listen(settings.inbox_host, int(settings.inbox_port), "inbox", "LONGVIEW_INBOX_HOST")
+        await serve(app, listener, stop, ready, app.state.feed.close)
     finally:
         database.close()
 
@@ -161,7 +163,7 @@ async def codec(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     from services.codec.app import CodecDeps, create_app
     from services.codec.login import Brake, Login
     from services.codec.operators import read_operators
-    from services.codec.service import serve
+    from services.http_server import listen, serve
     from services.store import FolderObjectStore
 
     if not read_operators(settings.codec_operators).operators:
@@ -174,7 +176,9 @@ async def codec(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         login=Login(settings.codec_operators, Brake()),
         origin=settings.codec_ui_origin,
     )
-    await serve(create_app(deps), settings.codec_host, int(settings.codec_port), stop, ready)
+    listener = listen(settings.codec_host, int(settings.codec_port), "codec", "LONGVIEW_CODEC_HOST")
+    # forwarded addresses are not believed: whoever could write them could go around the brake on failed logins
+    await serve(create_app(deps), listener, stop, ready, proxied=False)
 
 
 def _say_ready(path: str) -> None:

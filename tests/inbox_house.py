@@ -21,9 +21,9 @@ from schemas.lifecycle import AcknowledgeAct
 from schemas.report import ReviewAct
 from schemas.runs import ReviewWritten
 from services.db import Database, InboxReader, InboxRecords, RunRecords, open_migrated
+from services.http_server import listen, serve
 from services.inbox.app import create_app
 from services.inbox.deps import InboxDeps
-from services.inbox.service import serve
 from services.parts.ports import free_port
 from services.store import FolderObjectStore
 from tests import inbox_samples as samples
@@ -116,7 +116,9 @@ def open_house(folder: Path) -> Iterator[House]:
     """The inbox in a thread of its own, as `services.bootstrap` serves it; ended as SIGTERM ends it."""
     house = House(folder)
     port, ready, loop, stop = free_port(), threading.Event(), asyncio.new_event_loop(), asyncio.Event()
-    serving = serve(create_app(house.deps), "127.0.0.1", port, stop, ready.set)
+    app = create_app(house.deps)
+    listener = listen("127.0.0.1", port, "inbox", "LONGVIEW_INBOX_HOST")
+    serving = serve(app, listener, stop, ready.set, app.state.feed.close)
     thread = threading.Thread(target=loop.run_until_complete, args=(serving,))
     thread.start()
 
