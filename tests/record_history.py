@@ -16,10 +16,9 @@ from pathlib import Path
 
 from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import Worker
 
-from schemas.runs import ObservationAvailable, PatientInput
-from tests.integration import test_report_study as scripted
+from schemas.runs import ObservationAvailable, PatientEvent, ReportFinalised, StudyAddress, StudyAvailable
+from tests.integration import scripted
 from workflows.patient.workflow import PatientWorkflow
 from workflows.report_study.workflow import ReportStudyWorkflow
 
@@ -37,9 +36,8 @@ async def record(folder: Path, version: str) -> list[Path]:
         async with scripted.working(Path(scratch), script) as client:
             study = await a_study(client, script)
             files[0].write_text((await study.fetch_history()).to_json())
-            async with Worker(client, task_queue="patients", workflows=[PatientWorkflow]):
-                patient = await a_patient(client)
-                files[1].write_text((await patient.fetch_history()).to_json())
+            patient = await a_patient(client)
+            files[1].write_text((await patient.fetch_history()).to_json())
     return files
 
 
@@ -62,21 +60,33 @@ async def a_study(client: Client, script: scripted.Script) -> scripted.Handle:
 
 
 async def a_patient(client: Client) -> WorkflowHandle[PatientWorkflow, None]:
-    """Three observations, one of them announced twice; the entity stays open."""
+    """A report that waits for its study, the study, a burst of observations of which one comes twice; the entity stays open."""
+    address = StudyAddress(
+        study_key="patients-study", thread_id="t-2", study_instance_uid="1.2.4", accession="issuer|A"
+    )
+    report = ReportFinalised(event_id="e-0", diagnostic_report="DiagnosticReport/ris-1", patient=scripted.PATIENT)
+    study = StudyAvailable(
+        event_id="e-1",
+        study_instance_uid="1.2.4",
+        patient=scripted.PATIENT,
+        inventory_digest="three",
+        completeness="quiescent",
+        instance_count=9,
+    )
+    await scripted.tell(client, PatientEvent(event=report, address=StudyAddress(accession="issuer|A")))
+    await scripted.tell(client, PatientEvent(event=study, address=address))
     for number in (1, 2, 2, 3):
-        event = ObservationAvailable(
-            event_id=f"e-{number}", observation=f"Observation/{number}", patient="Patient/p", status="final"
+        fact = ObservationAvailable(
+            event_id=f"o-{number}", observation=f"Observation/{number}", patient=scripted.PATIENT, status="final"
         )
-        handle = await client.start_workflow(
-            PatientWorkflow.run,
-            PatientInput(patient_key="p"),
-            id="patient-p",
-            task_queue="patients",
-            start_signal="observation_available",
-            start_signal_args=[event],
-        )
-    for _ in range(100):
-        if len(await handle.query(PatientWorkflow.observations)) == 3:
+        handle = await scripted.tell(client, PatientEvent(event=fact))
+    await client.get_workflow_handle("study-patients-study").result()
+    for _ in range(400):
+        told = [event async for event in handle.fetch_history_events()]
+        if (
+            sum(event.HasField("timer_fired_event_attributes") for event in told)
+            and len(await handle.query(PatientWorkflow.observations)) == 3
+        ):
             return handle
         await asyncio.sleep(0.05)
     raise AssertionError("the patient's entity did not take its observations")

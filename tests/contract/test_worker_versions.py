@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,7 +23,7 @@ from services.worker.deployment import build_id, deployment_version, make_curren
 from services.worker.service import run_worker
 from tests.contract.temporal_server import Server, patiently
 from tests.contract.versioned_workflows import Patient, Study
-from tests.integration import test_report_study as scripted
+from tests.integration import scripted
 from workflows.patient.versioned import UpgradingPatientWorkflow
 from workflows.patient.workflow import PatientWorkflow
 from workflows.report_study.activities import ReportStudyActivities
@@ -124,7 +125,7 @@ def test_with_a_deployment_the_patient_moves_on_and_without_one_no_workflow_spea
 
 def test_the_build_id_is_the_version_and_the_code() -> None:
     assert build_id() == build_id()
-    assert deployment_version("longview").build_id.startswith("0.1.0-")
+    assert deployment_version("longview").build_id.startswith(f"{version('longview')}-")
     assert deployment_version("longview", "7-hotfix").build_id == "7-hotfix"
 
 

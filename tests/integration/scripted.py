@@ -209,6 +209,20 @@ async def announce(client: Client, inventory: str = "one", completeness: str = "
     )
 
 
+async def tell(client: Client, *events: runs.PatientEvent, key: str = "p") -> WorkflowHandle[PatientWorkflow, None]:
+    """Events of the bus to a patient's entity, as the gateway tells it."""
+    for event in events:
+        entity = await client.start_workflow(
+            PatientWorkflow.run,
+            runs.PatientInput(patient_key=key),
+            id=f"patient-{key}",
+            task_queue=QUEUE,
+            start_signal="event_available",
+            start_signal_args=[event],
+        )
+    return entity
+
+
 async def until(handle: Handle, look: Callable[[runs.StudyProgress], bool]) -> runs.StudyProgress:
     for _ in range(300):
         progress = await handle.query(ReportStudyWorkflow.progress)
