@@ -87,6 +87,8 @@ class PatientChanged(Record):
     change: Literal["merged", "unmerged"]
     patient: str
     patient_key: str
+    announced: StudyAvailable | None = None
+    """After a merge, the study's newest announcement under the survivor's name: for a run that began after it, and has nothing to read."""
 
 
 StudyEvent = StudyAvailable | OrderChanged | ReportFinalised | HistoryChanged | PatientChanged
@@ -105,6 +107,8 @@ class KnownStudy(Record):
     """When the entity first heard of it (RFC 3339, workflow time)."""
     standing: list[OrderChanged | ReportFinalised] = []
     """A cancelled order and a final report: told again to every new run of the study, ahead of what starts it."""
+    announced: StudyAvailable | None = None
+    """The newest announcement: after a merge a study that could not be read under the retired record is read under the survivor."""
 
 
 class StudyAddress(Record):
@@ -157,6 +161,8 @@ class PatientInput(Record):
     """Events about a study that nobody has announced yet, known by order or accession alone."""
     merged_into: HandedOver | None = None
     """Set while this patient is retired in favour of another; without its lists."""
+    handed_over: list[HandedOver] = []
+    """What other entities have told and this one has not taken up yet."""
 
 
 class GatherTimeline(Record):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from typing import Any, cast
@@ -44,6 +45,8 @@ WRITTEN_TYPES = (
     "Task",
     "Communication",
 )
+READ_PAUSES = (0.1, 0.2, 0.4, 0.8)
+"""Seconds before a read is tried again. A step of many reads would else hardly ever come to its end while a share of all calls fails."""
 _JSON = "application/fhir+json"
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]{1,63}/[A-Za-z0-9.-]{1,64}(/_history/[A-Za-z0-9.-]{1,64})?")
 _SEARCH_MARKS = re.compile(r"([\\$,|])")
@@ -68,9 +71,16 @@ class FhirClient:
     """One FHIR R4 server."""
 
     def __init__(
-        self, base_url: str, *, token: str = "", timeout: float = 60.0, transport: httpx.BaseTransport | None = None
+        self,
+        base_url: str,
+        *,
+        token: str = "",
+        timeout: float = 60.0,
+        transport: httpx.BaseTransport | None = None,
+        read_pauses: tuple[float, ...] = READ_PAUSES,
     ) -> None:
         self._base = base_url.rstrip("/")
+        self._read_pauses = read_pauses
         headers = {"Accept": _JSON, "Content-Type": _JSON} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._http = httpx.Client(
             headers=headers,
@@ -278,6 +288,24 @@ class FhirClient:
     # -- transport -------------------------------------------------------------------------------------------------------------
 
     def _send(self, method: str, url: str, **arguments: Any) -> httpx.Response:
+        """One answer. A read is tried again after a refusal or a broken connection, never after a timeout or a 429: those need more patience.
+
+        A write is sent once: whoever wrote looks for its effect before it writes again.
+        """
+        for pause in self._read_pauses if method == "GET" else ():
+            try:
+                response = self._http.request(method, url, **arguments)
+            except httpx.TimeoutException as error:
+                raise TransientFailure("fhir-unavailable", "the FHIR server does not answer in time") from error
+            except httpx.HTTPError:
+                time.sleep(pause)
+                continue
+            if response.status_code < 500:
+                return response
+            time.sleep(pause)
+        return self._send_once(method, url, **arguments)
+
+    def _send_once(self, method: str, url: str, **arguments: Any) -> httpx.Response:
         try:
             return self._http.request(method, url, **arguments)
         except httpx.HTTPError as error:

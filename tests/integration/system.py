@@ -26,8 +26,10 @@ from services.demo.load import Index, load_chart, store_images
 from services.demo.progress import TemporalProgress
 from services.demo.publish import Published, publish_study
 from services.demo.subject import Subject
+from services.parts.catalog import PARTS
 from services.parts.environment import child_environment
 from services.parts.launcher import Launcher
+from services.parts.part import Part
 from services.parts.process import members
 from services.settings import Settings
 
@@ -38,8 +40,8 @@ Found = TypeVar("Found")
 class System:
     """Parts that run in one state folder."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.launcher = Launcher(settings)
+    def __init__(self, settings: Settings, *, parts: tuple[Part, ...] = PARTS) -> None:
+        self.launcher = Launcher(settings, parts=parts)
         self._clients = ExitStack()
 
     def up(self, *parts: str) -> None:
@@ -178,6 +180,14 @@ class System:
         """(result id, status) of every entry of the study, oldest first."""
         thread = self.settings.namespace.thread_id(study_instance_uid)
         return self.query("SELECT result_id, status FROM inbox_entry WHERE thread_id = :x ORDER BY issued_at", thread)
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        database = open_database(self.settings.database)
+        try:
+            with database.reading() as session:
+                return [dict(row._mapping) for row in session.execute(text(sql))]
+        finally:
+            database.close()
 
     def query(self, sql: str, x: str = "") -> list[tuple[str, str]]:
         database = open_database(self.settings.database)

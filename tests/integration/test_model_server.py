@@ -1,4 +1,4 @@
-"""vLLM with our plugin and the untrained checkpoint, asked as the worker asks it."""
+"""vLLM with our plugin and the untrained checkpoint, and the scripted model of the fault tests, both asked as the worker asks them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from services.clients.model import VllmModel
 from services.parts.environment import cache_folder
 from services.parts.ports import free_port
 from services.parts.process import ProcessId, is_alive, members, spawn, stop
+from services.scripted_model.server import write_release
 from services.store import FolderObjectStore
 from workflows.reading.check import read_answer
 from workflows.reading.prompt import build_request
@@ -43,16 +44,17 @@ class Server:
     store: FolderObjectStore
     log: Path
     port: int
+    start: Callable[[], ProcessId]
 
     def model(self) -> VllmModel:
         return VllmModel(self.url, self.release, self.store.path)
 
 
-def start(folder: Path, port: int, cache: Path) -> ProcessId:
+def start(command: list[str], folder: Path) -> ProcessId:
     ready = folder / "ready"
-    command = [sys.executable, "-P", "-m", "model_runtime", "serve", "--cache", str(cache), "--port", str(port)]
-    command += ["--media-dir", str(folder / "store"), "--ready-file", str(ready)]
-    process = spawn(command, dict(os.environ), folder, folder / "log")
+    ready.unlink(missing_ok=True)
+    given = ["--media-dir", str(folder / "store"), "--ready-file", str(ready)]
+    process = spawn([sys.executable, "-P", "-m", *command, *given], dict(os.environ), folder, folder / "log")
     deadline = time.monotonic() + START_SECONDS
     while not ready.exists():
         assert is_alive(process), (folder / "log").read_text()[-2000:]
@@ -61,19 +63,33 @@ def start(folder: Path, port: int, cache: Path) -> ProcessId:
     return process
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder, port, cache = tmp_path_factory.mktemp("model"), free_port(), cache_folder()
-    store = FolderObjectStore(folder / "store")
+def vllm(folder: Path, port: int) -> tuple[list[str], Path]:
+    """The arguments of the server, and the release that it serves."""
+    cache = cache_folder()
     built = subprocess.run(
         [sys.executable, "-P", "-m", "model_runtime", "build", "--cache", str(cache)],
         capture_output=True,
         text=True,
         check=True,
     )
-    release = Path(built.stdout.split()[-1]) / "release.json"
-    process = start(folder, port, cache)
-    started = Server(process, f"http://127.0.0.1:{port}", release, store, folder / "log", port)
+    command = ["model_runtime", "serve", "--cache", str(cache), "--port", str(port)]
+    return command, Path(built.stdout.split()[-1]) / "release.json"
+
+
+def scripted(folder: Path, port: int) -> tuple[list[str], Path]:
+    return ["services.scripted_model", "--port", str(port)], write_release(folder)
+
+
+@pytest.fixture(scope="module", params=[vllm, scripted], ids=["vllm", "scripted"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder, port = tmp_path_factory.mktemp("model"), free_port()
+    store = FolderObjectStore(folder / "store")
+    command, release = request.param(folder, port)
+
+    def again() -> ProcessId:
+        return start(command, folder)
+
+    started = Server(again(), f"http://127.0.0.1:{port}", release, store, folder / "log", port, again)
     yield started
     stop(started.process, 20)
 
@@ -182,8 +198,8 @@ def test_a_broken_or_too_deep_container_is_refused(server: Server) -> None:
 
 
 def test_a_server_that_serves_another_model_is_not_believed(server: Server, tmp_path: Path) -> None:
-    text = server.release.read_text().replace('"served_model_name": "untrained-', '"served_model_name": "other-')
-    (tmp_path / "release.json").write_text(text)
+    other = server.model().release().model_copy(update={"served_model_name": "other"})
+    (tmp_path / "release.json").write_text(other.model_dump_json())
     model = VllmModel(server.url, tmp_path / "release.json", server.store.path)
     with pytest.raises(PermanentFailure) as refused:
         model.ask(question(volume(server, 2, 25)))
@@ -209,8 +225,7 @@ def test_a_killed_server_leaves_nothing_behind_and_comes_back_on_its_port(server
         time.sleep(0.1)
     with pytest.raises(TransientFailure):
         model.ask(request)
-    (server.log.parent / "ready").unlink()
-    server.process = start(server.log.parent, server.port, cache_folder())
+    server.process = server.start()
     sound(model.ask(request), request)
     assert not stop(server.process, 20), "SIGTERM was not enough"
     with pytest.raises(TransientFailure):

@@ -102,7 +102,7 @@ class PatientMemory:
         return event.address.accession is not None and event.address.accession == study.accession
 
     def _deliver(self, study_key: str, fact: object) -> Delivery:
-        """The study remembers a cancelled order and a final report, for runs that begin later."""
+        """The study remembers its announcement, a cancelled order and a final report, for runs that begin later."""
         assert isinstance(fact, StudyAvailable | OrderChanged | ReportFinalised)
         study = self.studies[study_key]
         if isinstance(fact, OrderChanged | ReportFinalised):
@@ -110,6 +110,8 @@ class PatientMemory:
             cancels = isinstance(fact, OrderChanged) and fact.change in ("cancelled", "discontinued")
             standing = [*kept, fact] if cancels or isinstance(fact, ReportFinalised) else kept
             study = self.studies[study_key] = study.model_copy(update={"standing": standing})
+        elif fact.completeness != "partial":
+            study = self.studies[study_key] = study.model_copy(update={"announced": fact})
         return Delivery(study, fact)
 
     def followed(self, now: datetime) -> list[KnownStudy]:
@@ -133,7 +135,14 @@ class PatientMemory:
         for observation in other.observations:
             self.observations.pop(observation.observation, None)
 
-    def as_input(self, patient_key: str, pending: Iterable[PatientEvent]) -> PatientInput:
+    def give_up_unplaced(self) -> list[PatientEvent]:
+        """What could not be placed, oldest first, once it is another patient's: the study may be announced there."""
+        unplaced, self._unplaced = self._unplaced, []
+        return unplaced
+
+    def as_input(
+        self, patient_key: str, pending: Iterable[PatientEvent], handed_over: Iterable[HandedOver] = ()
+    ) -> PatientInput:
         return PatientInput(
             patient_key=patient_key,
             observations=list(self.observations.values()),
@@ -142,6 +151,7 @@ class PatientMemory:
             studies=list(self.studies.values()),
             unplaced=self._unplaced,
             merged_into=self.merged_into,
+            handed_over=list(handed_over),
         )
 
 

@@ -46,7 +46,7 @@ class PatientWorkflow:
         self._args = args
         self._memory = PatientMemory(args)
         self._pending = deque(args.pending)
-        self._handed_over: deque[HandedOver] = deque()
+        self._handed_over: deque[HandedOver] = deque(args.handed_over)
 
     @workflow.run
     async def run(self, args: PatientInput) -> None:
@@ -57,7 +57,7 @@ class PatientWorkflow:
         else:
             await workflow.wait_condition(lambda: workflow.info().is_continue_as_new_suggested())
         await workflow.wait_condition(workflow.all_handlers_finished)
-        workflow.continue_as_new(self._memory.as_input(args.patient_key, self._pending))
+        workflow.continue_as_new(self._memory.as_input(args.patient_key, self._pending, self._handed_over))
 
     @workflow.signal
     def event_available(self, event: PatientEvent) -> None:
@@ -166,6 +166,8 @@ class PatientWorkflow:
             self._memory.merged_into = other
             if own.studies or own.observations:
                 await self._tell_entity(other.patient_key, own)
+            for event in self._memory.give_up_unplaced():
+                await self._forward(event, other)
 
     def _own(self, merge: PatientMerged, change: Any, *, with_lists: bool = True) -> HandedOver:
         return HandedOver(
@@ -195,7 +197,7 @@ class PatientWorkflow:
     # -- studies ---------------------------------------------------------------------------------------------------------
 
     async def _tell_all(self, studies: list[KnownStudy], event: StudyEvent) -> None:
-        await asyncio.gather(*(self._tell(Delivery(study, event)) for study in studies))
+        await asyncio.gather(*(self._tell(Delivery(study, _with_announcement(study, event))) for study in studies))
 
     async def _tell(self, delivery: Delivery) -> None:
         """Signal the study's workflow; where none runs, one begins with what stands about the study, then with this event."""
@@ -218,6 +220,14 @@ class PatientWorkflow:
                 await handle.signal("study_event", event)
 
 
+def _with_announcement(study: KnownStudy, event: StudyEvent) -> StudyEvent:
+    """After a merge: what could not be read under the retired record can be read under the survivor."""
+    if not isinstance(event, PatientChanged) or event.change != "merged" or study.announced is None:
+        return event
+    announced = study.announced.model_copy(update={"patient": event.patient})
+    return event.model_copy(update={"announced": announced})
+
+
 def _changed(merge: PatientMerged, change: Any) -> PatientChanged:
     return PatientChanged(
         event_id=merge.event_id, change=change, patient=merge.survivor, patient_key=merge.survivor_key
@@ -225,11 +235,12 @@ def _changed(merge: PatientMerged, change: Any) -> PatientChanged:
 
 
 async def _start(run: Any, argument: Any, workflow_id: str) -> None:
-    """Begin a workflow that lives on by itself."""
-    await workflow.start_child_workflow(
+    """Begin a workflow that lives on by itself; how it ends is told by the table of runs, and no concern of the entity."""
+    child = await workflow.start_child_workflow(
         run,
         argument,
         id=workflow_id,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         parent_close_policy=workflow.ParentClosePolicy.ABANDON,
     )
+    child.add_done_callback(lambda ended: ended.cancelled() or ended.exception())

@@ -78,14 +78,17 @@ class ReportStudyWorkflow:
 
     @workflow.run
     async def run(self, args: ReportStudyInput) -> StudyOutcome:
-        while await self._next_event():
-            await self._take(self._pending.popleft())
-        await self._standing.settle()
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        if self._pending:
-            workflow.continue_as_new(
-                args.model_copy(update={"pending": list(self._pending), "seen_event_ids": list(self._seen)})
-            )
+        while True:
+            while await self._next_event():
+                await self._take(self._pending.popleft())
+            await self._standing.settle()
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            if not self._pending:
+                break
+            if not workflow.patched("stay-open"):  # what is known of the study would not be carried over
+                workflow.continue_as_new(
+                    args.model_copy(update={"pending": list(self._pending), "seen_event_ids": list(self._seen)})
+                )
         written = self._standing.reading
         if self._failure is not None and written is None:
             raise ApplicationError(self._failure.code, type=self._failure.code, non_retryable=True)
@@ -352,10 +355,16 @@ class ReportStudyWorkflow:
             return
         if self._announced is not None:
             self._announced = self._announced.model_copy(update={"patient": event.patient})
-        if self._standing.unread and self._announced is not None:
-            await self._read_again(self._announced)
+        announced = self._announced or event.announced
+        if announced is not None and (self._standing.unread or self._never_read()):
+            await self._read_again(announced)
         else:
             await self._standing.reindex(event.patient)
+
+    def _never_read(self) -> bool:
+        """FHIR knows of a merge before the bus tells it: a reading in between fails as `patient-replaced`, and nothing stands."""
+        nothing = self._standing.reading is None and self._unwanted is None
+        return nothing and workflow.patched("read-under-survivor")
 
     async def _read_again(self, event: StudyAvailable) -> None:
         """The images are the same, what belongs to them is not."""

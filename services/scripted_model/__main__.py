@@ -1,0 +1,24 @@
+"""`python -m services.scripted_model --port P --media-dir DIR --ready-file FILE`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from services.scripted_model.server import serve
+
+
+@click.command()
+@click.option("--port", type=int, required=True, help="Port on the loopback interface.")
+@click.option(
+    "--media-dir", type=click.Path(path_type=Path), required=True, help="Folder of the volumes that may be read."
+)
+@click.option("--ready-file", type=click.Path(path_type=Path), default=None, help="Written when it listens.")
+def main(port: int, media_dir: Path, ready_file: Path | None) -> None:
+    """Answer by rule, as a model server would."""
+    serve(port, media_dir, ready_file)
+
+
+if __name__ == "__main__":
+    main()
