@@ -2,6 +2,8 @@
 
 BENCHES: dict[str, str] = {
     "timeline": "services.bench.timeline:run",
+    "gateway": "services.bench.gateway:run",
+    "throughput": "services.bench.throughput:run",
     "volume": "services.bench.volume:run",
 }
 """Name -> "module:function"."""

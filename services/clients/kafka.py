@@ -35,7 +35,7 @@ class Record:
 class Consumer:
     """A member of a consumer group with automatic commits off."""
 
-    def __init__(self, bootstrap: str, group: str, topics: Iterable[str], *, poll_records: int = 50) -> None:
+    def __init__(self, bootstrap: str, group: str, topics: Iterable[str], *, poll_records: int = 200) -> None:
         self._consumer = _connected(
             lambda: KafkaConsumer(
                 *topics,

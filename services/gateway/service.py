@@ -14,6 +14,8 @@ from services.gateway.relay import Relay
 
 log = logging.getLogger(__name__)
 
+PARALLEL = 50
+"""Keys that are handled at a time; each is one call to Temporal under way."""
 RETRY_SECONDS = 1.0
 RELAY_SECONDS = 0.5
 
@@ -40,12 +42,18 @@ async def consume(consumer: Consumer, intake: Intake, stop: asyncio.Event) -> No
 
 
 async def _handle_all(intake: Intake, records: list[Record]) -> list[Record]:
-    """Handle every record; returns those that have to come again."""
+    """Handle every record; returns those that have to come again. Once one has to, nothing new is begun: what it waits for is away for all."""
     chains: dict[tuple[str, bytes | None], list[Record]] = {}
     for record in records:
         chains.setdefault((record.topic, record.key), []).append(record)
-    rests = await asyncio.gather(*(_handle_chain(intake, chain) for chain in chains.values()))
-    return [record for rest in rests for record in rest]
+    left, unhandled = iter(chains.values()), list[Record]()
+
+    async def work() -> None:
+        for chain in left:
+            unhandled.extend(chain if unhandled else await _handle_chain(intake, chain))
+
+    await asyncio.gather(*(work() for _ in range(PARALLEL)))
+    return unhandled
 
 
 async def _handle_chain(intake: Intake, chain: list[Record]) -> list[Record]:

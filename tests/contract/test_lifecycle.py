@@ -451,7 +451,15 @@ def test_after_a_merge_news_about_the_record_that_was_kept_concerns_the_result(h
     crp = house.lab("1988-5", subject={"reference": survivor})
     argument = AssessHistory(thread_id=house.thread_id, result_id=house.result_id, patient=survivor, observations=[crp])
     assert len(house.run(house.steps.assess_history, argument).relevant) == 1
-    assert house.assess(crp).relevant == [], "it is not the retired record's own"
+    assert len(house.assess(crp).relevant) == 1, "announced under the retired name, before the bus told of the merge"
+
+
+def test_news_of_another_patient_does_not_concern_the_result_in_either_name(house: House) -> None:
+    stranger = {"resourceType": "Patient", "id": f"x{uuid.uuid4().hex[:10]}"}
+    house.write(stranger)
+    crp = house.lab("1988-5", subject={"reference": f"Patient/{stranger['id']}"})
+    merged(house)
+    assert house.assess(crp).relevant == []
 
 
 # -- escalation -------------------------------------------------------------------------------------------------------------

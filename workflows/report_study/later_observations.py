@@ -16,10 +16,9 @@ from workflows.ports import FhirServer, ObjectStore
 from workflows.report import PostedResult, stands
 from workflows.report.rules import TABLE_VERSION, rules_naming
 from workflows.report_study.fhir_results import patients_of
-from workflows.timeline import check_subject
 from workflows.timeline.dates import NEVER, Dates
 from workflows.timeline.entries import EntryReader
-from workflows.timeline.fields import said_by_ai, sort_key, unversioned, versioned
+from workflows.timeline.fields import said_by_ai, sort_key, subject_of, unversioned, versioned
 
 READ = ("final", "amended", "corrected", "preliminary")
 """Statuses of an Observation that says something."""
@@ -35,11 +34,12 @@ def assess(
 ) -> HistoryAssessed:
     """Each observation with each rule that names it, in the order announced; a result that stands no longer is concerned by nothing."""
     pairs: list[tuple[str, str]] = []
-    if stands(canonical, base) and unversioned(args.patient) in patients_of(fhir, base.report):
+    patients = patients_of(fhir, base.report)
+    if stands(canonical, base) and unversioned(args.patient) in patients:
         knew = _knew(fhir, store, canonical, base, addenda)
         studied = base.report.get("effectiveDateTime") or base.report.get("issued")
         for reference in dict.fromkeys(unversioned(o) for o in args.observations):
-            observation = _observation(fhir, reference, args.patient)
+            observation = _observation(fhir, reference, patients)
             if observation is None or knew(observation):
                 continue
             rules = rules_naming(canonical, base.observations, observation, studied)
@@ -47,11 +47,14 @@ def assess(
     return HistoryAssessed(table=TABLE_VERSION, relevant=[o for o, _ in pairs], rules=[rule for _, rule in pairs])
 
 
-def _observation(fhir: FhirServer, reference: str, patient: str) -> Json | None:
-    """The observation as it is now; None where it is gone, another patient's, an AI's own, or says nothing. An event is a hint."""
+def _observation(fhir: FhirServer, reference: str, patients: set[str]) -> Json | None:
+    """The observation as it is now; None where it is gone, another patient's, an AI's own, or says nothing. An event is a hint.
+
+    FHIR moves an observation to the surviving record before the bus tells of the merge: then it is about one of `patients` all the same.
+    """
     try:
         resource = fhir.read(reference)
-        check_subject(resource, patient)
+        _check_subject(resource, patients)
     except PermanentFailure as failure:
         activity.logger.warning("an announced observation is left out: %s", failure.code)
         return None
@@ -107,10 +110,15 @@ def _hex(ni: str) -> str:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).hex()
 
 
-def later_entries(fhir: FhirServer, patient: str, references: list[str]) -> list[TimelineEntry]:
+def _check_subject(resource: Json, patients: set[str]) -> None:
+    if subject_of(resource) not in patients:
+        raise PermanentFailure("fhir-wrong-patient", "a resource of another patient")
+
+
+def later_entries(fhir: FhirServer, patients: set[str], references: list[str]) -> list[TimelineEntry]:
     """The observations as the inbox's history shows them, in the versions that were assessed."""
     found = [fhir.read_exact(reference) for reference in references]
     for resource in found:
-        check_subject(resource, patient)
+        _check_subject(resource, patients)
     reader = EntryReader(Dates())
     return sorted((reader.read(r, versioned(r)) for r in found), key=lambda e: (e.span or NEVER, e.resource))

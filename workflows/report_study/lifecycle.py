@@ -285,7 +285,7 @@ class LifecycleActivities:
         old = self._inbox.find(args.result_id)
         if old is None:
             raise PermanentFailure("inbox-entry-missing", "the result that is added to is not in the inbox")
-        entries = later_entries(self._fhir, args.patient, context.observations)
+        entries = later_entries(self._fhir, patients_of(self._fhir, context.base.report), context.observations)
         shown = addendum_result(old, context, args.workflow_id, report, task, entries)
         event = events.result_available(self._ns, self._site.event_source, args.event_id, shown)
         self._inbox.add_addendum(shown, event)

@@ -90,7 +90,7 @@ class ReportStudyWorkflow:
                     args.model_copy(update={"pending": list(self._pending), "seen_event_ids": list(self._seen)})
                 )
         written = self._standing.reading
-        if self._failure is not None and written is None:
+        if self._failure is not None and written is None and self._state == "failed":
             raise ApplicationError(self._failure.code, type=self._failure.code, non_retryable=True)
         return StudyOutcome(state=self._state, result_id=written.result_id if written else None)
 

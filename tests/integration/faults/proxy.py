@@ -15,7 +15,7 @@ Fault = Literal["503", "500", "silence", "done-503", "done-silence"]
 ON_READS: tuple[Fault, ...] = ("503", "500", "silence")
 ON_WRITES: tuple[Fault, ...] = ("503", "silence", "done-503", "done-silence")
 """`done-*`: the server has done it, and its answer is lost."""
-SILENCE_SECONDS = 0.3
+SILENCE_SECONDS = 0.1
 FORWARDED = ("accept", "content-type", "authorization", "if-match", "if-none-exist", "prefer", "cache-control")
 
 

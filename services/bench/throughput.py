@@ -1,0 +1,282 @@
+"""Studies an hour through one worker without a model's time, and how that grows with the chart and with workflows that are open.
+
+Everything is real but the model, which answers by rule (services.scripted_model): broker, gateway, Temporal, worker, FHIR server, archive and
+database, on one machine. Each figure is the time from the first event to the last inbox entry of a batch of studies, each of a patient of its own.
+
+- `to_activity_limit`: studies a second over no-op workflows a second with as many activities, on the same Temporal, one worker with as many threads.
+- `growth_history_10x`: time a study with HISTORY * 10 observations in the chart over the time with HISTORY.
+- `growth_open_<n>`: time a study with n open patient entities over the time before they were there; n is what was run, nothing is extrapolated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import text
+from temporalio import activity, workflow
+from temporalio.client import Client
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from schemas.errors import PartUnavailable
+from schemas.events import STUDY_TOPIC, CloudEvent
+from schemas.identifiers import Namespace, patient_workflow_id, study_workflow_id
+from schemas.runs import PatientInput
+from services.bootstrap import archive, fhir, temporal
+from services.clients.kafka import Producer
+from services.db import open_database
+from services.demo.ct import PatientTags, StudyTags, ct_series
+from services.demo.load import Index, SeriesIndex, StudyIndex, load_chart, store_images
+from services.demo.phantom import Grid
+from services.demo.publish import study_event
+from services.parts.launcher import Launcher
+from services.scripted_model.part import with_scripted_model
+from services.settings import Settings
+from services.worker.service import ACTIVITY_THREADS
+from workflows.patient.workflow import PatientWorkflow
+
+STUDIES, HISTORY, OPEN, ROUNDS = 20, 20, 10_000, 2
+GRID = Grid(slices=3, thickness=5.0, first_z=-5.0, rows=64, columns=64, pixel=5.0)
+OURS = ("broker", "temporal", "fhir", "archive", "database", "model", "gateway", "worker")
+LIMIT_QUEUE = "bench-limit"
+PATIENCE = 300.0
+STARTS_AT_A_TIME = 64
+STARTED = datetime(2026, 3, 10, 9, 30, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is run; LONGVIEW_BENCH_STUDIES, LONGVIEW_BENCH_HISTORY and LONGVIEW_BENCH_OPEN change it."""
+
+    studies: int
+    history: int
+    open: int
+
+
+def run() -> dict[str, Any]:
+    """`ratios` as above, and the figures that they are made of."""
+    size = Size(
+        studies=int(os.environ.get("LONGVIEW_BENCH_STUDIES", STUDIES)),
+        history=int(os.environ.get("LONGVIEW_BENCH_HISTORY", HISTORY)),
+        open=int(os.environ.get("LONGVIEW_BENCH_OPEN", OPEN)),
+    )
+    with tempfile.TemporaryDirectory(prefix="longview-bench-") as folder, _parts(Path(folder)) as settings:
+        return _Bench(settings, size).run()
+
+
+@contextmanager
+def _parts(folder: Path) -> Iterator[Settings]:
+    launcher = Launcher(Settings(state_dir=str(folder / "state")), parts=with_scripted_model())
+    try:
+        launcher.up(OURS)
+        yield launcher.settings
+    finally:
+        launcher.down()
+
+
+class _Bench:
+    def __init__(self, settings: Settings, size: Size) -> None:
+        self._settings = settings
+        self._size = size
+        self._patients = 0
+
+    def run(self) -> dict[str, Any]:
+        size = self._size
+        self._batch(2, size.history)  # warm-up
+        plain, tenfold, limit = [], [], []
+        activities = 0
+        for _ in range(ROUNDS):
+            seconds, activities = self._batch(size.studies, size.history)
+            plain.append(seconds)
+            limit.append(asyncio.run(self._limit(activities)))
+            tenfold.append(self._batch(size.studies, size.history * 10)[0])
+        opened = asyncio.run(self._open())
+        beside = [self._batch(size.studies, size.history)[0] for _ in range(ROUNDS)]
+        alone = statistics.median(plain)
+        return {
+            "ratios": {
+                "to_activity_limit": round(statistics.median(limit) / alone, 3),
+                "growth_history_10x": round(statistics.median(tenfold) / alone, 3),
+                f"growth_open_{_short(size.open)}": round(statistics.median(beside) / alone, 3),
+            },
+            "studies_an_hour_and_worker": round(3600 / alone),
+            "seconds_a_study": {
+                "plain": _rounded(plain),
+                "no_op_workflow": _rounded(limit),
+                "history_10x": _rounded(tenfold),
+                "beside_open_workflows": _rounded(beside),
+            },
+            "run": {
+                "studies": size.studies,
+                "activities_a_study": activities,
+                "observations_a_chart": [size.history, size.history * 10],
+                "open_workflows": size.open,
+                "seconds_to_open": round(opened, 1),
+            },
+        }
+
+    # -- studies -------------------------------------------------------------------------------------------------------------
+
+    def _batch(self, studies: int, history: int) -> tuple[float, int]:
+        """Seconds a study, and the activities of one."""
+        events = [self._load(history) for _ in range(studies)]
+        producer = Producer(self._settings.kafka_bootstrap)
+        before = self._entries()
+        began = time.perf_counter()
+        for event in events:
+            producer.send_event(STUDY_TOPIC, event)
+        while self._entries() < before + studies:
+            if time.perf_counter() - began > PATIENCE:
+                raise PartUnavailable("bench-stuck", "the studies of the benchmark were not all read: see the logs.")
+            time.sleep(0.02)
+        seconds = (time.perf_counter() - began) / studies
+        producer.close()
+        return seconds, asyncio.run(self._activities(study_workflow_id(events[-1].partitionkey)))
+
+    def _entries(self) -> int:
+        database = open_database(self._settings.database)
+        try:
+            with database.reading() as session:
+                return int(session.scalar(text("SELECT count(*) FROM inbox_entry")) or 0)
+        finally:
+            database.close()
+
+    def _load(self, history: int) -> CloudEvent:
+        """A patient with a chart of `history` observations and one small CT study; the event that will announce it."""
+        number, self._patients = self._patients, self._patients + 1
+        base, accessions = self._settings.canonical_base, self._settings.accessions
+        patient = f"Patient/bench-{number}"
+        tags = PatientTags(f"BENCH{number}", "Bench^Mark", "19600101", "F")
+        study = StudyTags(
+            f"bench-{number}", Namespace(base, "bench"), f"BENCH{number}", STARTED, "CT CHEST", "AXIAL 5.0"
+        )
+        voxels = np.random.default_rng(number).integers(-1000, 400, (GRID.slices, GRID.rows, GRID.columns))
+        series = SeriesIndex(study.series_uid, "CT", 1, study.series_description, GRID.slices)
+        index = StudyIndex(
+            study.study_uid, tags.patient_id, "", STARTED.date().isoformat(), "CT CHEST", study.accession, [series]
+        )
+        with closing(fhir(self._settings)) as server, closing(archive(self._settings)) as pacs:
+            load_chart(server, _chart(patient, history), patient, [index], Index(base, accessions))
+            store_images(pacs, ct_series(tags, study, GRID, voxels.astype(np.int16)))
+            return study_event(self._settings, pacs.find_study(study.study_uid), patient)
+
+    async def _activities(self, workflow_id: str) -> int:
+        client = await temporal(self._settings)
+        history = await client.get_workflow_handle(workflow_id).fetch_history()
+        return sum(event.HasField("activity_task_scheduled_event_attributes") for event in history.events)
+
+    # -- the limit -----------------------------------------------------------------------------------------------------------
+
+    async def _limit(self, activities: int) -> float:
+        """Seconds for a workflow that does nothing in as many activities."""
+        client = await temporal(self._settings)
+        with ThreadPoolExecutor(ACTIVITY_THREADS) as executor:
+            worker = Worker(
+                client,
+                task_queue=LIMIT_QUEUE,
+                workflows=[NoOpWorkflow],
+                activities=[no_op],
+                activity_executor=executor,
+                max_concurrent_activities=ACTIVITY_THREADS,
+                workflow_runner=UnsandboxedWorkflowRunner(),
+            )
+            async with worker:
+                began = time.perf_counter()
+                await asyncio.gather(*(self._no_op(client, activities, began, n) for n in range(self._size.studies)))
+                return (time.perf_counter() - began) / self._size.studies
+
+    async def _no_op(self, client: Client, activities: int, label: float, number: int) -> None:
+        workflow_id = f"no-op-{label}-{number}"
+        await client.execute_workflow(NoOpWorkflow.run, activities, id=workflow_id, task_queue=LIMIT_QUEUE)
+
+    # -- open workflows --------------------------------------------------------------------------------------------------------
+
+    async def _open(self) -> float:
+        """Start as many patient entities, which stay open, and wait until the worker has taken each of them up; seconds."""
+        client, began = await temporal(self._settings), time.perf_counter()
+        limit = asyncio.Semaphore(STARTS_AT_A_TIME)
+        keys = [self._settings.namespace.key("bench-open", str(number)) for number in range(self._size.open)]
+
+        async def start(key: str) -> None:
+            async with limit:
+                await client.start_workflow(
+                    PatientWorkflow.run,
+                    PatientInput(patient_key=key),
+                    id=patient_workflow_id(key),
+                    task_queue=self._settings.task_queue,
+                )
+
+        async def taken_up(key: str) -> None:
+            async with limit:
+                while True:
+                    described = await client.get_workflow_handle(patient_workflow_id(key)).describe()
+                    if not described.raw_description.HasField("pending_workflow_task"):
+                        return
+                    await asyncio.sleep(0.5)
+
+        await asyncio.gather(*map(start, keys))
+        await asyncio.gather(*map(taken_up, keys))
+        return time.perf_counter() - began
+
+
+def _chart(patient: str, history: int) -> dict[str, Any]:
+    """Patient and observations as a transaction Bundle."""
+    name = patient.partition("/")[2]
+    resources: list[dict[str, Any]] = [{"resourceType": "Patient", "id": name, "birthDate": "1960-01-01"}]
+    resources += [
+        {
+            "resourceType": "Observation",
+            "id": f"{name}-{number}",
+            "status": "final",
+            "code": {"coding": [{"system": "http://loinc.org", "code": "2951-2"}], "text": "Sodium"},
+            "subject": {"reference": patient},
+            "effectiveDateTime": (STARTED - timedelta(days=number)).isoformat(),
+            "valueQuantity": {
+                "value": 135 + number % 9,
+                "unit": "mmol/L",
+                "system": "http://unitsofmeasure.org",
+                "code": "mmol/L",
+            },
+        }
+        for number in range(history)
+    ]
+    entries = [
+        {"resource": resource, "request": {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"}}
+        for resource in resources
+    ]
+    return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+
+
+def _short(number: int) -> str:
+    return f"{number // 1000}k" if number >= 1000 and number % 1000 == 0 else str(number)
+
+
+def _rounded(seconds: list[float]) -> list[float]:
+    return [round(each, 3) for each in seconds]
+
+
+@activity.defn(name="no_op")
+def no_op(number: int) -> int:
+    """What an activity costs before it does anything."""
+    return number
+
+
+@workflow.defn
+class NoOpWorkflow:
+    """As many activities one after the other, as a study has."""
+
+    @workflow.run
+    async def run(self, activities: int) -> None:
+        for number in range(activities):
+            await workflow.execute_activity(no_op, number, start_to_close_timeout=timedelta(minutes=2))
