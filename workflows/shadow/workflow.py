@@ -59,7 +59,7 @@ async def start_shadow(study_key: str, result_id: str, result: BuildResult) -> N
         )
         if plan.release_id is None:
             return
-        await workflow.start_child_workflow(
+        child = await workflow.start_child_workflow(
             ShadowReadWorkflow.run,
             ShadowRead(
                 study_key=study_key,
@@ -74,6 +74,7 @@ async def start_shadow(study_key: str, result_id: str, result: BuildResult) -> N
             parent_close_policy=ParentClosePolicy.ABANDON,
             priority=policies.PRIORITY,
         )
+        child.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     except (ActivityError, WorkflowAlreadyStartedError):
         workflow.logger.warning("no shadow reading was started")
 
