@@ -80,7 +80,6 @@ async def a_patient(client: Client) -> WorkflowHandle[PatientWorkflow, None]:
             event_id=f"o-{number}", observation=f"Observation/{number}", patient=scripted.PATIENT, status="final"
         )
         handle = await scripted.tell(client, PatientEvent(event=fact))
-    await client.get_workflow_handle("study-patients-study").result()
     for _ in range(400):
         told = [event async for event in handle.fetch_history_events()]
         if (

@@ -7,8 +7,7 @@ import uuid
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
@@ -26,7 +25,6 @@ from tests.contract.versioned_workflows import Patient, Study
 from tests.integration import scripted
 from workflows.patient.versioned import UpgradingPatientWorkflow
 from workflows.patient.workflow import PatientWorkflow
-from workflows.report_study.activities import ReportStudyActivities
 from workflows.report_study.workflow import ReportStudyWorkflow
 
 QUEUE = "versions"
@@ -138,12 +136,10 @@ def test_a_name_that_temporal_would_misread_is_refused(name: str, build: str) ->
 async def test_our_worker_makes_its_version_current_and_takes_work(tmp_path: Path) -> None:
     """`longview worker` with LONGVIEW_WORKER_DEPLOYMENT and LONGVIEW_WORKER_CURRENT=on; no step of the study is served here."""
     server, stop, ready = Server(tmp_path), asyncio.Event(), asyncio.Event()
-    version, nothing = deployment_version("longview"), cast(ReportStudyActivities, SimpleNamespace(all=list))
+    ours = deployment_version("longview")
     async with server.running():
         client = await patiently(server.address)
-        working = asyncio.create_task(
-            run_worker(client, scripted.QUEUE, nothing, stop, ready.set, version, current=True)
-        )
+        working = asyncio.create_task(run_worker(client, scripted.QUEUE, [], stop, ready.set, ours, current=True))
         await asyncio.wait_for(ready.wait(), 20)
         patient = await client.start_workflow(
             PatientWorkflow.run, PatientInput(patient_key="p"), id="patient-p", task_queue=scripted.QUEUE
