@@ -80,6 +80,8 @@ LIKELIHOOD_SNOMED: dict[LikelihoodBand, Json] = {
     "improbable": coding(SCT, "410593006", "Probably not present"),
     "probable": coding(SCT, "410592001", "Probably present"),
 }
+"""The local code system `chart-relation`."""
+"""The local code system `abstention-reason`."""
 CHANGE_SNOMED: dict[Change, Json] = {
     "worse": coding(SCT, "230993007", "Worsening"),
     "better": coding(SCT, "385633008", "Improving"),

@@ -5,11 +5,11 @@ Kafka binary mode: attributes are `ce_*` headers, the value is the data. Structu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from jsonschema import Draft202012Validator, FormatChecker
@@ -84,9 +84,8 @@ def _validator() -> Draft202012Validator:
 @cache
 def _quick_check(event_type: str) -> Check:
     """The same rules for one type, without the branches of the others; says no to a type that is unknown or not to be compiled."""
-    schema = {
-        name: rule for name, rule in _validator().schema.items() if name not in ("allOf", "unevaluatedProperties")
-    }
+    whole = dict(cast(Mapping[str, Any], _validator().schema))
+    schema = {name: rule for name, rule in whole.items() if name not in ("allOf", "unevaluatedProperties")}
     try:
         data = schema["$defs"][event_type.removeprefix(TYPE_PREFIX)]
         schema |= {"properties": schema["properties"] | {"data": data}, "additionalProperties": False}

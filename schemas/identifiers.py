@@ -28,6 +28,14 @@ def ni_from_hex(digest: str) -> str:
     return "ni:///sha-256;" + base64.urlsafe_b64encode(bytes.fromhex(digest)).decode().rstrip("=")
 
 
+def hex_from_ni(value: str) -> str:
+    """The hexadecimal SHA-256 of an RFC 6920 name; `ValueError` if it is none."""
+    encoded = value.removeprefix("ni:///sha-256;")
+    if encoded == value or len(encoded) != 43:
+        raise ValueError("not an ni name of a SHA-256")
+    return base64.b64decode(encoded + "=", altchars=b"-_", validate=True).hex()
+
+
 def canonical_json(value: object) -> bytes:
     """JSON with sorted keys and no white space: equal values give equal bytes."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
@@ -92,6 +100,11 @@ READING_TASK = "imaging-findings"
 
 def study_workflow_id(study_key: str) -> str:
     return f"study-{study_key}"
+
+
+def background_queue(task_queue: str) -> str:
+    """The task queue of work that must never take a slot from a reading: reconciliation and shadow readings."""
+    return f"{task_queue}-background"
 
 
 def patient_workflow_id(patient_key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from schemas.caution import Caution
 from schemas.model import Record
 from schemas.volume import Units
 
@@ -30,6 +31,15 @@ class StudyInventory(Record):
     description: str | None
     series: list[SeriesInventory]
     sop_instance_uids: list[str]
+
+
+class StudyListing(Record):
+    """A study as a search by date lists it: enough to know whose it is and whether it is one that we read."""
+
+    study_instance_uid: str
+    patient_id: str | None
+    study_date: str
+    modalities: list[str]
 
 
 class FrameSource(Record):
@@ -91,3 +101,5 @@ class StoredVolume(Record):
     """Index in `series.frames` of each slice that the model is shown."""
     reason: str
     """Why this series was chosen among the study's."""
+    cautions: list[Caution] = []
+    """Tags of its instances that read like instructions."""

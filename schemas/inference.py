@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+import orjson
 from pydantic import Field
 
 from schemas.model import Record
@@ -16,11 +17,15 @@ Presence = Literal["detected", "not-detected", "indeterminate"]
 LikelihoodBand = Literal["absent", "improbable", "possible", "probable", "definite"]
 Side = Literal["left", "right", "midline", "bilateral", "not-applicable"]
 Change = Literal["new", "worse", "stable", "better", "resolved", "indeterminate", "not-compared"]
+ChartRelation = Literal["supports", "contradicts", "explains", "unrelated"]
+"""What the history says about a finding of the images; it never says whether the finding is there."""
 
 NOT_COMPARED: Change = "not-compared"
 BOX_SCALE = 1000
 """`box_2d` is [y0, x0, y1, x1] in thousandths of the slice's height and width (MedGemma's convention)."""
 MAX_LONG_AXIS_MM = 300
+MAX_CITES = 3
+"""The most entries of the history that one finding may cite."""
 
 
 class Location(Record):
@@ -45,6 +50,31 @@ class FindingsAnswer(Record):
     """The model's whole answer: one entry for each label asked."""
 
     findings: dict[str, AnsweredFinding]
+
+
+class WeighedFinding(Record):
+    """The second pass's answer about one finding: how the history relates to it, and the entries (`E1`, ...) that say so."""
+
+    chart: ChartRelation
+    cites: list[str] = Field(max_length=MAX_CITES)
+
+
+class WeighedAnswer(Record):
+    """The whole answer of the second pass. There is no field in it that could add a finding or change one."""
+
+    findings: dict[str, WeighedFinding]
+
+
+def history_schema(labels: list[str], entries: list[str]) -> dict[str, Any]:
+    """JSON Schema (2020-12) of the second pass: exactly `labels`; a relation cites one to three of `entries`, `unrelated` cites none."""
+    related = [relation for relation in get_args(ChartRelation) if relation != "unrelated"]
+    cites = {"type": "array", "items": {"enum": entries}, "minItems": 1, "maxItems": MAX_CITES}
+    none = {"type": "array", "items": {"enum": entries}, "maxItems": 0}
+    shapes = [
+        _closed({"chart": {"enum": related}, "cites": cites}),
+        _closed({"chart": {"enum": ["unrelated"]}, "cites": none}),
+    ]
+    return _closed({"findings": _closed({label: {"anyOf": shapes} for label in labels})})
 
 
 def answer_schema(labels: list[str], slices: int, *, compared: bool) -> dict[str, Any]:
@@ -124,7 +154,7 @@ class VolumeItem(Record):
 
 
 class ModelRequest(Record):
-    """One question to the model. Order on the wire: instruction, volumes (prior first), query last (see docs/adr)."""
+    """One question to the model. Order on the wire: instruction, volumes (prior first), query last (see docs/adr). The second pass has no volumes."""
 
     instruction: str
     volumes: list[VolumeItem]
@@ -133,6 +163,11 @@ class ModelRequest(Record):
     max_tokens: int
     priority: int
     """vLLM's scheduling priority: lower runs first. Only the worker sets it."""
+
+    def as_asked(self) -> bytes:
+        """JSON with its keys in the order they were asked in: the answer is written in the order of the schema's properties, so another order is
+        another question. It is kept in this form, never sorted, so that it can be asked again."""
+        return orjson.dumps(self.model_dump(mode="json"))
 
 
 class ModelAnswer(Record):

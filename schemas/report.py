@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from schemas.inference import Change, LikelihoodBand, Presence, Side
+from schemas.caution import Caution, PixelTextSearch
+from schemas.inference import Change, ChartRelation, LikelihoodBand, Presence, Side
 from schemas.model import Record
+from schemas.timeline import TimelineEntry
 
 Priority = Literal["routine", "urgent", "asap", "stat"]
 ReviewOutcome = Literal["accepted", "amended", "rejected"]
 URGENCY: dict[Priority, int] = {"stat": 0, "asap": 1, "urgent": 2, "routine": 3}
 """0 is the most urgent."""
+AbstentionReason = Literal["volume-empty", "volume-constant", "most-answers-dropped"]
+"""Codes of the local system `abstention-reason`."""
 
 
 class ImageRegion(Record):
@@ -56,13 +60,34 @@ class Finding(Record):
     region: ImageRegion | None
     long_axis_mm: float | None
     change: Change
+    chart: ChartRelation | None = None
+    """What the history says about it, by the second pass; None where the history was not weighed."""
+    cites: list[TimelineEntry] = []
+    """The entries of the history that say so, each with its versioned reference."""
 
 
 class DroppedFinding(Record):
-    """An answer that failed a check; `code` is the check's name."""
+    """An answer, or a part of one, that failed a check; `code` is the check's name."""
 
     label: str
     code: str
+
+
+class HistoryWeighed(Record):
+    """What the second pass was given, and whether its answer counts."""
+
+    weighed: bool
+    reason: str | None = None
+    """Why the history was not weighed, as a code."""
+    given: list[str] = []
+    """Versioned references of the entries that the model was given, in the order E1, E2, ..."""
+    withheld: int = 0
+    """Entries kept from the model because they read like instructions."""
+    left_out: str | None = None
+    """Our own sentence about what did not fit."""
+    request: str | None = None
+    """Address of the canonical request in the object store."""
+    answer: str | None = None
 
 
 class Reading(Record):
@@ -74,6 +99,11 @@ class Reading(Record):
     """The study the model compared with; None where none was read."""
     not_compared_reason: str | None
     evidence: list[EvidenceImage]
+    abstained: AbstentionReason | None = None
+    """Set where the whole reading is withheld: then there are no findings."""
+    cautions: list[Caution] = []
+    text_search: PixelTextSearch | None = None
+    history: HistoryWeighed | None = None
 
 
 class InputManifest(Record):

@@ -168,6 +168,8 @@ class PatientInput(Record):
 class GatherTimeline(Record):
     patient_key: str
     event: StudyAvailable
+    as_of: str | None = None
+    """What was knowable then; None: all that is there now."""
 
 
 class TimelineGathered(Record):
@@ -199,6 +201,8 @@ class PriorFetched(Record):
     fetched: StudyFetched | None
     study: StudyEntry | None
     reason: str | None
+    choices: Digest | None = None
+    """Addresses the JSON list of `PriorChoice`: every other study, taken or not, and why."""
 
 
 class FetchPrior(Record):
@@ -235,6 +239,14 @@ class ReadingChecked(Record):
     reading: Digest
     finding_count: int
     dropped_count: int
+
+
+class IntegrateHistory(Record):
+    """The second, text-only pass over a reading of the images; its result is a `ReadingChecked` again."""
+
+    timeline: Digest
+    checked: ReadingChecked
+    priority: Priority
 
 
 class BuildResult(Record):

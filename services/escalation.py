@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from schemas.errors import PartUnavailable
 from schemas.lifecycle import EscalationPolicy, EscalationStep
 from schemas.report import Priority
+from schemas.terms import MAX_ESCALATION_STEPS
 from services.settings import Settings
 
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
@@ -28,6 +29,11 @@ def escalation_policies(settings: Settings) -> dict[Priority, EscalationPolicy]:
             "setting-escalation-file",
             "LONGVIEW_ESCALATION_FILE cannot be read as policies by priority: see docs/operations.md for its form.",
         ) from error
+    if any(len(policy.steps) > MAX_ESCALATION_STEPS for policy in told.values()):
+        raise PartUnavailable(
+            "setting-escalation-file",
+            f"LONGVIEW_ESCALATION_FILE has a policy of more than {MAX_ESCALATION_STEPS} steps.",
+        )
     return {priority: told.get(priority, EscalationPolicy(name="none@v1", steps=[])) for priority in PRIORITIES}
 
 

@@ -6,14 +6,17 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from schemas.errors import PartUnavailable
 from schemas.identifiers import Namespace
 
 PREFIX = "LONGVIEW_"
 HIDDEN = "(hidden)"
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
 
 
 def _setting(default: str, meaning: str, *, secret: bool = False) -> Any:
@@ -30,6 +33,11 @@ class Settings:
     temporal_address: str = _setting("", "Temporal frontend, host:port")
     temporal_namespace: str = _setting("default", "Temporal namespace")
     task_queue: str = _setting("longview", "Temporal task queue")
+    worker_deployment: str = _setting(
+        "", "name of the Temporal worker deployment; with it studies stay on the version they began with"
+    )
+    worker_build_id: str = _setting("", "build id of this worker's version (default: version and digest of the code)")
+    worker_current: str = _setting("off", "on: a worker that starts makes its version the one for new workflows")
     fhir_url: str = _setting("", "base URL of the FHIR R4 server")
     fhir_token: str = _setting("", "bearer token for the FHIR server", secret=True)
     dicomweb_url: str = _setting("", "base URL of the DICOMweb archive")
@@ -42,7 +50,22 @@ class Settings:
     model_token: str = _setting("", "bearer token for the vLLM server", secret=True)
     model_media: str = _setting("file", "how volumes reach vLLM: file (shared disk) or data (in the request)")
     model_release: str = _setting("", "path of the served checkpoint's release.json")
-    payload_key_file: str = _setting("", "file with the AES-256 key (base64) that encrypts Temporal payloads")
+    payload_key_file: str = _setting("", "file with the AES-256 key, or the keyring, that encrypts Temporal payloads")
+    payload_store_bytes: str = _setting(
+        "262144", "size from which a Temporal payload goes to the object store, encrypted"
+    )
+    shadow_model_url: str = _setting(
+        "", "base URL of a second vLLM server, whose release reads along without being shown"
+    )
+    shadow_model_token: str = _setting("", "bearer token for the second vLLM server", secret=True)
+    shadow_model_release: str = _setting("", "path of the shadow checkpoint's release.json")
+    reconcile_minutes: str = _setting("60", "minutes between two passes of reconciliation (0: none by themselves)")
+    reconcile_days: str = _setting("3", "how many days a pass of reconciliation looks back")
+    reconcile_grace_minutes: str = _setting(
+        "15", "minutes for which a study must have kept quiet before it is announced"
+    )
+    reconcile_cap: str = _setting("50", "the most that one pass of reconciliation heals of each kind")
+    reconcile_heal: str = _setting("on", "on: reconciliation heals what it may; off: it flags everything for a person")
     canonical_base: str = _setting("https://ai.example.org/fhir", "canonical base URL of this deployment")
     tenant: str = _setting("hospital", "name of the hospital within this deployment")
     accession_system: str = _setting(
@@ -55,6 +78,7 @@ class Settings:
     conclusion_codes: str = _setting(
         "off", "on: reports carry conclusionCode, which some records file to the problem list; off: they do not"
     )
+    time_zone: str = _setting("UTC", "time zone of dates that name none, as Europe/Berlin")
     acknowledge_minutes: str = _setting("60", "minutes within which a result is to be acknowledged")
     escalation_file: str = _setting(
         "", "JSON file: who is told of an unread result, by priority (default: urgent and above, two steps)"
@@ -65,6 +89,14 @@ class Settings:
     inbox_host: str = _setting("127.0.0.1", "address the inbox listens on")
     inbox_port: str = _setting("0", "port the inbox listens on (0: any free one)")
     inbox_url: str = _setting("", "URL under which people reach the inbox")
+    codec_host: str = _setting("127.0.0.1", "address the codec server listens on")
+    codec_port: str = _setting("8082", "port the codec server listens on (0: any free one)")
+    codec_operators_file: str = _setting(
+        "", "file of those who may decode payloads (default: codec-operators.json in state_dir)"
+    )
+    codec_ui_origin: str = _setting(
+        "", "origin of Temporal's page, http(s)://host[:port]; without it no browser may ask"
+    )
     ready_file: str = _setting("", "file a process writes when it is ready")
 
     def __post_init__(self) -> None:
@@ -76,7 +108,31 @@ class Settings:
             raise PartUnavailable(
                 "setting-conclusion-codes", "LONGVIEW_CONCLUSION_CODES is neither 'on' nor 'off': set one of them."
             )
-        for name in ("acknowledge_minutes", "inbox_port"):
+        if self.codec_ui_origin and not _ORIGIN.fullmatch(self.codec_ui_origin):
+            raise PartUnavailable(
+                "setting-codec-ui-origin",
+                "LONGVIEW_CODEC_UI_ORIGIN is no origin: write it as http(s)://host[:port], without a path.",
+            )
+        if self.worker_current not in ("on", "off"):
+            raise PartUnavailable(
+                "setting-worker-current", "LONGVIEW_WORKER_CURRENT is neither 'on' nor 'off': set one of them."
+            )
+        try:
+            _ = self.zone
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise PartUnavailable(
+                "setting-time-zone", "LONGVIEW_TIME_ZONE is no time zone of this machine: write it as Europe/Berlin."
+            ) from None
+        if self.reconcile_heal not in ("on", "off"):
+            raise PartUnavailable(
+                "setting-reconcile-heal", "LONGVIEW_RECONCILE_HEAL is neither 'on' nor 'off': set one of them."
+            )
+        if bool(self.shadow_model_url) != bool(self.shadow_model_release):
+            raise PartUnavailable(
+                "setting-shadow-model",
+                "LONGVIEW_SHADOW_MODEL_URL and LONGVIEW_SHADOW_MODEL_RELEASE go together: set both or none.",
+            )
+        for name in ("acknowledge_minutes", "inbox_port", "payload_store_bytes", "codec_port", *_RECONCILE_NUMBERS):
             if not getattr(self, name).isdigit():
                 raise PartUnavailable("setting-number", f"{PREFIX}{name.upper()} is not a whole number: set one.")
 
@@ -108,12 +164,20 @@ class Settings:
         return self.database_url or f"sqlite:///{self.state / 'longview.db'}"
 
     @property
+    def codec_operators(self) -> Path:
+        return Path(self.codec_operators_file or self.state / "codec-operators.json").resolve()
+
+    @property
     def media(self) -> Literal["file", "data"]:
         return "data" if self.model_media == "data" else "file"
 
     @property
     def accessions(self) -> str:
         return self.accession_system or f"{self.canonical_base}/sid/accession"
+
+    @property
+    def zone(self) -> tzinfo:
+        return UTC if self.time_zone == "UTC" else ZoneInfo(self.time_zone)
 
     @property
     def event_source(self) -> str:
@@ -140,5 +204,6 @@ class Settings:
         return rows
 
 
+_RECONCILE_NUMBERS = ("reconcile_minutes", "reconcile_days", "reconcile_grace_minutes", "reconcile_cap")
 _NOT_SETTINGS = ("LONGVIEW_TEST_", "LONGVIEW_CACHE", "LONGVIEW_BENCH_")
 """Variables of the build and of the tests, which no process reads."""

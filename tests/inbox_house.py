@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,13 +16,15 @@ import httpx
 from PIL import Image
 
 from schemas.errors import LongviewError, StaleWrite
-from schemas.inbox import InboxResult
+from schemas.inbox import EntryAcknowledged, InboxResult
+from schemas.lifecycle import AcknowledgeAct
 from schemas.report import ReviewAct
 from schemas.runs import ReviewWritten
 from services.db import Database, InboxReader, InboxRecords, RunRecords, open_migrated
+from services.http_server import listen, serve
 from services.inbox.app import create_app
 from services.inbox.deps import InboxDeps
-from services.inbox.service import serve
+from services.parts.ports import free_port
 from services.store import FolderObjectStore
 from tests import inbox_samples as samples
 
@@ -57,6 +58,12 @@ class DeskReviewer:
         return ReviewWritten(
             act_id=act.act_id, result_id=act.result_id, outcome=act.outcome, report=recorded.report, provenance="P/1"
         )
+
+    async def acknowledge(self, workflow_id: str, act: AcknowledgeAct) -> None:
+        if self.failure is not None:
+            raise self.failure
+        told = EntryAcknowledged(result_id=act.result_id, by=act.by, at=act.at)
+        await asyncio.to_thread(self.house.inbox.record_acknowledgement, told, None)
 
 
 class House:
@@ -109,7 +116,9 @@ def open_house(folder: Path) -> Iterator[House]:
     """The inbox in a thread of its own, as `services.bootstrap` serves it; ended as SIGTERM ends it."""
     house = House(folder)
     port, ready, loop, stop = free_port(), threading.Event(), asyncio.new_event_loop(), asyncio.Event()
-    serving = serve(create_app(house.deps), "127.0.0.1", port, stop, ready.set)
+    app = create_app(house.deps)
+    listener = listen("127.0.0.1", port, "inbox", "LONGVIEW_INBOX_HOST")
+    serving = serve(app, listener, stop, ready.set, app.state.feed.close)
     thread = threading.Thread(target=loop.run_until_complete, args=(serving,))
     thread.start()
 
@@ -130,12 +139,6 @@ def open_house(folder: Path) -> Iterator[House]:
         house.database.close()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Browserless:
     """A browser without a screen: keeps cookies, reads the form's hidden fields, posts it."""
 
@@ -151,6 +154,12 @@ class Browserless:
         """Open the page, fill the form, send it."""
         hidden = hidden_fields(self.page(f"/results/{result_id}"))
         return self.http.post(f"/results/{result_id}/review", data=hidden | {"reviewer": "Dr. Ines Halloran"} | fields)
+
+    def acknowledge(self, result_id: str, **fields: str) -> httpx.Response:
+        """Open the page, say that one has taken notice."""
+        form = self.page(f"/results/{result_id}").partition('class="acknowledge"')[2]
+        hidden = hidden_fields(form.partition("</form>")[0])
+        return self.http.post(f"/results/{result_id}/acknowledge", data=hidden | {"reviewer": "Dr. Duty"} | fields)
 
     def close(self) -> None:
         self.http.close()

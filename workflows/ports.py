@@ -5,17 +5,23 @@ All ports are synchronous: activities run in a thread pool. Errors are those of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from schemas.events import CloudEvent
-from schemas.imaging import StudyInventory
+from schemas.imaging import StudyInventory, StudyListing
 from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated, InboxResult, ReviewRecorded
-from schemas.inference import ModelAnswer, ModelRelease, ModelRequest
+from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, Presence
+from schemas.oversight import ClosePass, EntrySeen, OpenPass, ReconcileItem, RunSeen, ShadowKept, ShownReading
 from schemas.report import Priority
-from schemas.runs import ObservationAvailable, RunFailure, RunState, SkipRun
+from schemas.runs import ObservationAvailable, RunFailure, RunState, SkipRun, StudyAvailable
 from schemas.timeline import PatientBanner
+from workflows.shadow.drift import DriftFinding, Rate
 
 Resource = dict[str, Any]
 """A FHIR R4 resource as plain JSON: never round-tripped through a model, which would lose decimal precision."""
@@ -41,12 +47,24 @@ class FhirServer(Protocol):
         """One resource by `Type/id` or `Type/id/_history/v`."""
         ...
 
+    def read_exact(self, reference: str) -> Resource:
+        """The same with every decimal digit of the source kept: for reading only."""
+        ...
+
     def find(self, resource_type: str, system: str, value: str) -> list[Resource]:
         """Resources that carry the business identifier `system|value`; others that the server sends are dropped."""
         ...
 
     def find_tagged(self, resource_type: str, system: str, code: str) -> list[Resource]:
         """Resources whose `meta.tag` holds `system|code`."""
+        ...
+
+    def find_by_value(self, resource_type: str, value: str) -> list[Resource]:
+        """Resources that carry a business identifier of this value, whatever its system."""
+        ...
+
+    def find_issued(self, resource_type: str, system: str, since: date) -> list[Resource]:
+        """Resources with a business identifier of this system that were issued on or after that day."""
         ...
 
     def patient_record(self, patient: str) -> list[Resource]:
@@ -65,6 +83,10 @@ class ImageArchive(Protocol):
     """The PACS by DICOMweb. Every answer is checked against the UIDs asked for."""
 
     def find_study(self, study_instance_uid: str) -> StudyInventory: ...
+    def list_studies(self, first: date, last: date) -> list[StudyListing]:
+        """Every study whose StudyDate lies within these days, both included."""
+        ...
+
     def retrieve_series(self, study_instance_uid: str, series_instance_uid: str) -> Iterator[bytes]:
         """The series' instances as DICOM Part 10 files, in the syntax they are stored in."""
         ...
@@ -77,6 +99,14 @@ class Model(Protocol):
     def ask(self, request: ModelRequest) -> ModelAnswer: ...
 
 
+class TextInPixels(Protocol):
+    """Reads printed text in a picture."""
+
+    def lines(self, picture: npt.NDArray[np.uint8]) -> list[str]:
+        """The lines of text in a grey picture [H, W], unordered; empty where there is none."""
+        ...
+
+
 class PatientMemory(Protocol):
     """What the patient's entity workflow has recorded."""
 
@@ -87,7 +117,7 @@ class RunRecords(Protocol):
     """The table of runs, and the outbox of events; each method is one database transaction and may be repeated."""
 
     def find_read(self, study_key: str, inventory_digest: str, release_id: str) -> str | None:
-        """Result id of a run of this release that has already posted for exactly this instance set."""
+        """Result id of a run that has posted for exactly this instance set: of this release, or of any that a human has reviewed."""
         ...
 
     def open_run(self, run_id: str, study_key: str, thread_id: str, inventory_digest: str, release_id: str) -> None: ...
@@ -137,3 +167,71 @@ class Inbox(Protocol):
     def raise_priority(self, result_id: str, priority: Priority) -> None:
         """Of an entry that nobody has decided about; never lowered."""
         ...
+
+
+class StudyAnnouncer(Protocol):
+    """Tells a study's workflow that the study is complete, as the gateway does: signal-with-start, deduplicated by the event's id."""
+
+    def announce(self, event: StudyAvailable) -> None: ...
+
+
+class BuildRecords(Protocol):
+    """How results were built, for whoever has to show them again or to ask another model the same; may be repeated."""
+
+    def keep_build(self, shown: ShownReading) -> None: ...
+    def keep_amended(self, result_id: str, answers: Mapping[str, Presence]) -> None:
+        """What a human has answered, by label, in place of the AI; all other answers of the result were accepted."""
+        ...
+
+
+class ReconcileRecords(Protocol):
+    """What passes of reconciliation compare and what they found; each method is one database transaction and may be repeated."""
+
+    def newest_runs(self, study_keys: Sequence[str]) -> dict[str, RunSeen]: ...
+    def entries(self, since: datetime, result_ids: Sequence[str]) -> list[EntrySeen]:
+        """Entries issued since then, and those of the results named."""
+        ...
+
+    def announced_before(self, study_key: str, fact: str, pass_id: str) -> int:
+        """In how many other passes the study was announced in this state."""
+        ...
+
+    def build_of(self, result_id: str) -> str | None:
+        """Address of the result's `KeptBuild`, if it was built here."""
+        ...
+
+    def run_of(self, run_id: str, study_key: str, thread_id: str, inventory_digest: str, release_id: str) -> str:
+        """The run that built a result which never got to the inbox; one of the name `run_id` is opened where none is known."""
+        ...
+
+    def supersede_entry(self, result_id: str, newer: str | None) -> bool:
+        """Mark an entry that nobody has decided about as superseded; False where it is not there, or a decision stands."""
+        ...
+
+    def open_pass(self, opened: OpenPass) -> None: ...
+    def record_item(self, item: ReconcileItem) -> None: ...
+    def close_pass(self, closed: ClosePass) -> dict[str, int]:
+        """How many items the pass has in each state."""
+        ...
+
+
+class ShadowRecords(Protocol):
+    """Shadow readings; each method is one database transaction and may be repeated."""
+
+    def was_read(self, result_id: str, release_id: str) -> bool: ...
+    def keep_shadow(self, kept: ShadowKept) -> None: ...
+
+
+class DriftRecords(Protocol):
+    """Rates of shown results over time, and the looks that were taken at them."""
+
+    def shown_releases(self, day: date) -> list[str]: ...
+    def rates(self, release_id: str, day: date) -> tuple[dict[str, Rate], dict[str, Rate]]:
+        """Rates of the recent window and of the reference window before it, by metric."""
+        ...
+
+    def keep_look(self, day: date, release_id: str, findings: list[DriftFinding]) -> None:
+        """The first look of a day and release counts."""
+        ...
+
+    def alarms(self, day: date) -> list[dict[str, Any]]: ...

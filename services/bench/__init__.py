@@ -1,6 +1,7 @@
 """Benchmarks. Each is a function without arguments that returns `{"ratios": {KEY: number}}` and whatever else it tells; imported when it is run."""
 
 BENCHES: dict[str, str] = {
+    "timeline": "services.bench.timeline:run",
     "gateway": "services.bench.gateway:run",
     "throughput": "services.bench.throughput:run",
     "volume": "services.bench.volume:run",

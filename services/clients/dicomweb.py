@@ -9,13 +9,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from typing import Any, NoReturn
 
 import httpx
 import orjson
 
 from schemas.errors import PermanentFailure, TransientFailure
-from schemas.imaging import StudyInventory
+from schemas.imaging import StudyInventory, StudyListing
 from services.clients import qido
 from services.multipart import MultipartError, MultipartReader, MultipartWriter
 from workflows.series.attributes import identity_of
@@ -61,6 +62,12 @@ class DicomWebArchive:
         series = self._all(f"/studies/{uid}/series", {}, qido.SERIES_FIELDS)
         instances = self._all(f"/studies/{uid}/instances", {}, qido.INSTANCE_FIELDS)
         return qido.inventory(uid, study, series, instances)
+
+    def list_studies(self, first: date, last: date) -> list[StudyListing]:
+        """Every study whose StudyDate lies within these days, both included (range matching, PS3.4 C.2.2.2.5.1); each answer is checked."""
+        days = f"{first:%Y%m%d}", f"{last:%Y%m%d}"
+        rows = self._all("/studies", {"StudyDate": "-".join(days)}, qido.LISTING_FIELDS)
+        return qido.listing(rows, *days)
 
     def retrieve_series(self, study_instance_uid: str, series_instance_uid: str) -> Iterator[bytes]:
         """The instances as DICOM files (PS3.10), each checked to be of the series, and all of those that the archive lists.

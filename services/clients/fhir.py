@@ -10,6 +10,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -96,10 +97,17 @@ class FhirClient:
 
     def read(self, reference: str) -> Resource:
         """One resource by `Type/id` or `Type/id/_history/v`; `PermanentFailure` `fhir-not-found` if it is not there."""
+        return self._read(reference)
+
+    def read_exact(self, reference: str) -> Resource:
+        """The same with every decimal digit of the source kept: for reading only."""
+        return self._read(reference, decimals=True)
+
+    def _read(self, reference: str, *, decimals: bool = False) -> Resource:
         response = self._send("GET", f"{self._base}/{self._local(reference)}")
         if response.status_code in (404, 410):
             raise PermanentFailure("fhir-not-found", "the FHIR server does not know a resource that was named")
-        resource = self._body(response)
+        resource = self._body(response, decimals=decimals)
         same = f"{resource.get('resourceType')}/{resource.get('id')}" == unversioned(reference)
         _, _, version = reference.partition("/_history/")
         if not same or (version and resource.get("meta", {}).get("versionId", version) != version):
@@ -135,6 +143,18 @@ class FhirClient:
         by_value = resource_type == "NamingSystem"
         found = self._search(resource_type, {"value" if by_value else "url": _SEARCH_MARKS.sub(r"\\\1", url)})
         return [r for r in found if url in [r.get("url"), *(unique.get("value") for unique in r.get("uniqueId", []))]]
+
+    def find_by_value(self, resource_type: str, value: str) -> list[Resource]:
+        """Resources that really carry an identifier of this value, whatever its system (R4 search 3.1.1.4.10: a token without `|`)."""
+        found = self._search(resource_type, {"identifier": _SEARCH_MARKS.sub(r"\\\1", value)})
+        return [r for r in found if value in [i.get("value") for i in r.get("identifier", [])]]
+
+    def find_issued(self, resource_type: str, system: str, since: date) -> list[Resource]:
+        """Resources that really carry an identifier of this system and were issued on or after that day (UTC)."""
+        found = self._search(resource_type, {"identifier": _token(system, ""), "issued": f"ge{since.isoformat()}"})
+        return [
+            r for r in found if system in [i.get("system") for i in r.get("identifier", [])] and _issued_since(r, since)
+        ]
 
     def patient_record(self, patient: str) -> list[Resource]:
         """The Patient and all that belongs to it. A resource of another patient stops the run: the server cannot be trusted to filter."""
@@ -327,6 +347,14 @@ class FhirClient:
 def _token(system: str, code: str) -> str:
     """`system|code` with the marks of a search escaped (R4 search 3.1.1.5.1): `,` would mean "or"."""
     return "|".join(_SEARCH_MARKS.sub(r"\\\1", part) for part in (system, code))
+
+
+def _issued_since(resource: Resource, since: date) -> bool:
+    """An instant that cannot be read is kept: the caller must see it, not lose it."""
+    try:
+        return datetime.fromisoformat(str(resource["issued"])).astimezone(UTC).date() >= since
+    except (KeyError, ValueError):
+        return "issued" in resource
 
 
 def _served(statement: Resource) -> Iterable[str]:

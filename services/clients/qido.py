@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from schemas.errors import PermanentFailure, TransientFailure
-from schemas.imaging import SeriesInventory, StudyInventory
+from schemas.imaging import SeriesInventory, StudyInventory, StudyListing
 
 Row = dict[str, Any]
 
@@ -15,8 +15,9 @@ STUDY_UID, SERIES_UID, INSTANCE_UID = "0020000D", "0020000E", "00080018"
 PATIENT_ID, ISSUER, ACCESSION = "00100020", "00100021", "00080050"
 STUDY_DATE, STUDY_TIME, STUDY_DESCRIPTION = "00080020", "00080030", "00081030"
 MODALITY, SERIES_NUMBER, SERIES_DESCRIPTION = "00080060", "00200011", "0008103E"
-STUDY_INSTANCES = "00201208"
+STUDY_INSTANCES, MODALITIES_IN_STUDY = "00201208", "00080061"
 
+LISTING_FIELDS = (PATIENT_ID, MODALITIES_IN_STUDY)
 STUDY_FIELDS = (PATIENT_ID, ISSUER, STUDY_DESCRIPTION, STUDY_INSTANCES)
 SERIES_FIELDS = (STUDY_UID, PATIENT_ID, SERIES_DESCRIPTION)
 INSTANCE_FIELDS = (STUDY_UID, SERIES_UID, PATIENT_ID)
@@ -42,6 +43,27 @@ def only_study(rows: list[Row], study: str) -> Row:
     if uids != {study}:
         raise PermanentFailure("study-mismatch", "the archive answers with another study than was asked for")
     return rows[0]
+
+
+def listing(rows: list[Row], first: str, last: str) -> list[StudyListing]:
+    """Each study once whose StudyDate lies within `first`..`last` (`YYYYMMDD`): a server that ignores the filter answers with every date.
+
+    A study without a UID or with a date of another form is left out: it cannot be asked for.
+    """
+    found: dict[str, StudyListing] = {}
+    for row in rows:
+        uid, day = _text(row, STUDY_UID), (_text(row, STUDY_DATE) or "").replace(".", "")
+        if uid is None or not re.fullmatch(r"[0-9]{8}", day) or not first <= day <= last:
+            continue
+        element = row.get(MODALITIES_IN_STUDY)
+        modalities = element.get("Value") if isinstance(element, dict) else None
+        found[uid] = StudyListing(
+            study_instance_uid=uid,
+            patient_id=_text(row, PATIENT_ID),
+            study_date=day,
+            modalities=sorted({str(m) for m in modalities or [] if m}),
+        )
+    return [found[uid] for uid in sorted(found)]
 
 
 def inventory(study_uid: str, study: Row, series: list[Row], instances: list[Row]) -> StudyInventory:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from schemas.errors import LongviewError, PermanentFailure, StaleWrite, TransientFailure
+from schemas.lifecycle import AcknowledgeAct
 from schemas.report import ReviewAct
 from schemas.runs import ReviewWritten
 from workflows.report_study.workflow import ReportStudyWorkflow
 
 UPDATE_TIMEOUT = timedelta(seconds=60)
-STALE = ("review-stale", "already-reviewed")
+STALE = ("review-stale", "already-reviewed", "acknowledgement-stale")
 
 
 class TemporalReviewer:
@@ -25,11 +27,17 @@ class TemporalReviewer:
 
     async def submit(self, workflow_id: str, act: ReviewAct) -> ReviewWritten:
         """`StaleWrite` if the result was decided or superseded meanwhile, `TransientFailure` while Temporal is away, `PermanentFailure` otherwise."""
+        written: ReviewWritten = await self._update(workflow_id, ReportStudyWorkflow.review, act)
+        return written
+
+    async def acknowledge(self, workflow_id: str, act: AcknowledgeAct) -> None:
+        """Somebody has taken notice of the result: the same errors as `submit`."""
+        await self._update(workflow_id, ReportStudyWorkflow.acknowledge, act)
+
+    async def _update(self, workflow_id: str, update: Any, act: ReviewAct | AcknowledgeAct) -> Any:
         handle = self._client.get_workflow_handle_for(ReportStudyWorkflow.run, workflow_id)
         try:
-            return await handle.execute_update(
-                ReportStudyWorkflow.review, act, id=act.act_id, rpc_timeout=UPDATE_TIMEOUT
-            )
+            return await handle.execute_update(update, act, id=act.act_id, rpc_timeout=UPDATE_TIMEOUT)
         except WorkflowUpdateFailedError as failed:
             raise _refusal(failed.cause) from failed
         except WorkflowUpdateRPCTimeoutOrCancelledError as timeout:

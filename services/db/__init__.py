@@ -5,10 +5,13 @@ from services.db.engine import Database, open_database
 from services.db.inbox import InboxRecords
 from services.db.migration import migrate, open_migrated
 from services.db.outbox import OutboxRecords, WaitingEvent
+from services.db.oversight import ItemRow, PassRow, ReconcileRecords
 from services.db.reading import Change, Entry, EntryRow, Filter, InboxReader, Listing
 from services.db.runs import RunRecords, RunRow
+from services.db.shadow import BuildRecords, ShadowRecords
 
 __all__ = [
+    "BuildRecords",
     "Change",
     "Database",
     "DeadLetterRecords",
@@ -18,10 +21,14 @@ __all__ = [
     "Filter",
     "InboxReader",
     "InboxRecords",
+    "ItemRow",
     "Listing",
     "OutboxRecords",
+    "PassRow",
+    "ReconcileRecords",
     "RunRecords",
     "RunRow",
+    "ShadowRecords",
     "WaitingEvent",
     "migrate",
     "open_database",

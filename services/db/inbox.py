@@ -12,7 +12,9 @@ from schemas.codes import LABEL_BY_CODE
 from schemas.errors import PermanentFailure
 from schemas.events import CloudEvent
 from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated, InboxResult, ReviewRecorded
-from schemas.report import URGENCY, Finding, Priority
+from schemas.report import URGENCY, Finding, Priority, Reading
+from schemas.runs import RunState
+from schemas.terms import ABSTENTION_REASON
 from schemas.timeline import PatientBanner
 from services.db.engine import Database
 from services.db.models import InboxChange, InboxEntry
@@ -149,8 +151,9 @@ def _close(session: Session, entry: InboxEntry, closed: EntryClosed) -> None:
         return
     unread = entry.status in UNREVIEWED
     entry.status = "superseded" if closed.reason == "superseded-by-final-report" else "withdrawn"
-    if unread:
-        set_state_of_result(session, closed.result_id, "superseded")
+    if unread:  # a withdrawn reading does not count as read: the same images may come again
+        state: RunState = "superseded" if entry.status == "superseded" else "withdrawn"
+        set_state_of_result(session, closed.result_id, state)
     write_change(session, closed.result_id, "superseded" if entry.status == "superseded" else "withdrawn")
 
 
@@ -167,11 +170,11 @@ def _supersede(session: Session, old: str, new: str) -> None:
     if entry.status in UNREVIEWED:
         entry.status = "superseded"
         set_state_of_result(session, old, "superseded")
-        _supersede_addenda(session, old, new)
+        supersede_addenda(session, old, new)
     write_change(session, old, "superseded")
 
 
-def _supersede_addenda(session: Session, old: str, new: str) -> None:
+def supersede_addenda(session: Session, old: str, new: str) -> None:
     """With an unread result go its unread addenda: the new reading knew what they tell."""
     unread = (InboxEntry.adds_to == old, InboxEntry.status.in_(UNREVIEWED))
     for addendum in session.scalars(select(InboxEntry).where(*unread)):
@@ -203,7 +206,7 @@ def _columns(result: InboxResult) -> dict[str, Any]:
         "study_description": study.description,
         "study_started": study.started,
         "prior_started": study.prior_started,
-        "headline": result.headline or headline(result.reading.findings),
+        "headline": result.headline or abstained(result.reading) or headline(result.reading.findings),
         "finding_count": len(detected),
         "issued_at": datetime.fromisoformat(result.issued),
         "acknowledge_by": datetime.fromisoformat(result.acknowledge_by) if result.acknowledge_by else None,
@@ -228,6 +231,12 @@ def record_number(patient: PatientBanner) -> str | None:
     """The identifier of type MR (v2-0203), else the first one."""
     numbers = [i.value for i in patient.identifiers if i.type == "MR"] or [i.value for i in patient.identifiers]
     return numbers[0] if numbers else None
+
+
+def abstained(reading: Reading) -> str:
+    """The line of a reading that says nothing, and why; empty for any other."""
+    why = ABSTENTION_REASON.display(reading.abstained) if reading.abstained else ""
+    return f"The AI abstained: {why[0].lower()}{why[1:]}" if why else ""
 
 
 def headline(findings: list[Finding]) -> str:

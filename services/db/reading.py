@@ -57,6 +57,8 @@ class EntryRow:
     escalation_exhausted: bool
     acknowledged_by: str | None
     acknowledged_at: datetime | None
+    cautions: list[str] | None
+    """Routes (`chart`, `dicom`, `pixels`) by which text came that reads like instructions."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class InboxReader:
         page = _ordered(select(*_row_columns()).where(*conditions)).limit(wanted.limit).offset(wanted.offset)
         with self._database.reading() as session:
             seq = session.scalar(select(func.max(InboxChange.seq))) or 0
-            rows = [EntryRow(**row._mapping) for row in session.execute(page)]
+            rows = [_row(dict(row._mapping)) for row in session.execute(page)]
             matching = session.scalar(select(func.count()).select_from(InboxEntry).where(*conditions)) or 0
             counts = {row[0]: row[1] for row in session.execute(_counts())}
         unread, opened = counts.get("unread", 0), counts.get("opened", 0)
@@ -132,7 +134,10 @@ class InboxReader:
             if entry is None:
                 return None
             return Entry(
-                row=EntryRow(**{name: getattr(entry, name) for name in EntryRow.__dataclass_fields__}),
+                row=_row(
+                    {name: getattr(entry, name) for name in _COLUMNS}
+                    | {"cautions": entry.document["reading"].get("cautions")}
+                ),
                 result=InboxResult.model_validate(entry.document),
                 act_id=entry.act_id,
                 reason_text=entry.reason_text,
@@ -164,8 +169,18 @@ class InboxReader:
             return session.scalar(select(func.max(InboxChange.seq))) or 0
 
 
+_COLUMNS = tuple(name for name in EntryRow.__dataclass_fields__ if name != "cautions")
+
+
 def _row_columns() -> list[Any]:
-    return [getattr(InboxEntry, name) for name in EntryRow.__dataclass_fields__]
+    """The line's own columns, and the cautions out of the page's document."""
+    cautions = InboxEntry.document["reading"]["cautions"].label("cautions")
+    return [*(getattr(InboxEntry, name) for name in _COLUMNS), cautions]
+
+
+def _row(values: dict[str, Any]) -> EntryRow:
+    routes = {caution["route"] for caution in values["cautions"] or []}
+    return EntryRow(**(values | {"cautions": sorted(routes)}))
 
 
 def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from schemas.errors import PermanentFailure
@@ -43,11 +43,15 @@ class RunRecords:
         self._database = database
 
     def find_read(self, study_key: str, inventory_digest: str, release_id: str) -> str | None:
-        """Result id of the newest run of this release that has posted for exactly this instance set."""
-        same = (Run.study_key == study_key, Run.inventory_digest == inventory_digest, Run.release_id == release_id)
-        posted = select(Run.result_id).where(*same, Run.state.in_(POSTED), Run.result_id.is_not(None))
+        """Result id of the newest run that has posted for exactly this instance set: of this release, or of any that a human has reviewed.
+
+        A newer model does not read anew what a human has decided about (contract 1.5).
+        """
+        same = (Run.study_key == study_key, Run.inventory_digest == inventory_digest, Run.result_id.is_not(None))
+        settled = or_(Run.state == "reviewed", and_(Run.release_id == release_id, Run.state.in_(POSTED)))
         with self._database.reading() as session:
-            return session.scalar(posted.order_by(Run.started_at.desc()).limit(1))
+            newest = select(Run.result_id).where(*same, settled).order_by(Run.started_at.desc())
+            return session.scalar(newest.limit(1))
 
     def open_run(self, run_id: str, study_key: str, thread_id: str, inventory_digest: str, release_id: str) -> None:
         """Begin a run; a repeat changes nothing, whatever the run has come to since."""

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from schemas.errors import PermanentFailure, TransientFailure
@@ -76,12 +75,10 @@ class TemporalProgress:
             ) from error
 
     async def _query(self) -> StudyProgress:
-        from services.clients.temporal import connect, read_key
+        from services.bootstrap import temporal
 
         if self._client is None:
-            key = read_key(Path(self._settings.require("payload_key_file")))
-            address = self._settings.require("temporal_address")
-            self._client = await connect(address, self._settings.temporal_namespace, key)
+            self._client = await temporal(self._settings)
         handle = self._client.get_workflow_handle(self._workflow_id)
         answer: StudyProgress = await handle.query("progress", result_type=StudyProgress)
         return answer

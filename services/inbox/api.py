@@ -16,7 +16,7 @@ from services.db import Filter
 from services.inbox.deps import Deps, Desk
 from services.inbox.pages import find_entry
 from services.inbox.reviewing import DecisionRefused
-from services.inbox.schemas import Decision, entry_json, listing_json, sentence_of
+from services.inbox.schemas import Acknowledgement, Decision, entry_json, listing_json, sentence_of
 from services.inbox.security import USER_HEADER, require_user_header
 from services.inbox.view import filter_of
 
@@ -78,8 +78,22 @@ async def api_review(request: AnyRequest, deps: Deps, desk: Desk, result_id: Fro
     return Response(entry_json(decided))
 
 
+@post("/api/results/{result_id:str}/acknowledge", guards=[require_user_header], exclude_from_csrf=True, status_code=200)
+async def api_acknowledge(request: AnyRequest, deps: Deps, desk: Desk, result_id: FromPath[str]) -> Response[Any]:
+    """Say that a person has taken notice: the escalation stops, the decision may come later."""
+    entry = await asyncio.to_thread(find_entry, deps, result_id)
+    try:
+        body = dict(await request.json()) | {"reviewer": request.headers[USER_HEADER]}
+        await desk.acknowledge(entry, Acknowledgement.model_validate(body, strict=False))
+    except (TypeError, ValueError):
+        return Response({"detail": "Send a JSON object with act_id (a UUID) and read_back."}, status_code=400)
+    except DecisionRefused as refused:
+        return Response({"detail": refused.hint, "code": refused.code}, status_code=refused.status)
+    return Response(entry_json(await asyncio.to_thread(find_entry, deps, result_id)))
+
+
 def sentence_of_unreadable() -> str:
     return "The decision is not a JSON object: send act_id, report_version and outcome."
 
 
-HANDLERS: list[BaseRouteHandler] = [health, api_results, api_result, api_opened, api_review]
+HANDLERS: list[BaseRouteHandler] = [health, api_results, api_result, api_opened, api_review, api_acknowledge]

@@ -20,7 +20,7 @@ from services.db import Entry, Filter
 from services.inbox.deps import Deps, Desk, Feed, InboxDeps
 from services.inbox.feed import RETRY_MS, ChangeFeed
 from services.inbox.reviewing import DecisionRefused
-from services.inbox.schemas import REASONS, Decision, sentence_of
+from services.inbox.schemas import READ_BACKS, REASONS, Acknowledgement, Decision, sentence_of
 from services.inbox.view import PAGE, filter_of, result_page, rows_of, tabs_of
 
 AnyRequest = Request[Any, Any, Any]
@@ -88,6 +88,21 @@ async def review(request: AnyRequest, deps: Deps, desk: Desk, result_id: FromPat
     return Redirect(f"/results/{result_id}", status_code=303)
 
 
+@post("/results/{result_id:str}/acknowledge", status_code=303)
+async def acknowledge(request: AnyRequest, deps: Deps, desk: Desk, result_id: FromPath[str]) -> Response[Any]:
+    """Take notice of a result that somebody was told of; what is missing is asked for on the same page."""
+    entry = await asyncio.to_thread(find_entry, deps, result_id)
+    form = await request.form()
+    typed = {name: str(form.get(name, "")) for name in ("act_id", "reviewer", "read_back")}
+    try:
+        await desk.acknowledge(entry, Acknowledgement.model_validate(typed, strict=False))
+    except ValidationError as error:
+        return await _again(deps, result_id, {"reviewer": typed["reviewer"]}, sentence_of(error), 400)
+    except DecisionRefused as refused:
+        return await _again(deps, result_id, {"reviewer": typed["reviewer"]}, refused.hint, refused.status)
+    return Redirect(f"/results/{result_id}", status_code=303)
+
+
 def _given(typed: dict[str, str]) -> dict[str, str]:
     """What the form says; fields of a rejection count only for one."""
     rejecting = typed["outcome"] == "rejected"
@@ -107,7 +122,9 @@ def _page(deps: InboxDeps, entry: Entry, typed: dict[str, str], sentence: str, s
         "typed": typed,
         "problem": sentence,
         "act_id": typed.get("act_id") or str(uuid.uuid4()),
+        "acknowledge_id": str(uuid.uuid4()),
         "reasons": REASONS,
+        "read_backs": READ_BACKS,
         "seq": deps.reader.last_seq(),
     }
     return Template("result.html", context=context, status_code=status)
@@ -143,4 +160,4 @@ async def _messages(feed: ChangeFeed, since: int | None) -> AsyncIterator[Server
         yield ServerSentEventMessage(event=message.event, data=message.data, id=message.id, retry=RETRY_MS)
 
 
-HANDLERS: list[BaseRouteHandler] = [list_page, show_result, review, evidence, events]
+HANDLERS: list[BaseRouteHandler] = [list_page, show_result, review, acknowledge, evidence, events]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
 from schemas.errors import LongviewError, PermanentFailure, StaleWrite
+from schemas.lifecycle import AcknowledgeAct
 from schemas.report import ReviewAct
 from schemas.runs import ReviewWritten
 from services.db import Entry, InboxReader
 from services.db.inbox import UNREVIEWED
-from services.inbox.schemas import Decision
+from services.inbox.schemas import Acknowledgement, Decision
 
 
 class Reviewer(Protocol):
@@ -21,6 +22,10 @@ class Reviewer(Protocol):
     async def submit(self, workflow_id: str, act: ReviewAct) -> ReviewWritten:
         """Idempotent by `act.act_id`. `StaleWrite` if the result was decided or superseded meanwhile; `TransientFailure` or
         `PartUnavailable` if Temporal or FHIR is away; `PermanentFailure` if FHIR refused the change."""
+        ...
+
+    async def acknowledge(self, workflow_id: str, act: AcknowledgeAct) -> None:
+        """Stops the escalation of a result; the same errors as `submit`."""
         ...
 
 
@@ -36,6 +41,7 @@ class DecisionRefused(LongviewError):
 
 
 STALE = "Someone else has decided, or newer images have replaced this result, since you opened it: reload to see how it stands now."
+NOTHING_TO_ACKNOWLEDGE = "Nobody waits for an acknowledgement of this result any more: reload to see how it stands now."
 UNKNOWN = (
     "It is not known whether your decision was recorded: reload the page, and decide again if the result still waits."
 )
@@ -55,9 +61,27 @@ class ReviewDesk:
         if entry.act_id == decision.act_id:
             return
         self._refuse_untimely(entry, decision)
+        await self._hand_on(self._reviewer.submit(entry.result.workflow_id, self._act(entry, decision)))
+
+    async def acknowledge(self, entry: Entry, given: Acknowledgement) -> None:
+        """`DecisionRefused` unless FHIR has it when this returns. Once somebody has acknowledged, another acknowledgement adds nothing."""
+        if entry.row.acknowledged_at is not None:
+            return
+        if entry.row.status not in UNREVIEWED or entry.row.escalation_step == 0:
+            raise DecisionRefused("acknowledgement-stale", NOTHING_TO_ACKNOWLEDGE, 409)
+        act = AcknowledgeAct(
+            act_id=given.act_id,
+            result_id=entry.result.result_id,
+            by=given.reviewer,
+            read_back=given.read_back,
+            at=self._now(),
+        )
+        await self._hand_on(self._reviewer.acknowledge(entry.result.workflow_id, act))
+
+    async def _hand_on(self, act: Awaitable[object]) -> None:
         try:
             async with asyncio.timeout(self._patience):
-                await self._reviewer.submit(entry.result.workflow_id, self._act(entry, decision))
+                await act
         except StaleWrite as stale:
             raise DecisionRefused(stale.code, STALE, 409) from stale
         except PermanentFailure as failure:
@@ -87,7 +111,10 @@ class ReviewDesk:
             reason_code=decision.reason_code if rejected else None,
             reason_text=decision.reason_text or None if rejected else None,
             acted_upon=bool(decision.acted_upon) if rejected else False,
-            at=self._clock().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            at=self._now(),
             report_version=decision.report_version,
             amendments=decision.amendments,
         )
+
+    def _now(self) -> str:
+        return self._clock().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

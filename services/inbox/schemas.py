@@ -66,6 +66,25 @@ class Decision(Record):
         return self
 
 
+READ_BACKS = {
+    "patient-study-finding": "Patient, study and finding read back",
+    "not-read-back": "Not read back",
+}
+
+
+class Acknowledgement(Record):
+    """Somebody has taken notice of a result; nothing is decided by it. `act_id` makes sending it twice harmless."""
+
+    act_id: str
+    reviewer: str = Field(min_length=2, max_length=200)
+    read_back: Literal["patient-study-finding", "not-read-back"] = "not-read-back"
+
+    _uuid = field_validator("act_id")(lambda value: str(UUID(value)))
+    _trimmed = field_validator("reviewer", mode="before")(
+        lambda value: value.strip() if isinstance(value, str) else value
+    )
+
+
 _SENTENCES = {
     "reviewer": "Write your name, so that the record shows who decided.",
     "reason": "Choose a reason for the rejection.",

@@ -7,12 +7,15 @@ from datetime import UTC, date, datetime
 from typing import get_args
 from urllib.parse import urlencode
 
+from schemas.caution import Caution
 from schemas.codes import LABEL_BY_CODE
 from schemas.report import DroppedFinding, EvidenceImage, Finding, Priority
+from schemas.terms import CHART_RELATION
 from schemas.timeline import TimelineEntry
 from services.db import Entry, EntryRow, Filter, Listing
 from services.db.reading import SHOWN, Shown
 from services.inbox.schemas import REASONS
+from workflows.report.text import CAUTION_ROUTES, abstention_sentence, caution_sentences, history_sentences
 
 PAGE = 50
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
@@ -62,6 +65,16 @@ class Line:
     due_iso: str
     escalation: str
     """Who has been told, or has answered, so far."""
+    cautions: list[str]
+
+
+@dataclass(frozen=True)
+class Cited:
+    """An entry of the history that a finding cites."""
+
+    when: str
+    kind: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -75,6 +88,8 @@ class FindingLine:
     side: str
     size: str
     change: str
+    relation: str
+    cites: list[Cited]
 
 
 @dataclass(frozen=True)
@@ -98,12 +113,20 @@ class ResultPage:
     dropped: list[str]
     pictures: list[Picture]
     history: list[TimelineEntry]
+    flagged: frozenset[str]
+    """References of entries that read like instructions."""
+    cautions: list[str]
+    caution_places: list[str]
+    abstained: str
+    weighed: list[str]
     comparison: str
     decidable: bool
     reason: str
     reviewed: str
     closed: str
     """Why the system closed it, if it did."""
+    acknowledged: str
+    """Who has taken notice, and when."""
 
 
 def filter_of(shown: str, modality: str | None, priority: str | None) -> Filter:
@@ -146,6 +169,7 @@ def line_of(row: EntryRow, now: datetime) -> Line:
         issued_iso=iso(row.issued_at),
         due_iso=iso(row.acknowledge_by) if row.acknowledge_by else "",
         escalation=escalation_of(row),
+        cautions=[CAUTION_ROUTES[route] for route in row.cautions or [] if route in CAUTION_ROUTES],
     )
 
 
@@ -175,8 +199,8 @@ def age_at(birth_date: str | None, when: str | None) -> int | None:
 
 
 def due_of(row: EntryRow, now: datetime) -> tuple[str, str]:
-    """How long is left until the result is to be acknowledged; nothing once somebody has decided."""
-    if row.acknowledge_by is None or row.status not in ("unread", "opened"):
+    """How long is left until the result is to be acknowledged; nothing once somebody has taken notice or decided."""
+    if row.acknowledge_by is None or row.acknowledged_at is not None or row.status not in ("unread", "opened"):
         return "", ""
     minutes = int((row.acknowledge_by - now).total_seconds() // 60)
     if minutes < 0:
@@ -214,11 +238,17 @@ def result_page(entry: Entry, now: datetime) -> ResultPage:
         dropped=[dropped_line(dropped) for dropped in reading.dropped],
         pictures=[picture(number, image) for number, image in enumerate(reading.evidence, start=1)],
         history=sorted(entry.result.history, key=lambda item: item.when or "", reverse=True),
+        flagged=frozenset(caution.where for caution in reading.cautions),
+        cautions=caution_sentences(reading),
+        caution_places=[place_of(caution, entry.result.history) for caution in reading.cautions],
+        abstained=abstention_sentence(reading) if not reading.findings else "",
+        weighed=history_sentences(reading.history),
         comparison=comparison_of(entry),
         decidable=row.status == "opened",
         reason=REASONS.get(row.reason_code, row.reason_code) if row.reason_code else "",  # type: ignore[call-overload]
         reviewed=utc(row.reviewed_at) if row.reviewed_at else "",
         closed=CLOSED_NAMES.get(row.closed_reason or "", ""),
+        acknowledged=f"{row.acknowledged_by}, {utc(row.acknowledged_at)}" if row.acknowledged_at else "",
     )
 
 
@@ -231,7 +261,29 @@ def finding_line(finding: Finding) -> FindingLine:
         side=finding.side if finding.side not in (None, "not-applicable") else "",
         size=f"{finding.long_axis_mm:g} mm" if finding.long_axis_mm is not None else "",
         change=finding.change.replace("-", " "),
+        relation=CHART_RELATION.display(finding.chart) if finding.chart else "",
+        cites=[Cited(moment(entry.when)[:10] or "undated", kind_text(entry), fact(entry)) for entry in finding.cites],
     )
+
+
+def kind_text(entry: TimelineEntry) -> str:
+    return entry.kind.replace("-", " ")
+
+
+def fact(entry: TimelineEntry) -> str:
+    """The entry's text with its value."""
+    value = " ".join(filter(None, [entry.value, entry.unit]))
+    return f"{entry.text}: {value}" if value else entry.text
+
+
+def place_of(caution: Caution, history: list[TimelineEntry]) -> str:
+    """Where the text stands, for people: never what it says."""
+    code = caution.code.replace("-", " ")
+    if caution.route != "chart":
+        return f"{'DICOM ' if caution.route == 'dicom' else ''}{caution.where}: {code}"
+    entry = next((entry for entry in history if entry.resource == caution.where), None)
+    named = f"{kind_text(entry)} of {moment(entry.when)[:10] or 'unknown date'}, " if entry else ""
+    return f"{named}{caution.where}: {code}"
 
 
 def label_text(code: str) -> str:

@@ -1,7 +1,8 @@
-"""Free ports on loopback."""
+"""Free ports on loopback, outside the kernel's range for outgoing connections: none of those can take one between choice and start."""
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 from collections.abc import Mapping
@@ -11,9 +12,18 @@ HOST = "127.0.0.1"
 RELEASE_SECONDS = 5.0
 """A process that was killed holds its sockets until its last thread has ended, a second or two for one with much memory."""
 
+OURS = range(20000, 32000)
+"""Below Linux's default range for outgoing connections (32768 and up)."""
+TRIES = 50
+
+
+def free_port() -> int:
+    """One port that nobody listens on now."""
+    return choose_ports({"one": 0})["one"]
+
 
 def choose_ports(wanted: Mapping[str, int]) -> dict[str, int]:
-    """A port for each name: the wanted one if it is free, else one that the kernel picks. All are held until all are chosen, so none comes twice."""
+    """A port for each name: the wanted one if it is free, else any free one. All are held until all are chosen, so none comes twice."""
     chosen: dict[str, int] = {}
     with ExitStack() as held:
         for name, port in wanted.items():
@@ -24,15 +34,29 @@ def choose_ports(wanted: Mapping[str, int]) -> dict[str, int]:
 
 def _bound(port: int) -> socket.socket:
     """A socket on `port`, or on any free port if that one is taken; it listens to nothing."""
-    taken = socket.socket()
-    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     deadline = time.monotonic() + RELEASE_SECONDS
-    while True:
-        try:
-            taken.bind((HOST, port))
-            return taken
-        except OSError:
-            if time.monotonic() > deadline:
-                taken.bind((HOST, 0))
-                return taken
-            time.sleep(0.05)
+    while port:
+        bound = _try(port, after_a_stop=True)
+        if bound is not None:
+            return bound
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    for candidate in [*random.sample(OURS, TRIES), 0]:
+        bound = _try(candidate)
+        if bound is not None:
+            return bound
+    raise OSError("no port is free")
+
+
+def _try(port: int, *, after_a_stop: bool = False) -> socket.socket | None:
+    """`after_a_stop` takes a port on which connections of its last owner still die; it would share one that is bound and not listened to."""
+    bound = socket.socket()
+    if after_a_stop:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((HOST, port))
+    except OSError:
+        bound.close()
+        return None
+    return bound

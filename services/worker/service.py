@@ -9,9 +9,12 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
+from temporalio.common import WorkerDeploymentVersion
 from temporalio.worker import Worker
 
+from services.worker.deployment import make_current, pinned
 from services.worker.interceptor import ActivityGuard
+from workflows.patient.versioned import UpgradingPatientWorkflow
 from workflows.patient.workflow import PatientWorkflow
 from workflows.report_study.workflow import ReportStudyWorkflow
 
@@ -27,19 +30,28 @@ async def run_worker(
     activities: Sequence[Callable[..., Any]],
     stop: asyncio.Event,
     ready: Callable[[], None] = lambda: None,
+    version: WorkerDeploymentVersion | None = None,
+    *,
+    current: bool = False,
 ) -> None:
-    """Serve the task queue until `stop` is set; `ready` is called once it is served."""
+    """Serve the task queue until `stop` is set; `ready` is called once it is served.
+
+    With a `version` its workflows are pinned to it; `current` makes it the one that new workflows begin with.
+    """
     with ThreadPoolExecutor(ACTIVITY_THREADS, thread_name_prefix="activity") as executor:
         worker = Worker(
             client,
             task_queue=task_queue,
-            workflows=[ReportStudyWorkflow, PatientWorkflow],
+            workflows=[ReportStudyWorkflow, UpgradingPatientWorkflow if version else PatientWorkflow],
             activities=activities,
             activity_executor=executor,
             max_concurrent_activities=ACTIVITY_THREADS,
             graceful_shutdown_timeout=GRACE,
             interceptors=[ActivityGuard()],
+            deployment_config=pinned(version) if version else None,
         )
         async with worker:
+            if version and current:
+                await make_current(client, version)
             ready()
             await stop.wait()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -18,13 +17,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from services.parts.ports import free_port
+
 
 @contextmanager
 def embedded(folder: Path, log: Path | None = None) -> Iterator[str]:
     """`python -m services.archive` on a free port; its DICOMweb base URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "services.archive", "--folder", str(folder), "--port", str(port)]
     with open(log or folder.with_suffix(".log"), "ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)

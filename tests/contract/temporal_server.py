@@ -14,6 +14,7 @@ from temporalio.service import RPCError
 
 from schemas.errors import PartUnavailable
 from services.clients.temporal import connect
+from services.parts.ports import free_port
 from tests.real import parts
 
 KEY = bytes(range(32))
@@ -24,7 +25,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = parts.free_port()
+        self._port = free_port()
         self.address = f"127.0.0.1:{self._port}"
 
     @asynccontextmanager

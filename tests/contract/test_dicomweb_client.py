@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import date
 from typing import Any
 
 import pytest
@@ -244,3 +245,27 @@ def test_a_body_without_its_end_is_cut() -> None:
         reader.close()
     with pytest.raises(MultipartError):
         MultipartReader("application/json")
+
+
+def listed(study: str, day: str, *modalities: str) -> dict[str, Any]:
+    return row(study=study, patient="PATIENT-7") | {
+        "00080020": {"vr": "DA", "Value": [day]},
+        "00080061": {"vr": "CS", "Value": list(modalities)},
+    }
+
+
+def test_studies_of_other_days_than_asked_for_are_dropped(server: Scripted, archive: DicomWebArchive) -> None:
+    """This one ignores the date, repeats a row, and holds a study whose date is none."""
+    server.rows(
+        STUDIES,
+        [
+            listed("1.2.3", "20261124", "SR", "CT"),
+            listed("1.2.3", "20261124", "SR", "CT"),
+            listed("1.2.4", "20250101", "CT"),
+            listed("1.2.5", "yesterday", "CT"),
+            row(study="1.2.6"),
+        ],
+    )
+    [found] = archive.list_studies(date(2026, 11, 23), date(2026, 11, 24))
+    assert (found.study_instance_uid, found.modalities, found.study_date) == ("1.2.3", ["CT", "SR"], "20261124")
+    assert "StudyDate=20261123-20261124" in server.asked[0]

@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from copy import deepcopy
+from datetime import date
 from typing import Any
 
 import httpx
@@ -19,7 +20,9 @@ from services.parts.launcher import Launcher
 from services.settings import Settings
 from tests.contract.written_bundles import CANONICAL, ISSUED, NAMESPACE, act, chart, context, seed
 from tests.real import parts
-from workflows.report import build_result, build_review, supersede
+from workflows.reconcile.duplicates import answers_all, supersede_older
+from workflows.reconcile.seen import report_seen
+from workflows.report import PostedResult, build_result, build_review, supersede
 from workflows.report_study.fhir_results import find_result, find_review, read_posted, standing_result
 from workflows.timeline import build_timeline
 
@@ -281,3 +284,51 @@ def test_a_server_that_is_away_is_tried_again_later() -> None:
 
     with pytest.raises(TransientFailure, match="fhir-unavailable"):
         client_of(away).read("Patient/pat-1")
+
+
+# -- what reconciliation asks ----------------------------------------------------------------------------------------------
+
+
+def test_our_reports_are_found_by_day_and_no_others(fhir: FhirClient) -> None:
+    result = posted(fhir, fresh())
+    theirs = {
+        "resourceType": "DiagnosticReport",
+        "status": "final",
+        "code": {"text": "CT chest"},
+        "issued": ISSUED,
+        "identifier": [{"system": "https://hospital.example.org/sid/report", "value": result.result_id}],
+    }
+    entry = {"resource": theirs, "request": {"method": "POST", "url": "DiagnosticReport"}}
+    fhir.transaction(canonical_json({"resourceType": "Bundle", "type": "transaction", "entry": [entry]}))
+    day = date(2026, 11, 23)
+    seen = [report_seen(CANONICAL, r) for r in fhir.find_issued("DiagnosticReport", CANONICAL.sid("ai-result"), day)]
+    assert result.result_id in {s.result_id for s in seen if s is not None}
+    assert len(seen) == len({s.report for s in seen if s is not None})
+    assert fhir.find_issued("DiagnosticReport", CANONICAL.sid("ai-result"), date(2026, 11, 24)) == []
+
+
+def test_a_patient_is_found_by_a_bare_number(fhir: FhirClient) -> None:
+    assert [p["id"] for p in fhir.find_by_value("Patient", "M0001")] == ["pat-1"]
+    assert fhir.find_by_value("Patient", "M000") == []
+    assert fhir.find_by_value("Patient", "M0001,M0002") == []
+
+
+def test_an_unread_result_beside_a_newer_one_is_withdrawn_once(fhir: FhirClient) -> None:
+    """Both were posted by themselves, as after a race: neither knows of the other."""
+    ids = [posted(fhir, fresh()).result_id for _ in range(2)]
+    older, newer = (standing(fhir, result_id) for result_id in ids)
+    assert answers_all(older, newer)
+    bundle = canonical_json(supersede_older(NAMESPACE, older, newer, ISSUED))
+    fhir.transaction(bundle)
+    done = standing(fhir, ids[0])
+    assert done.report["status"] == "cancelled"
+    assert {o["status"] for o in done.observations} == {"cancelled"}
+    assert (done.task["status"], done.task["businessStatus"]["coding"][0]["code"]) == ("cancelled", "superseded")
+    assert standing(fhir, ids[1]).unread
+    with pytest.raises(StaleWrite):
+        fhir.transaction(bundle)
+
+
+def standing(fhir: FhirClient, result_id: str) -> PostedResult:
+    [report] = fhir.find("DiagnosticReport", CANONICAL.sid("ai-result"), result_id)
+    return read_posted(fhir, CANONICAL, report)

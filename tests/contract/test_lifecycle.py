@@ -32,7 +32,7 @@ from schemas.lifecycle import (
 from schemas.report import AmendedFinding, InputManifest
 from schemas.runs import RecordReview, ReviewWritten, WriteReview
 from services.clients.fhir import FhirClient
-from services.db import Entry, InboxReader, InboxRecords, RunRecords, open_migrated
+from services.db import BuildRecords, Entry, InboxReader, InboxRecords, RunRecords, open_migrated
 from services.db.models import Outbox
 from services.parts.launcher import Launcher
 from services.settings import Settings
@@ -52,10 +52,10 @@ from tests.contract.written_bundles import (
 )
 from tests.real import parts
 from workflows.report import build_closing, build_result, build_review, supersede
-from workflows.report_study.activities import ReportStudyActivities
 from workflows.report_study.assembly import Site
 from workflows.report_study.fhir_results import find_result, read_posted
 from workflows.report_study.lifecycle import LifecycleActivities
+from workflows.report_study.records import RecordActivities
 from workflows.timeline import build_timeline
 
 SITE = Site(
@@ -105,7 +105,7 @@ class House:
     reader: InboxReader
     database: Any
     steps: LifecycleActivities
-    study_steps: ReportStudyActivities
+    reviews: RecordActivities
     result_id: str
     thread_id: str
 
@@ -126,8 +126,8 @@ class House:
         assert written is not None
         decision = act(outcome, written.report, **fields).model_copy(update={"result_id": result_id})
         argument = WriteReview(study_key=samples.key("s"), thread_id=self.thread_id, act=decision, written=written)
-        done: ReviewWritten = self.run(self.study_steps.write_review, argument)
-        self.run(self.study_steps.record_review, RecordReview(review=argument, reviewed=done))
+        done: ReviewWritten = self.run(self.reviews.write_review, argument)
+        self.run(self.reviews.record_review, RecordReview(review=argument, reviewed=done))
         return done
 
     def write(self, *resources: dict[str, Any]) -> None:
@@ -204,10 +204,7 @@ def house(base_url: str, tmp_path: Path) -> Iterator[House]:
     store = FolderObjectStore(tmp_path / "store")
     records, runs = InboxRecords(database), RunRecords(database)
     steps = LifecycleActivities(SITE, fhir=fhir, store=store, inbox=records)
-    nothing: Any = None
-    study_steps = ReportStudyActivities(
-        SITE, fhir=fhir, archive=nothing, model=nothing, store=store, memory=nothing, runs=runs, inbox=records
-    )
+    reviews = RecordActivities(SITE, fhir=fhir, runs=runs, inbox=records, builds=BuildRecords(database))
     fhir.transaction(
         json.dumps(
             {
@@ -218,7 +215,7 @@ def house(base_url: str, tmp_path: Path) -> Iterator[House]:
         ).encode()
     )
     record = fhir.patient_record(f"Patient/{name}")
-    made = House(f"Patient/{name}", fhir, store, records, InboxReader(database), database, steps, study_steps, "", "")
+    made = House(f"Patient/{name}", fhir, store, records, InboxReader(database), database, steps, reviews, "", "")
     _post(made, record, runs)
     yield made
     fhir.close()

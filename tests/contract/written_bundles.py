@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from schemas.caution import Caution
 from schemas.codes import Canonical
 from schemas.identifiers import Namespace, ni_digest
 from schemas.imaging import FrameSource, SeriesVolume
@@ -19,8 +20,18 @@ from schemas.lifecycle import (
     NotifyStep,
     RecordAcknowledgement,
 )
-from schemas.report import AmendedFinding, DroppedFinding, EvidenceImage, Finding, ImageRegion, Reading, ReviewAct
+from schemas.report import (
+    AmendedFinding,
+    DroppedFinding,
+    EvidenceImage,
+    Finding,
+    HistoryWeighed,
+    ImageRegion,
+    Reading,
+    ReviewAct,
+)
 from workflows.reading.prompt import PROMPT_TEMPLATE
+from workflows.reconcile.duplicates import supersede_older
 from workflows.report import (
     AddendumContext,
     PostedResult,
@@ -32,6 +43,7 @@ from workflows.report import (
     supersede,
 )
 from workflows.report.escalation import build_acknowledgement, build_exhaustion, build_notification, build_priority
+from workflows.report.kept import ANSWER, TIMELINE, Kept
 from workflows.report.rules import TABLE_VERSION
 from workflows.timeline import build_timeline
 
@@ -228,7 +240,23 @@ def context(
         priority="urgent",
         acknowledge_by="2026-11-23T10:20:31.000+00:00",
         dicomweb_public_url="https://dicomweb.example.org",
+        kept=(
+            Kept(role="source", display=TIMELINE, digest="1" * 64),
+            Kept(role="derivation", display=ANSWER, digest="2" * 64),
+        ),
     )
+
+
+def weighed_context() -> ResultContext:
+    """The chart's condition supports the nodule; the lab was given and not cited; one entry read like an instruction."""
+    known = context()
+    given = [next(e for e in known.timeline.entries if e.kind == kind) for kind in ("condition", "observation")]
+    nodule, *others = known.reading.findings
+    findings = [nodule.model_copy(update={"chart": "supports", "cites": given[:1]}), *others]
+    history = HistoryWeighed(weighed=True, given=[e.resource for e in given], withheld=1, request="ab" * 32)
+    caution = Caution(route="chart", code="ignore-instructions", where="Condition/copd-2/_history/1")
+    told = {"findings": findings, "history": history, "cautions": [caution]}
+    return replace(known, reading=known.reading.model_copy(update=told))
 
 
 def bare_context() -> ResultContext:
@@ -390,14 +418,18 @@ def written_bundles() -> dict[str, dict[str, Any]]:
     rejection = act("rejected", version, reason_code="false-positive", reason_text="vessel, <not> nodule")
     later = context(manifest=b"one more slice")
     abstained = replace(bare_context(), reading=bare_context().reading.model_copy(update={"findings": []}))
+    silent = replace(context(), reading=reading().model_copy(update={"findings": [], "abstained": "volume-empty"}))
     return {
         "seed": seed(),
         "result": full,
         "result-untrained-bare": build_result(bare_context()),
         "result-abstained": build_result(abstained),
+        "result-abstained-coded": build_result(silent),
+        "result-weighed": build_result(weighed_context()),
         "accept": build_review(NAMESPACE, posted, act("accepted", version)),
         "reject": build_review(NAMESPACE, posted, rejection),
         "supersede": supersede(CANONICAL, build_result(later), posted, ISSUED),
+        "reconcile-supersede": supersede_older(NAMESPACE, posted, as_posted(build_result(later)), ISSUED),
     } | lifecycle_bundles(posted, version)
 
 

@@ -21,14 +21,16 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer, Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from schemas import lifecycle, runs
+from schemas import lifecycle, oversight, runs
 from schemas.report import Priority, ReviewAct
 from services.clients.temporal import data_converter
 from tests.contract.temporal_server import KEY, Server, patiently
 from workflows.patient.workflow import PatientWorkflow
 from workflows.report_study.activities import ReportStudyActivities
 from workflows.report_study.lifecycle import LifecycleActivities
+from workflows.report_study.records import RecordActivities
 from workflows.report_study.workflow import ReportStudyWorkflow
+from workflows.shadow.activities import ShadowActivities
 
 QUEUE = "scripted"
 DIGEST = "a" * 64
@@ -57,7 +59,9 @@ class Script:
         self.held_at = ""
 
     def activities(self) -> list[Callable[..., Any]]:
-        methods = [*ReportStudyActivities.__dict__.values(), *LifecycleActivities.__dict__.values()]
+        classes = (ReportStudyActivities, RecordActivities, LifecycleActivities)
+        methods = [method for each in classes for method in each.__dict__.values()]
+        methods.append(ShadowActivities.plan_shadow)
         return [self._activity(method) for method in methods if hasattr(method, "__temporal_activity_definition")]
 
     def _activity(self, method: Any) -> Callable[..., Any]:
@@ -97,6 +101,9 @@ class Script:
     def _check_answer(self, args: runs.CheckAnswer) -> runs.ReadingChecked:
         return runs.ReadingChecked(reading=DIGEST, finding_count=1, dropped_count=0)
 
+    def _integrate_history(self, args: runs.IntegrateHistory) -> runs.ReadingChecked:
+        return args.checked
+
     def _build_result(self, args: runs.BuildResult) -> runs.ResultBuilt:
         """Another patient or order is another input, and so another result."""
         result = "result-of-" + args.event.inventory_digest
@@ -120,6 +127,9 @@ class Script:
         )
 
     # -- after it
+
+    def _plan_shadow(self, args: oversight.PlanShadow) -> oversight.ShadowPlan:
+        return oversight.ShadowPlan(release_id=None)
 
     def _leave(self, thread_id: str, result_id: str, state: runs.RunState) -> bool:
         """Whether the reading was up until now."""
@@ -197,6 +207,20 @@ async def announce(client: Client, inventory: str = "one", completeness: str = "
         start_signal="study_available",
         start_signal_args=[told],
     )
+
+
+async def tell(client: Client, *events: runs.PatientEvent, key: str = "p") -> WorkflowHandle[PatientWorkflow, None]:
+    """Events of the bus to a patient's entity, as the gateway tells it."""
+    for event in events:
+        entity = await client.start_workflow(
+            PatientWorkflow.run,
+            runs.PatientInput(patient_key=key),
+            id=f"patient-{key}",
+            task_queue=QUEUE,
+            start_signal="event_available",
+            start_signal_args=[event],
+        )
+    return entity
 
 
 async def until(handle: Handle, look: Callable[[runs.StudyProgress], bool]) -> runs.StudyProgress:

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from schemas.caution import Caution
 from schemas.errors import StaleWrite, TransientFailure
 from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated
 from tests import inbox_samples as samples
@@ -279,6 +280,32 @@ def test_the_list_shows_who_was_told_and_who_answered(house: House, visitor: Bro
     assert "acknowledged by Dr. Duty" in visitor.page("/")
 
 
+def test_taking_notice_of_a_result_stops_the_clock_and_decides_nothing(house: House, visitor: Browserless) -> None:
+    told = house.add()
+    assert "Acknowledge</button>" not in visitor.page(f"/results/{told.result_id}"), "nobody was told yet"
+    house.inbox.record_escalation(EntryEscalated(result_id=told.result_id, step=1), None)
+    unnamed = visitor.acknowledge(told.result_id, reviewer=" ")
+    assert unnamed.status_code == 400
+    assert "Write your name" in unnamed.text
+    page = visitor.acknowledge(told.result_id, read_back="patient-study-finding").text
+    assert "Acknowledged</b> by Dr. Duty, " in page
+    assert "Acknowledge</button>" not in page
+    assert visitor.decide(told.result_id, outcome="accepted").status_code == 200
+
+
+def test_another_program_acknowledges_and_is_told_when_nobody_waits(house: House) -> None:
+    told = house.add()
+    url, body = f"{house.url}/api/results/{told.result_id}/acknowledge", {"act_id": samples.key("ack")}
+    with httpx.Client(trust_env=False) as http:
+        assert http.post(url, json=body).status_code == 401
+        header = {"X-Longview-User": "Dr. Duty"}
+        early = http.post(url, json=body, headers=header)
+        assert (early.status_code, early.json()["code"]) == (409, "acknowledgement-stale")
+        house.inbox.record_escalation(EntryEscalated(result_id=told.result_id, step=1), None)
+        assert http.post(url, json={"act_id": "no uuid"}, headers=header).status_code == 400
+        assert http.post(url, json=body, headers=header).json()["acknowledged_by"] == "Dr. Duty"
+
+
 def test_the_page_answers_only_under_its_own_name(house: House) -> None:
     with httpx.Client(trust_env=False) as http:
         assert http.get(house.url, headers={"Host": "evil.example"}).status_code == 421
@@ -320,3 +347,27 @@ def test_nothing_of_a_patient_is_logged(house: House, visitor: Browserless, capl
     ours = [record.getMessage() for record in caplog.records if not record.name.startswith(("httpx", "httpcore"))]
     for secret in ("Lindqvist", "MR-0048213", "1958-04-17", "Quiet", told.study.study_instance_uid):
         assert secret not in " ".join(ours)
+
+
+def test_a_caution_an_abstention_and_citations_stand_on_page_and_list(house: House, visitor: Browserless) -> None:
+    history = samples.history()
+    nodule = samples.nodule().model_copy(update={"chart": "supports", "cites": [history[4]]})
+    caution = Caution(route="chart", code="ignore-instructions", where=history[2].resource)
+    read = samples.reading([], [nodule, samples.no_effusion()]).model_copy(update={"cautions": [caution]})
+    told = house.add(reading=read)
+    page = visitor.page(f"/results/{told.result_id}")
+    for shown in (
+        "Chart text contains instructions: treat the history with care.",
+        "procedure of 2024-02-14",
+        "The history supports it",
+        "2025-08-02",
+        "reads like instructions: not followed",
+    ):
+        assert shown in page
+    assert "Chart text contains instructions" in visitor.page("/")
+    silent = samples.reading([], []).model_copy(update={"abstained": "most-answers-dropped"})
+    abstained = house.add("silent", "study-2", reading=silent)
+    assert "The system abstained: more than half" in visitor.page(f"/results/{abstained.result_id}")
+    assert "The AI abstained: more than half" in visitor.page("/")
+    listed = {row["result_id"]: row["cautions"] for row in visitor.http.get("/api/results").json()["results"]}
+    assert listed == {told.result_id: ["chart"], abstained.result_id: []}

@@ -35,7 +35,7 @@ from schemas.events import (
 from schemas.identifiers import patient_workflow_id
 from schemas.report import ReviewAct
 from schemas.runs import ObservationAvailable, ReviewWritten
-from services.bootstrap import list_dead_letters, replay_dead_letter, temporal
+from services.bootstrap import temporal
 from services.clients.kafka import Producer, Record
 from services.clients.reviews import TemporalReviewer
 from services.demo.load import Index, load_chart, store_images
@@ -43,6 +43,7 @@ from services.demo.own_chart import read_chart
 from services.demo.publish import publish_study, study_event
 from services.demo.subject import Subject, own_subject, phantom_subject
 from services.gateway.intake import Intake
+from services.operate import list_dead_letters, replay_dead_letter
 from tests.integration.system import System, until
 from workflows.patient.workflow import PatientWorkflow
 

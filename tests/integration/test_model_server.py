@@ -22,10 +22,10 @@ from schemas.inference import ModelAnswer, ModelRequest, VolumeItem
 from schemas.volume import MAX_MODEL_SLICES, Volume, encode_volume
 from services.clients.model import VllmModel
 from services.parts.environment import cache_folder
+from services.parts.ports import free_port
 from services.parts.process import ProcessId, is_alive, members, spawn, stop
 from services.scripted_model.server import write_release
 from services.store import FolderObjectStore
-from tests.inbox_house import free_port
 from workflows.reading.check import read_answer
 from workflows.reading.prompt import build_request
 

@@ -13,7 +13,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import UnsandboxedWorkflowRunner
 
 from schemas import runs
-from tests.integration.scripted import PATIENT, QUEUE, Script, act_on, replayed, until, waits_for_review, working
+from tests.integration.scripted import PATIENT, Script, act_on, replayed, tell, until, waits_for_review, working
 from tests.integration.test_study_lifecycle import available, called, final_report, order
 from workflows.patient import policies
 from workflows.patient.workflow import PatientWorkflow
@@ -27,20 +27,6 @@ Entity = WorkflowHandle[PatientWorkflow, None]
 @pytest.fixture(autouse=True)
 def short_bursts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policies, "BURST_QUIET", timedelta(seconds=0.5))
-
-
-async def tell(client: Client, *events: runs.PatientEvent, key: str = "p") -> Entity:
-    """Signal-with-start, as the gateway does it."""
-    for event in events:
-        entity = await client.start_workflow(
-            PatientWorkflow.run,
-            runs.PatientInput(patient_key=key),
-            id=f"patient-{key}",
-            task_queue=QUEUE,
-            start_signal="event_available",
-            start_signal_args=[event],
-        )
-    return entity
 
 
 def about(event: Any, address: runs.StudyAddress = STUDY) -> runs.PatientEvent:

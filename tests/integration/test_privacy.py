@@ -14,10 +14,11 @@ import httpx
 import pydicom
 import pytest
 
-from services.bootstrap import list_dead_letters, list_runs, temporal
+from services.bootstrap import temporal
 from services.clients.kafka import Producer
 from services.demo.publish import publish_study
 from services.demo.subject import Subject, phantom_subject
+from services.operate import list_dead_letters, list_runs
 from tests.integration.system import System
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

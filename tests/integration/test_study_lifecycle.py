@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -87,6 +89,15 @@ async def begun_with(client: Client, *events: runs.StudyEvent) -> Handle:
         id="study-k",
         task_queue="scripted",
     )
+
+
+@asynccontextmanager
+async def read(tmp_path: Path, script: Script) -> AsyncIterator[tuple[Client, Handle]]:
+    """A study whose result waits for a human."""
+    async with working(tmp_path, script) as client:
+        handle = await announce(client)
+        await until(handle, waits_for_review)
+        yield client, handle
 
 
 async def called(script: Script, step: str, times: int = 1) -> None:
@@ -183,9 +194,7 @@ async def test_a_notice_that_cannot_be_written_does_not_silence_the_next_one(tmp
 
 async def test_a_cancelled_order_withdraws_the_unread_result(tmp_path: Path) -> None:
     script = escalating()
-    async with working(tmp_path, script) as client:
-        handle = await announce(client)
-        await until(handle, waits_for_review)
+    async with read(tmp_path, script) as (_client, handle):
         await told(handle, order("cancelled"))
         assert (await handle.result()).state == "withdrawn"
         [closed] = script.calls["close_result"]
@@ -242,9 +251,7 @@ async def test_an_order_that_becomes_stat_moves_the_study_up_while_it_is_read(tm
 
 async def test_a_corrected_order_makes_an_unread_result_be_read_anew(tmp_path: Path) -> None:
     script = Script()
-    async with working(tmp_path, script) as client:
-        handle = await announce(client)
-        await until(handle, waits_for_review)
+    async with read(tmp_path, script) as (_client, handle):
         await told(handle, order("placed", reference="ServiceRequest/corrected"))
         await until(handle, lambda p: p.written is not None and "corrected" in p.written.result_id)
         assert script.calls["take_inventory"][-1].reread
@@ -257,9 +264,7 @@ async def test_a_corrected_order_makes_an_unread_result_be_read_anew(tmp_path: P
 
 async def test_a_final_report_closes_the_unread_result(tmp_path: Path) -> None:
     script = Script()
-    async with working(tmp_path, script) as client:
-        handle = await announce(client)
-        await until(handle, waits_for_review)
+    async with read(tmp_path, script) as (_client, handle):
         await told(handle, final_report())
         assert (await handle.result()).state == "superseded"
         [closed] = script.calls["close_result"]
@@ -293,9 +298,7 @@ async def test_a_final_report_that_comes_while_the_study_is_read_stops_the_posti
 
 async def test_a_final_report_after_the_decision_is_noted_and_changes_nothing(tmp_path: Path) -> None:
     script = Script()
-    async with working(tmp_path, script) as client:
-        handle = await announce(client)
-        await until(handle, waits_for_review)
+    async with read(tmp_path, script) as (client, handle):
         await handle.execute_update(ReportStudyWorkflow.review, act_on("one"))
         await handle.result()
         later = await begun_with(client, final_report())
@@ -309,9 +312,7 @@ async def test_a_final_report_that_cannot_be_taken_is_a_failed_run_and_the_resul
     script.fails["close_result"] = [
         ApplicationError("x", "not final", 1, type="final-report-refused", non_retryable=True)
     ]
-    async with working(tmp_path, script) as client:
-        handle = await announce(client)
-        await until(handle, waits_for_review)
+    async with read(tmp_path, script) as (_client, handle):
         await told(handle, final_report())
         await called(script, "record_failure")
         assert script.calls["record_failure"][0].code == "final-report-refused"
@@ -325,9 +326,7 @@ async def test_a_final_report_that_cannot_be_taken_is_a_failed_run_and_the_resul
 async def test_a_relevant_observation_makes_an_addendum_that_is_reviewed_by_itself(tmp_path: Path) -> None:
     script = Script()
     script.relevant.add("Observation/inr")
-    async with working(tmp_path, script) as client:
-        handle = await announce(client)
-        await until(handle, waits_for_review)
+    async with read(tmp_path, script) as (_client, handle):
         await told(handle, lab("Observation/inr", "Observation/sodium"))
         await called(script, "write_addendum")
         assert script.calls["write_addendum"][0].assessed.relevant == ["Observation/inr"]
@@ -346,9 +345,7 @@ async def test_a_relevant_observation_makes_an_addendum_that_is_reviewed_by_itse
 
 async def test_an_irrelevant_observation_changes_nothing(tmp_path: Path) -> None:
     script = Script()
-    async with working(tmp_path, script) as client:
-        handle = await announce(client)
-        await until(handle, waits_for_review)
+    async with read(tmp_path, script) as (_client, handle):
         await told(handle, lab("Observation/sodium"))
         await called(script, "assess_history")
         assert not script.calls["write_addendum"]
@@ -357,9 +354,7 @@ async def test_an_irrelevant_observation_changes_nothing(tmp_path: Path) -> None
 async def test_an_observation_after_the_decision_still_makes_an_addendum(tmp_path: Path) -> None:
     script = Script()
     script.relevant.add("Observation/inr")
-    async with working(tmp_path, script) as client:
-        handle = await announce(client)
-        await until(handle, waits_for_review)
+    async with read(tmp_path, script) as (client, handle):
         await handle.execute_update(ReportStudyWorkflow.review, act_on("one"))
         await handle.result()
         later = await begun_with(client, lab("Observation/inr"))
@@ -383,9 +378,7 @@ def patient(change: str, reference: str = "Patient/survivor") -> runs.PatientCha
 
 async def test_a_merged_patients_unread_result_is_read_anew_under_the_survivor(tmp_path: Path) -> None:
     script = Script()
-    async with working(tmp_path, script) as client:
-        handle = await announce(client)
-        await until(handle, waits_for_review)
+    async with read(tmp_path, script) as (_client, handle):
         await told(handle, patient("merged"))
         await until(handle, lambda p: p.written is not None and "survivor" in p.written.result_id)
         assert script.calls["gather_timeline"][-1].event.patient == "Patient/survivor"
@@ -395,9 +388,7 @@ async def test_a_merged_patients_unread_result_is_read_anew_under_the_survivor(t
 
 async def test_a_merged_patients_reviewed_result_is_only_found_under_the_survivor(tmp_path: Path) -> None:
     script = Script()
-    async with working(tmp_path, script) as client:
-        handle = await announce(client)
-        await until(handle, waits_for_review)
+    async with read(tmp_path, script) as (client, handle):
         await handle.execute_update(ReportStudyWorkflow.review, act_on("one"))
         await handle.result()
         later = await begun_with(client, patient("merged"))
@@ -409,9 +400,7 @@ async def test_a_merged_patients_reviewed_result_is_only_found_under_the_survivo
 
 async def test_an_unmerged_patients_unread_result_is_withdrawn_and_held_for_a_person(tmp_path: Path) -> None:
     script = Script()
-    async with working(tmp_path, script) as client:
-        handle = await announce(client)
-        await until(handle, waits_for_review)
+    async with read(tmp_path, script) as (client, handle):
         await told(handle, patient("unmerged"))
         assert (await handle.result()).state == "held"
         [closed] = script.calls["close_result"]

@@ -21,6 +21,8 @@ from typing import Any
 import httpx
 import pytest
 
+from services.parts.ports import free_port
+
 CACHE = Path(os.environ.get("LONGVIEW_CACHE") or Path.home() / ".cache" / "longview")
 JAVA = ("java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -29,13 +31,6 @@ KAFKA = "LONGVIEW_TEST_KAFKA_BOOTSTRAP"
 HAPI = "LONGVIEW_TEST_HAPI_URL"
 ORTHANC = "LONGVIEW_TEST_ORTHANC_URL"
 POSTGRES = "LONGVIEW_TEST_POSTGRES_URL"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def need(part: str) -> Path:

@@ -28,6 +28,9 @@ COMMANDS = (
     "publish",
     "fhir",
     "bench",
+    "reproduce",
+    "keys",
+    "codec",
 )
 
 

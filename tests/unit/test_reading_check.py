@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
 from schemas.errors import PermanentFailure
 from schemas.imaging import FrameSource, SeriesVolume, StoredVolume
-from schemas.inference import ModelAnswer, ModelRequest, VolumeItem
-from workflows.reading.check import check_findings, read_answer
+from schemas.inference import AnsweredFinding, FindingsAnswer, ModelAnswer, ModelRequest, VolumeItem
+from schemas.volume import Volume
+from workflows.reading.check import check_findings, check_reading, read_answer
 from workflows.reading.prompt import build_request
 
 LABEL = "pulmonary-nodule"
@@ -138,3 +140,90 @@ def test_the_prompt_holds_nothing_of_the_patient() -> None:
     text = request.instruction + request.query
     assert "1.2.3" not in text
     assert "CT" in text
+
+
+def scanned(value: int | None = None, units: Any = "HU") -> Volume:
+    """Voxels of `chest()`: a body of soft tissue in air, or one value all over."""
+    voxels = np.full((40, 256, 256), -1000 if value is None else value, np.int16)
+    if value is None:
+        voxels[:, 40:216, 20:236] = 40
+        voxels[:, 0, :] = np.arange(256)
+        voxels[:, 0, :] -= 1100
+    return Volume(voxels, (5.0, 1.5, 1.5), units, "CT")
+
+
+def answered(**findings: Any) -> FindingsAnswer:
+    base = {"presence": "detected", "likelihood": "probable", "side": "left", "change": "not-compared"}
+    whole = {name.replace("_", "-"): {**base, "location": place(), **more} for name, more in findings.items()}
+    return FindingsAnswer(findings={k: AnsweredFinding.model_validate(v, strict=False) for k, v in whole.items()})
+
+
+NO: dict[str, Any] = {"presence": "not-detected", "likelihood": "absent", "location": None}
+
+
+@pytest.mark.parametrize(
+    ("finding", "code"),
+    [
+        ({"likelihood": "absent"}, "likelihood-conflict"),
+        ({**NO, "likelihood": "definite"}, "likelihood-conflict"),
+        ({"change": "resolved"}, "change-conflict"),
+        ({**NO, "change": "new"}, "change-conflict"),
+        ({"location": None}, "location-conflict"),
+        ({**NO, "location": place()}, "location-conflict"),
+        ({"location": place(box_2d=[0, 700, 20, 750])}, "box-outside-body"),
+    ],
+)
+def test_an_answer_that_contradicts_itself_or_the_body_is_dropped(finding: dict[str, Any], code: str) -> None:
+    """Not every server enforces the schema while decoding, so the checks stand on their own."""
+    checked = check_findings(answered(pulmonary_nodule=finding), chest(), scanned())
+    assert checked.findings == []
+    assert [d.code for d in checked.dropped] == [code]
+
+
+def test_nothing_is_new_without_a_prior() -> None:
+    answer = answered(pulmonary_nodule={"change": "new"}, pleural_effusion=NO)
+    checked = check_reading(answer, chest(), scanned(), compared=False)
+    assert [f.change for f in checked.findings] == ["not-compared", "not-compared"]
+    assert [d.code for d in checked.dropped] == ["change-without-prior"]
+    assert check_reading(answer, chest(), scanned(), compared=True).findings[0].change == "new"
+
+
+def test_two_findings_that_exclude_each_other_in_one_place_are_both_dropped() -> None:
+    both = answered(pulmonary_nodule={}, consolidation={}, pleural_effusion=NO, pneumothorax=NO)
+    checked = check_reading(both, chest(), scanned(), compared=False)
+    assert [f.label for f in checked.findings] == ["pleural-effusion", "pneumothorax"]
+    assert {(d.label, d.code) for d in checked.dropped} == {
+        ("pulmonary-nodule", "label-conflict"),
+        ("consolidation", "label-conflict"),
+    }
+    elsewhere = answered(pulmonary_nodule={}, consolidation={"location": place(slice=9)})
+    assert len(check_reading(elsewhere, chest(), scanned(), compared=False).findings) == 2
+
+
+@pytest.mark.parametrize(
+    ("volume", "reason"),
+    [
+        (scanned(-1000), "volume-constant"),
+        (scanned(40), "volume-constant"),
+        (scanned(300, "stored"), "volume-constant"),
+        (
+            Volume(
+                np.random.default_rng(1).normal(-1000, 9, (40, 64, 64)).astype(np.int16), (5.0, 1.0, 1.0), "HU", "CT"
+            ),
+            "volume-empty",
+        ),
+    ],
+)
+def test_a_volume_that_shows_nothing_is_not_read(volume: Volume, reason: str) -> None:
+    checked = check_reading(answered(pulmonary_nodule={}), chest(), volume, compared=False)
+    assert (checked.findings, checked.abstained) == ([], reason)
+
+
+def test_more_than_half_dropped_means_that_the_rest_is_not_believed() -> None:
+    wrong = {"side": "right"}
+    two_of_three = answered(pulmonary_nodule=wrong, consolidation=wrong, pleural_effusion=NO)
+    checked = check_reading(two_of_three, chest(), scanned(), compared=False)
+    assert (checked.findings, checked.abstained) == ([], "most-answers-dropped")
+    assert len(checked.dropped) == 2
+    half = answered(pulmonary_nodule=wrong, pleural_effusion=NO)
+    assert check_reading(half, chest(), scanned(), compared=False).abstained is None

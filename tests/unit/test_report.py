@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
+from schemas.caution import Caution, PixelTextSearch
 from schemas.errors import PermanentFailure, StaleWrite
 from schemas.identifiers import canonical_json
+from schemas.report import HistoryWeighed
 from tests.contract.written_bundles import (
     CANONICAL,
     NAMESPACE,
@@ -18,6 +20,7 @@ from tests.contract.written_bundles import (
     as_posted,
     bare_context,
     context,
+    weighed_context,
     written_bundles,
 )
 from workflows.report import build_result, build_review, supersede
@@ -195,3 +198,79 @@ def test_no_ifmatch_means_the_superseding_of_an_unread_result_is_one_transaction
     changed = [e for e in BUNDLES["supersede"]["entry"] if e["request"]["method"] == "PUT"]
     assert {e["resource"]["resourceType"] for e in changed} == {"DiagnosticReport", "Observation", "Task"}
     assert {e["resource"]["status"] for e in changed} == {"cancelled"}
+
+
+def test_cited_entries_are_named_in_their_version_and_their_text_is_not_repeated() -> None:
+    told = weighed_context()
+    nodule = told.reading.findings[0]
+    secret = nodule.model_copy(
+        update={"cites": [nodule.cites[0].model_copy(update={"text": "SECRET WORDS OF THE CHART"})]}
+    )
+    findings = [secret, *told.reading.findings[1:]]
+    bundle = build_result(replace(told, reading=told.reading.model_copy(update={"findings": findings})))
+    [report], [provenance] = of(bundle, "DiagnosticReport"), of(bundle, "Provenance")
+    found, effusion = of(bundle, "Observation")
+    for resource in (report, found):
+        cited = [e["valueReference"] for e in resource["extension"] if e["url"].endswith("workflow-supportingInfo")]
+        assert [c["reference"] for c in cited if "_history" in c["reference"]] == ["Condition/copd/_history/1"]
+    assert not [e for e in effusion["extension"] if "_history" in e["valueReference"]["reference"]]
+    assert "Condition" not in str(found["derivedFrom"])
+    sources = [e["what"] for e in provenance["entity"] if e["role"] == "source"]
+    assert {w["reference"]: w["display"] for w in sources if w.get("display", "").startswith("history")} == {
+        "Condition/copd/_history/1": "history entry, cited",
+        "Observation/creat-9/_history/1": "history entry, weighed",
+    }
+    relation = [c for c in found["component"] if c["code"]["coding"][0]["code"] == "chart-relation"]
+    assert relation[0]["valueCodeableConcept"]["coding"][0]["code"] == "supports"
+    assert "the history supports it (entries cited: 1)" in report["conclusion"]
+    assert "kept from the model because they read like instructions: 1" in report["conclusion"]
+    assert "SECRET" not in str(bundle)
+    for entry in bundle["entry"]:
+        get_fhir_model_class(entry["resource"]["resourceType"]).model_validate(entry["resource"])
+
+
+def test_a_history_that_was_not_weighed_is_said_with_its_reason() -> None:
+    known = context()
+    history = HistoryWeighed(weighed=False, reason="model-output-invalid")
+    told = replace(known, reading=known.reading.model_copy(update={"history": history}))
+    [report] = of(build_result(told), "DiagnosticReport")
+    assert "The history was not weighed: the model's answer about it was not valid." in report["conclusion"]
+
+
+def test_an_abstention_is_a_result_of_its_own_with_a_coded_reason() -> None:
+    known = context()
+    silent = known.reading.model_copy(update={"findings": [], "abstained": "volume-empty"})
+    bundle = build_result(replace(known, reading=silent))
+    [report], [task] = of(bundle, "DiagnosticReport"), of(bundle, "Task")
+    assert report["status"] == "partial"
+    assert "AIAST" in [label["code"] for label in report["meta"]["security"]]
+    assert of(bundle, "Observation") == of(bundle, "Media") == []
+    reasons = [e for e in report["extension"] if e["url"].endswith("event-statusReason")]
+    coded = {"system": CANONICAL.code_system("abstention-reason"), "code": "volume-empty"}
+    assert coded.items() <= reasons[0]["valueCodeableConcept"]["coding"][0].items()
+    assert task["reasonCode"] == reasons[0]["valueCodeableConcept"]
+    assert (task["status"], task["priority"]) == ("requested", known.priority)
+    assert "The system abstained: the images show no body." in report["conclusion"]
+    for entry in bundle["entry"]:
+        get_fhir_model_class(entry["resource"]["resourceType"]).model_validate(entry["resource"])
+
+
+def test_cautions_are_sentences_of_ours_and_change_no_code() -> None:
+    known = context()
+    cautions = [
+        Caution(route="chart", code="ignore-instructions", where="Condition/copd/_history/1"),
+        Caution(route="dicom", code="role", where="PatientComments"),
+        Caution(route="pixels", code="burnt-in-text", where="slice 3"),
+    ]
+    search = PixelTextSearch(slices=85, suspicious=20, read=16)
+    warned = replace(known, reading=known.reading.model_copy(update={"cautions": cautions, "text_search": search}))
+    [calm], [report] = of(build_result(known), "DiagnosticReport"), of(build_result(warned), "DiagnosticReport")
+    for sentence in (
+        "Chart text contains instructions: treat the history with care.",
+        "DICOM tags contain instructions",
+        "Text is burnt into the images",
+        "only 16 of them were searched for text",
+    ):
+        assert sentence in report["conclusion"]
+    worded = ("text", "conclusion", "presentedForm")
+    assert {k: v for k, v in report.items() if k not in worded} == {k: v for k, v in calm.items() if k not in worded}

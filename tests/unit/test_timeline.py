@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import PermanentFailure
 from workflows.timeline import build_timeline
-from workflows.timeline.build import KINDS
+from workflows.timeline.entries import KINDS
 from workflows.timeline.fields import sort_key
 
 UID, PRIOR = "1.2.3.1", "1.2.3.0"

@@ -1,11 +1,13 @@
 """Histories of earlier versions, replayed by today's workflows: a study that waits for its review survives an upgrade.
 
-A history is recorded with the scripted steps of tests/integration/test_report_study.py and its test key, by `fetch_history().to_json()`.
+`python -m tests.record_history` records one for each release, with scripted steps and the tests' key.
 One that no longer replays needs `workflow.patched` in the workflow, not a new recording.
 """
 
 from __future__ import annotations
 
+import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -13,18 +15,28 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from services.clients.temporal import data_converter
+from workflows.patient.workflow import PatientWorkflow
 from workflows.report_study.workflow import ReportStudyWorkflow
 
 KEY = bytes(range(32))
-HISTORIES = sorted((Path(__file__).parent / "histories").glob("report-study-*.json"))
+HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
+CHANGELOG = Path(__file__).parents[2] / "CHANGELOG.md"
 
 
-def test_there_is_a_history_of_each_released_version() -> None:
-    assert [path.stem for path in HISTORIES] == ["report-study-0.1.0"]
+async def replay(file: Path) -> None:
+    """Today's workflows take the steps that the history recorded; the replayer raises if not."""
+    history = WorkflowHistory.from_json(file.stem, await asyncio.to_thread(file.read_text))
+    replayer = Replayer(workflows=[ReportStudyWorkflow, PatientWorkflow], data_converter=data_converter(KEY))
+    await replayer.replay_workflow(history)
 
 
-@pytest.mark.parametrize("recorded", [path.read_text() for path in HISTORIES], ids=[path.stem for path in HISTORIES])
-async def test_a_study_that_began_under_an_earlier_version_goes_on(recorded: str) -> None:
+def test_there_is_a_history_of_each_version() -> None:
+    versions = re.findall(r"^## (\d+\.\d+\.\d+)", CHANGELOG.read_text(), re.MULTILINE)
+    assert versions
+    assert {f"report-study-{version}" for version in versions} <= {file.stem for file in HISTORIES}
+
+
+@pytest.mark.parametrize("recorded", HISTORIES, ids=[path.stem for path in HISTORIES])
+async def test_what_began_under_an_earlier_version_goes_on(recorded: Path) -> None:
     """Partial, complete, a retried step, a second instance set, an unchanged one, and a decision."""
-    replayer = Replayer(workflows=[ReportStudyWorkflow], data_converter=data_converter(KEY))
-    await replayer.replay_workflow(WorkflowHistory.from_json("study-k", recorded))
+    await replay(recorded)

@@ -235,7 +235,7 @@ def _changed(merge: PatientMerged, change: Any) -> PatientChanged:
 
 
 async def _start(run: Any, argument: Any, workflow_id: str) -> None:
-    """Begin a workflow that lives on by itself; how it ends is told by the table of runs, and no concern of the entity."""
+    """Begin a workflow that lives on by itself: what becomes of it is told by its own run, not here."""
     child = await workflow.start_child_workflow(
         run,
         argument,

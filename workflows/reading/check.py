@@ -11,20 +11,34 @@ from pydantic import ValidationError
 
 from schemas.errors import PermanentFailure
 from schemas.imaging import StoredVolume
-from schemas.inference import BOX_SCALE, AnsweredFinding, FindingsAnswer, Location, ModelAnswer, ModelRequest
-from schemas.report import DroppedFinding, Finding, ImageRegion
+from schemas.inference import (
+    BOX_SCALE,
+    NOT_COMPARED,
+    AnsweredFinding,
+    FindingsAnswer,
+    Location,
+    ModelAnswer,
+    ModelRequest,
+)
+from schemas.report import AbstentionReason, DroppedFinding, Finding, ImageRegion
+from schemas.volume import Volume
+from workflows.reading.conflict import contradicts_itself, exclude_each_other
+from workflows.reading.plausible import body_on, implausible
 from workflows.series import side_of
 
 MEASURE_TOLERANCE = 1.1
 """A long axis may exceed its box's diagonal by a tenth: the box is rounded to thousandths and to the model's own grid."""
+MOST_DROPPED = 0.5
+"""If more than this share of the answers fails a check, the rest is not believed either: the reading abstains."""
 
 
 @dataclass(frozen=True)
 class CheckedAnswer:
-    """Findings that passed, and what was dropped with the name of the check."""
+    """Findings that passed, what was dropped with the name of the check, and why the whole reading abstains if it does."""
 
     findings: list[Finding]
     dropped: list[DroppedFinding]
+    abstained: AbstentionReason | None = None
 
 
 class _Dropped(Exception):
@@ -45,19 +59,39 @@ def read_answer(answer: ModelAnswer, request: ModelRequest) -> FindingsAnswer:
     return parsed
 
 
-def check_findings(answer: FindingsAnswer, volume: StoredVolume) -> CheckedAnswer:
-    """Each finding against the geometry of the current study."""
+def check_reading(answer: FindingsAnswer, stored: StoredVolume, volume: Volume, *, compared: bool) -> CheckedAnswer:
+    """Every check: the volume's own plausibility, each finding, the findings against each other, and how many of them are left."""
+    reason = implausible(volume)
+    if reason is not None:
+        return CheckedAnswer([], [], reason)
+    checked = check_findings(answer, stored, volume, compared=compared)
+    lost = len(answer.findings) - len(checked.findings)
+    if lost > MOST_DROPPED * len(answer.findings):
+        return CheckedAnswer([], checked.dropped, "most-answers-dropped")
+    return checked
+
+
+def check_findings(
+    answer: FindingsAnswer, stored: StoredVolume, volume: Volume | None = None, *, compared: bool = True
+) -> CheckedAnswer:
+    """Each finding against itself and the geometry of the current study, then against the others; against the body where `volume` is given."""
     findings: list[Finding] = []
     dropped: list[DroppedFinding] = []
     for label, answered in answer.findings.items():
         try:
-            findings.append(_check_one(label, answered, volume, dropped))
+            finding = _check_one(label, answered, stored, dropped)
+            findings.append(_named_change(_check_body(finding, stored, volume, dropped), compared, dropped))
         except _Dropped as failed:
             dropped.append(DroppedFinding(label=label, code=str(failed)))
-    return CheckedAnswer(findings, dropped)
+    excluded = exclude_each_other(findings)
+    dropped += [DroppedFinding(label=f.label, code="label-conflict") for f in findings if f.label in excluded]
+    return CheckedAnswer([f for f in findings if f.label not in excluded], dropped)
 
 
 def _check_one(label: str, answered: AnsweredFinding, volume: StoredVolume, dropped: list[DroppedFinding]) -> Finding:
+    conflict = contradicts_itself(answered)
+    if conflict is not None:
+        raise _Dropped(conflict)
     region = long_axis = None
     if answered.location is not None:
         k, region = region_of(answered.location, volume)
@@ -75,6 +109,34 @@ def _check_one(label: str, answered: AnsweredFinding, volume: StoredVolume, drop
         long_axis_mm=long_axis,
         change=answered.change,
     )
+
+
+def _check_body(
+    finding: Finding, stored: StoredVolume, volume: Volume | None, dropped: list[DroppedFinding]
+) -> Finding:
+    """A box must lie on the body, and a measure cannot be longer than the body is, through the stack included."""
+    if volume is None or finding.region is None:
+        return finding
+    body = body_on(volume, _index_of(finding.region, stored))
+    if body is None or not body.holds(finding.region):
+        raise _Dropped("box-outside-body")
+    if finding.long_axis_mm is not None and finding.long_axis_mm > MEASURE_TOLERANCE * body.diagonal_mm:
+        dropped.append(DroppedFinding(label=finding.label, code="measurement-outside-body"))
+        return finding.model_copy(update={"long_axis_mm": None})
+    return finding
+
+
+def _named_change(finding: Finding, compared: bool, dropped: list[DroppedFinding]) -> Finding:
+    """Without a prior nothing is new, worse or better: the finding stays, its change does not."""
+    if compared or finding.change == NOT_COMPARED:
+        return finding
+    dropped.append(DroppedFinding(label=finding.label, code="change-without-prior"))
+    return finding.model_copy(update={"change": NOT_COMPARED})
+
+
+def _index_of(region: ImageRegion, stored: StoredVolume) -> int:
+    places = [(frame.sop_instance_uid, frame.frame) for frame in stored.series.frames]
+    return places.index((region.sop_instance_uid, region.frame))
 
 
 def region_of(location: Location, volume: StoredVolume) -> tuple[int, ImageRegion]:

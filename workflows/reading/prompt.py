@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from schemas.inference import MAX_LONG_AXIS_MM, ModelRequest, VolumeItem, answer_schema
 from schemas.report import Priority
+from workflows.reading.history_prompt import DATA_BEGINS, DATA_ENDS, HISTORY_INSTRUCTION, HISTORY_QUERY
 
 INSTRUCTION = (
     "You are reading a {modality} study. Each study is given as a stack of slices; slice numbers count from 1 within each stack. "
@@ -22,17 +23,22 @@ ONE_STACK = "One stack follows: the current study."
 TWO_STACKS = "Two stacks follow: first the prior study, then the current study."
 PROMPT_TEMPLATE = "\n".join(
     [
-        "# Longview reading prompt, version 1",
+        "# Longview reading prompt, version 2",
         INSTRUCTION,
         "## One stack",
         ONE_STACK,
         "## Two stacks",
         TWO_STACKS,
         QUERY,
+        "## Second pass, without images",
+        HISTORY_INSTRUCTION,
+        DATA_BEGINS,
+        DATA_ENDS,
+        HISTORY_QUERY,
         "",
     ]
 ).encode()
-"""What is published as the prompt's DocumentReference; its digest is part of the release."""
+"""What is published as the prompt's DocumentReference: the words of both passes; its digest is part of the release."""
 
 TOKENS_A_FINDING = 120
 TOKENS_TO_SPARE = 64

@@ -13,7 +13,6 @@ from schemas.identifiers import Namespace
 from schemas.lifecycle import HistoryAssessed
 from schemas.report import Priority
 from schemas.terms import REVIEW_STATUS, TASK_CODE, TASK_INPUT
-from workflows.report.bundle import ESCALATION_POLICY
 from workflows.report.context import by_identifier, create, plain, versioned_reference, who
 from workflows.report.posted import PostedResult, revision_entity
 from workflows.report.release import ARTIFICIAL_INTELLIGENCE, attachment
@@ -35,6 +34,7 @@ class AddendumContext:
     review_role: str
     organization: str
     acknowledge_by: str
+    escalation_policy: str = "none@v1"
 
     @property
     def canonical(self) -> Canonical:
@@ -202,5 +202,5 @@ def _task(context: AddendumContext) -> Json:
         "requester": base["requester"],
         "owner": who(context.review_role),
         "restriction": {"period": {"start": context.issued, "end": context.acknowledge_by}},
-        "input": [{"type": policy, "valueString": ESCALATION_POLICY}],
+        "input": [{"type": policy, "valueString": context.escalation_policy}],
     }

@@ -12,6 +12,7 @@ from schemas.codes import (
     AIT,
     LABEL_BY_CODE,
     SCT,
+    STATUS_REASON,
     SUPPORTING_INFO,
     THO,
     URI,
@@ -23,9 +24,10 @@ from schemas.codes import (
 )
 from schemas.identifiers import ni_from_hex
 from schemas.inference import NOT_COMPARED
-from schemas.terms import REVIEW_STATUS, TASK_CODE, TASK_INPUT
+from schemas.terms import ABSTENTION_REASON, REVIEW_STATUS, TASK_CODE, TASK_INPUT
 from workflows.report.context import ResultContext, by_identifier, create, plain, versioned_reference, who
-from workflows.report.observation import finding_urn, media, media_urn, observation
+from workflows.report.kept import MANIFEST, RENDERED_PROMPT, WEIGHTS
+from workflows.report.observation import citations, finding_urn, media, media_urn, observation
 from workflows.report.release import (
     ARTIFICIAL_INTELLIGENCE,
     attachment,
@@ -35,8 +37,6 @@ from workflows.report.release import (
     release_entries,
 )
 from workflows.report.text import conclusion, narrative, plain_text
-
-ESCALATION_POLICY = "acknowledge@v1"
 
 
 def build_result(context: ResultContext) -> Json:
@@ -95,7 +95,7 @@ def _report(context: ResultContext) -> Json:
         "resourceType": "DiagnosticReport",
         "meta": {"security": [AIAST], "tag": [context.tag]},
         "text": narrative(conclusion(context)),
-        "extension": [{"url": SUPPORTING_INFO, "valueReference": compared}] if compared else [],
+        "extension": _report_extensions(context, compared),
         "identifier": [
             {"use": "official", "system": canonical.sid("ai-result"), "value": context.result_id},
             {"system": canonical.sid("ai-report-thread"), "value": context.thread_id},
@@ -120,6 +120,21 @@ def _report(context: ResultContext) -> Json:
         ],
     }
     return {name: value for name, value in resource.items() if value != []}
+
+
+def _report_extensions(context: ResultContext, compared: Json | None) -> list[Json]:
+    """The prior and every cited entry (contract 1.1); where the reading abstained, why it says nothing."""
+    found: list[Json] = [{"url": SUPPORTING_INFO, "valueReference": compared}] if compared else []
+    found += citations(context, context.reading.findings)
+    reason = _abstention(context)
+    return found + ([{"url": STATUS_REASON, "valueCodeableConcept": reason}] if reason else [])
+
+
+def _abstention(context: ResultContext) -> Json | None:
+    code = context.reading.abstained
+    if code is None:
+        return None
+    return concept(ABSTENTION_REASON.coding(context.canonical, code))
 
 
 def _provenance(context: ResultContext) -> Json:
@@ -156,9 +171,14 @@ def _entities(context: ResultContext) -> list[Json]:
     """What the result rests on: model card, prompt, each resource that shaped it, and digests of everything else."""
     derived: list[Json] = [{"reference": card_urn(context)}, {"reference": prompt_urn(context)}]
     derived += [
-        _digest(context.rendered_prompt_ni, "rendered prompt (kept in the evidence store, digest only)"),
-        _digest(ni_from_hex(context.model.weights_sha256), "model weights"),
+        _digest(context.rendered_prompt_ni, RENDERED_PROMPT),
+        _digest(ni_from_hex(context.model.weights_sha256), WEIGHTS),
+        *(_digest(kept.ni, kept.display) for kept in context.kept if kept.role == "derivation"),
     ]
+    history = context.reading.history
+    if history is not None and history.request is not None:
+        name = "rendered prompt of the second pass (kept in the evidence store, digest only)"
+        derived.append(_digest(ni_from_hex(history.request), name))
     timeline = context.timeline
     used = [("study read", timeline.study), ("named prior", context.prior), ("order", timeline.order)]
     sources = [
@@ -166,14 +186,32 @@ def _entities(context: ResultContext) -> list[Json]:
         for name, item in used
         if item is not None
     ]
-    sources.append(_digest(context.manifest_ni, "input manifest: every SOP Instance UID and resource version read"))
+    sources += _history_sources(context)
+    sources.append(_digest(context.manifest_ni, MANIFEST))
+    sources += [_digest(kept.ni, kept.display) for kept in context.kept if kept.role == "source"]
     return [{"role": "derivation", "what": what} for what in derived] + [
         {"role": "source", "what": what} for what in sources
     ]
 
 
+def _history_sources(context: ResultContext) -> list[Json]:
+    """Every entry of the history that the model was given, by its version, and whether it was cited (contract 1.4)."""
+    cited = {entry.resource for finding in context.reading.findings for entry in finding.cites}
+    given = context.reading.history.given if context.reading.history else []
+    return [
+        versioned_reference(context.canonical, resource)
+        | {"display": "history entry, cited" if resource in cited else "history entry, weighed"}
+        for resource in dict.fromkeys([*given, *sorted(cited)])
+    ]
+
+
 def _digest(value: str, display: str) -> Json:
     return {"identifier": {"system": URI, "value": value}, "display": display}
+
+
+def _task_description(context: ResultContext) -> str:
+    what = "Read the study: the AI abstained" if context.reading.abstained else "Review AI findings"
+    return f"{what} ({context.series.modality})"
 
 
 def _task(context: ResultContext) -> Json:
@@ -193,7 +231,8 @@ def _task(context: ResultContext) -> Json:
         "intent": "order",
         "priority": context.priority,
         "code": concept(TASK_CODE.coding(canonical, "review-ai-result")),
-        "description": f"Review AI findings ({context.series.modality})",
+        "reasonCode": _abstention(context) or [],
+        "description": _task_description(context),
         "focus": {"reference": context.report_urn},
         "for": context.patient,
         **context.encounter,
@@ -206,7 +245,7 @@ def _task(context: ResultContext) -> Json:
         "input": [
             {
                 "type": concept(TASK_INPUT.coding(canonical, "escalation-policy")),
-                "valueString": ESCALATION_POLICY,
+                "valueString": context.escalation_policy,
             }
         ],
     }

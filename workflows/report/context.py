@@ -12,6 +12,7 @@ from schemas.imaging import SeriesVolume
 from schemas.inference import ModelRelease
 from schemas.report import Priority, Reading
 from schemas.timeline import StudyEntry, Timeline
+from workflows.report.kept import Kept
 
 _WHO = re.compile(r"(Practitioner|PractitionerRole|Organization)/[A-Za-z0-9.-]{1,64}")
 _ENCOUNTER = re.compile(r"Encounter/[A-Za-z0-9.-]{1,64}")
@@ -42,8 +43,12 @@ class ResultContext:
     priority: Priority
     acknowledge_by: str | None
     dicomweb_public_url: str
+    escalation_policy: str = "none@v1"
+    """Name and version of the policy by which people are told of the result."""
     conclusion_codes: bool = False
     """Site switch: some records file `conclusionCode` to the problem list, so it is off until that was tested there (contract 1.1)."""
+    kept: tuple[Kept, ...] = ()
+    """Objects of the evidence store that reproducing the result needs, named by digest in Provenance (contract 1.4)."""
 
     @property
     def canonical(self) -> Canonical:

@@ -31,8 +31,8 @@ from schemas.conformance.image_region import NAME as IMAGE_REGION
 from schemas.conformance.image_region import PART_BY_NAME, POLYLINE
 from schemas.identifiers import uid_from_uuid
 from schemas.report import Finding, ImageRegion
-from schemas.terms import CHANGE_FROM_PRIOR, FINDING_COMPONENT, FINDING_LABEL, LIKELIHOOD_BAND
-from workflows.report.context import ResultContext, plain
+from schemas.terms import CHANGE_FROM_PRIOR, CHART_RELATION, FINDING_COMPONENT, FINDING_LABEL, LIKELIHOOD_BAND
+from workflows.report.context import ResultContext, plain, versioned_reference
 from workflows.report.text import UNTRAINED, finding_sentence, narrative
 
 
@@ -84,7 +84,16 @@ def _extensions(context: ResultContext, finding: Finding) -> list[Json]:
     found = [image_region(context.canonical, finding.region)] if finding.region else []
     if context.prior is not None:
         found.append({"url": SUPPORTING_INFO, "valueReference": {"reference": plain(context.prior.resource)}})
-    return found
+    return [*found, *citations(context, [finding])]
+
+
+def citations(context: ResultContext, findings: list[Finding]) -> list[Json]:
+    """`workflow-supportingInfo` for each entry of the history that is cited, by its version: `derivedFrom` does not allow them all (contract 1.2)."""
+    cited = dict.fromkeys(entry.resource for finding in findings for entry in finding.cites)
+    return [
+        {"url": SUPPORTING_INFO, "valueReference": versioned_reference(context.canonical, resource)}
+        for resource in cited
+    ]
 
 
 def _identifiers(context: ResultContext, finding: Finding, key: str) -> list[Json]:
@@ -141,6 +150,10 @@ def _components(canonical: Canonical, finding: Finding) -> list[Json]:
             "valueCodeableConcept": concept(*change),
         }
     )
+    if finding.chart is not None:
+        relation = CHART_RELATION.coding(canonical, finding.chart)
+        code = concept(FINDING_COMPONENT.coding(canonical, "chart-relation"))
+        found.append({"code": code, "valueCodeableConcept": concept(relation)})
     return found
 
 

@@ -40,6 +40,12 @@ class PostedResult:
         return True in reasons or bool({"superseded", "withdrawn"} & self.task_status)
 
     @property
+    def taken_back(self) -> bool:
+        """Whether the system withdrew it although nothing took its place: the same inputs may be read again."""
+        codes = set().union(*(_codes(e["valueCodeableConcept"]) for e in _reasons(self.report)))
+        return bool(codes & TAKEN_BACK)
+
+    @property
     def task_status(self) -> set[str]:
         """Codes of the task's business status."""
         return _codes(self.task.get("businessStatus", {}))
@@ -58,6 +64,7 @@ class PostedResult:
 
 
 SUPERSEDED_BY_NEW_INPUTS = "superseded-by-new-inputs"
+TAKEN_BACK: set[str] = {"order-cancelled", "patient-unmerged", "result-wrong"}
 CLOSED_BY_US = {*get_args(CloseReason), SUPERSEDED_BY_NEW_INPUTS}
 
 

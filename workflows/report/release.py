@@ -7,6 +7,7 @@ import hashlib
 
 from schemas.codes import AIT, URI, Json, coding, concept
 from schemas.identifiers import ni_digest
+from workflows.reading.release import READING_CODE_VERSION
 from workflows.report.context import ResultContext, by_identifier, create, who
 
 _DEVICE_TYPES = AIT + "/CodeSystem/AIdeviceTypeCS"
@@ -52,6 +53,7 @@ def _device(context: ResultContext) -> Json:
         "weights-digest": f"sha256:{model.weights_sha256}",
         "prompt-digest": ni_digest(context.prompt_template),
         "serving-runtime": model.runtime,
+        "reading-code": READING_CODE_VERSION,
     }
     note = "Not cleared for autonomous use; output requires clinician verification."
     return {

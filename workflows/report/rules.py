@@ -7,18 +7,18 @@ rule's test cannot compare (another unit, a comparator, no number) is told, neve
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Literal
 
 from schemas.codes import LOINC, Canonical, Json
 from schemas.inference import Presence
 from workflows.report.findings import label_of, presence_of
-from workflows.timeline.fields import sort_key, when
+from workflows.timeline.dates import DAY, Dates
+from workflows.timeline.entries import EntryReader
 
 TABLE_VERSION = "addendum-rules@v1"
 """Any change to RULES is a new version."""
 
-WINDOW = timedelta(days=7)
+WINDOW = 7 * DAY
 """What was measured earlier than this before the study is history, not news."""
 
 _SEEN: frozenset[Presence] = frozenset({"detected", "indeterminate"})
@@ -117,7 +117,7 @@ RULE_BY_CODE = {rule.code: rule for rule in RULES}
 
 def rules_naming(canonical: Canonical, findings: list[Json], observation: Json, studied: str | None) -> list[Rule]:
     """The rules by which `observation` concerns one of the result's `findings` (Observations as they stand), in the table's order."""
-    if not _has_value(observation) or _long_before(when(observation), studied):
+    if not _has_value(observation) or _long_before(observation, studied):
         return []
     codes = {c.get("code") for c in observation.get("code", {}).get("coding", []) if c.get("system") == LOINC}
     seen = {(label_of(canonical, finding), presence_of(finding)) for finding in findings}
@@ -134,10 +134,11 @@ def _has_value(observation: Json) -> bool:
     return any(name.startswith("value") for name in observation)
 
 
-def _long_before(measured: str | None, studied: str | None) -> bool:
+def _long_before(observation: Json, studied: str | None) -> bool:
     """Undated is not old; where the study has no date, nothing is."""
-    (undated, at), (unknown, study) = sort_key(measured), sort_key(studied)
-    return not undated and not unknown and at < study - WINDOW
+    dates = Dates()
+    measured, study = EntryReader(dates).read(observation, "").span, dates.span(studied)
+    return measured is not None and study is not None and measured[1] <= study[0] - WINDOW
 
 
 def _holds(test: ValueTest | None, quantity: Json | None) -> bool:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from html import escape
 
+from schemas.caution import Caution
 from schemas.codes import LABEL_BY_CODE, LIKELIHOOD_TEXT
 from schemas.inference import NOT_COMPARED
-from schemas.report import DroppedFinding, Finding
+from schemas.report import DroppedFinding, Finding, HistoryWeighed, Reading
+from schemas.terms import ABSTENTION_REASON, CHART_RELATION
 from workflows.report.context import ResultContext
 
 BANNER = "AI-generated, not verified."
@@ -20,7 +22,32 @@ _DROPPED = {
     "slice-outside-stack": "its slice does not exist",
     "laterality-conflict": "its side contradicts its box",
     "measurement-outside-box": "its measure does not fit its box (measure dropped, finding kept)",
+    "measurement-outside-body": "its measure is longer than the body (measure dropped, finding kept)",
+    "box-outside-body": "its box lies outside the body",
+    "likelihood-conflict": "its likelihood contradicts its answer",
+    "change-conflict": "its change contradicts its answer",
+    "location-conflict": "its place contradicts its answer",
+    "label-conflict": "another finding claims the same place and excludes it",
+    "change-without-prior": "it claims a change although no prior was read (change dropped, finding kept)",
+    "citation-unknown": "it cites an entry that it was not given (citation dropped, finding kept)",
+    "relation-uncited": "it relates the history to the finding without citing it (relation dropped, finding kept)",
 }
+_NOT_WEIGHED = {
+    "no-findings": "there is no finding to weigh it against",
+    "no-history": "FHIR holds none that could be weighed",
+    "history-withheld": "all of it reads like instructions",
+    "model-output-invalid": "the model's answer about it was not valid",
+    "model-output-cut": "the model's answer about it was cut",
+    "model-refused": "the model refused it",
+    "model-unavailable": "the model was away",
+}
+CAUTION_ROUTES = {
+    "chart": "Chart text contains instructions: treat the history with care.",
+    "dicom": "DICOM tags contain instructions: treat what they say with care.",
+    "pixels": "Text is burnt into the images: treat the answers with care.",
+}
+BURNT_INSTRUCTION = "Text burnt into the images contains instructions: treat the answers with care."
+DECLARED_BURNT = "The images are declared to have text burnt in: treat the answers with care."
 
 
 def warnings(context: ResultContext) -> str:
@@ -40,6 +67,9 @@ def finding_sentence(finding: Finding) -> str:
         parts.append(f"series {_or_dash(region.series_number)} image {_or_dash(region.instance_number)}")
     if finding.change != NOT_COMPARED:
         parts.append(f"change from prior: {finding.change}")
+    if finding.chart is not None:
+        cited = f" (entries cited: {len(finding.cites)})" if finding.cites else ""
+        parts.append(f"{CHART_RELATION.display(finding.chart).lower()}{cited}")
     return ", ".join(parts) + "."
 
 
@@ -54,13 +84,62 @@ def comparison_sentence(context: ResultContext) -> str:
     return f"Not compared with a prior study ({context.reading.not_compared_reason or 'no-prior'})."
 
 
+def abstention_sentence(reading: Reading) -> str:
+    why = (
+        ABSTENTION_REASON.display(reading.abstained)
+        if reading.abstained
+        else "No answer of the model passed the checks"
+    )
+    return f"The system abstained: {why[0].lower()}{why[1:]}. Nothing is said about any finding."
+
+
+def history_sentences(history: HistoryWeighed | None) -> list[str]:
+    """Whether the history was weighed, and what of it the model was not given."""
+    if history is None:
+        return []
+    reason = history.reason or ""
+    lines = [
+        f"The history was weighed after the images were read ({len(history.given)} entries)."
+        if history.weighed
+        else f"The history was not weighed: {_NOT_WEIGHED.get(reason, reason)}."
+    ]
+    if history.withheld:
+        lines.append(
+            f"Entries of the history kept from the model because they read like instructions: {history.withheld}."
+        )
+    return [*lines, *filter(None, [history.left_out])]
+
+
+def caution_sentences(reading: Reading) -> list[str]:
+    """What a reader must know about text that came with the study: where it stands by kind, never what it says."""
+    lines = list(dict.fromkeys(_caution_sentence(caution) for caution in reading.cautions))
+    if lines:
+        lines.append("It was not followed and changes nothing in this result.")
+    search = reading.text_search
+    if search is not None and search.read < search.suspicious:
+        lines.append(
+            f"Slices with marks like letters: {search.suspicious} of {search.slices}; only {search.read} of them were searched for text."
+        )
+    return lines
+
+
+def _caution_sentence(caution: Caution) -> str:
+    if caution.route == "pixels" and caution.code not in ("burnt-in-text", "letter-like-marks"):
+        return BURNT_INSTRUCTION
+    if caution.code == "burnt-in-annotation":
+        return DECLARED_BURNT
+    return CAUTION_ROUTES[caution.route]
+
+
 def sentences(context: ResultContext) -> list[str]:
-    """Findings, or that the system abstained; then what was dropped and what was compared."""
+    """Cautions; findings, or that the system abstained; then what was dropped, what was compared and what was weighed."""
     reading = context.reading
     lines = [finding_sentence(finding) for finding in reading.findings]
     if not lines:
-        lines = ["The system abstained: no answer of the model passed the checks."]
-    return [*lines, *map(dropped_sentence, reading.dropped), comparison_sentence(context)]
+        lines = [abstention_sentence(reading)]
+    dropped = map(dropped_sentence, reading.dropped)
+    told = [*lines, *dropped, comparison_sentence(context), *history_sentences(reading.history)]
+    return [*caution_sentences(reading), *told]
 
 
 def conclusion(context: ResultContext) -> str:

@@ -1,4 +1,6 @@
-"""The steps of a run. Each takes one record and gives one record of references; pixels, charts and Bundles stay in the object store.
+"""The steps of a run, from the chart to the inbox.
+
+Each takes one record and gives one record of references; pixels, charts and Bundles stay in the object store.
 
 Every activity may run more than once: what it writes is keyed by content (store), by result id (FHIR, inbox) or by event id (outbox).
 """
@@ -6,6 +8,7 @@ Every activity may run more than once: what it writes is keyed by content (store
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import orjson
@@ -16,56 +19,61 @@ from schemas.errors import PermanentFailure, StaleWrite, TransientFailure
 from schemas.events import now_rfc3339
 from schemas.identifiers import canonical_json, instance_set_digest, ni_from_hex
 from schemas.imaging import StoredVolume
-from schemas.inbox import ReviewRecorded
 from schemas.inference import ModelAnswer, ModelRequest, VolumeItem
-from schemas.lifecycle import EscalationPolicy
 from schemas.model import Record
+from schemas.oversight import KeptBuild, ShownReading
 from schemas.report import InputManifest, Reading
 from schemas.runs import (
     AskModel,
     BuildResult,
     CheckAnswer,
-    CloseRun,
     CreateInboxEntry,
     FetchPrior,
     FetchStudy,
     GatherTimeline,
+    IntegrateHistory,
     InventoryTaken,
     ModelAnswered,
-    PolicyQuery,
     PriorFetched,
     ReadingChecked,
-    RecordReview,
-    ReindexPatient,
     ResultBuilt,
     ResultWritten,
-    ReviewWritten,
-    RunFailure,
-    SkipRun,
     StudyFetched,
     TakeInventory,
     TimelineGathered,
-    WriteReview,
 )
 from schemas.timeline import Timeline
-from workflows.ports import FhirServer, ImageArchive, Inbox, Model, ObjectStore, PatientMemory, Resource, RunRecords
-from workflows.reading.check import check_findings, read_answer
+from workflows.ports import (
+    BuildRecords,
+    FhirServer,
+    ImageArchive,
+    Inbox,
+    Model,
+    ObjectStore,
+    PatientMemory,
+    Resource,
+    RunRecords,
+    TextInPixels,
+)
+from workflows.reading.caution import without_instructions
+from workflows.reading.check import read_answer
 from workflows.reading.prompt import build_request
 from workflows.reading.release import release_id
-from workflows.report import ResultContext, build_result, build_review, supersede
-from workflows.report_study import events
+from workflows.report import ResultContext, build_result, supersede
+from workflows.report_study import events, policies
 from workflows.report_study.assembly import Site, inbox_result, result_context
-from workflows.report_study.evidence import render_evidence
+from workflows.report_study.checking import checked_reading
 from workflows.report_study.fhir_results import (
     addenda_to,
     find_result,
-    find_review,
-    read_posted,
+    free_revision,
     standing_result,
     written_result,
 )
+from workflows.report_study.history import integrate
 from workflows.report_study.imaging import check_patient, fetch_volume, is_earlier
-from workflows.timeline import build_timeline, check_subject, patient_banner
+from workflows.report_study.priors import chosen, shows_region, subject_of_series
+from workflows.timeline import PriorPolicy, build_timeline, check_subject, choose_priors
 from workflows.timeline.fields import unversioned
 
 MAX_PRIORS_TRIED = 3
@@ -86,6 +94,8 @@ class ReportStudyActivities:
         memory: PatientMemory,
         runs: RunRecords,
         inbox: Inbox,
+        builds: BuildRecords,
+        text_in_pixels: TextInPixels,
     ) -> None:
         self._site = site
         self._fhir = fhir
@@ -95,6 +105,8 @@ class ReportStudyActivities:
         self._memory = memory
         self._runs = runs
         self._inbox = inbox
+        self._builds = builds
+        self._text_in_pixels = text_in_pixels
 
     def all(self) -> list[Callable[..., Any]]:
         """Every activity, for the worker to register."""
@@ -105,16 +117,10 @@ class ReportStudyActivities:
             self.fetch_prior,
             self.ask_model,
             self.check_answer,
+            self.integrate_history,
             self.build_result,
             self.write_result,
             self.create_inbox_entry,
-            self.write_review,
-            self.record_review,
-            self.record_failure,
-            self.close_run,
-            self.skip_run,
-            self.escalation_policy,
-            self.reindex_patient,
         ]
 
     @activity.defn
@@ -130,6 +136,8 @@ class ReportStudyActivities:
             imaging_study=event.imaging_study,
             service_request=event.service_request,
             accession=event.accession,
+            as_of=args.as_of,
+            site_zone=self._site.time_zone,
         )
         return TimelineGathered(
             timeline=self._keep(timeline),
@@ -148,7 +156,7 @@ class ReportStudyActivities:
             if reference in known:
                 continue
             try:
-                resource = self._fhir.read(reference)
+                resource = self._fhir.read_exact(reference)
                 check_subject(resource, args.event.patient)
             except PermanentFailure as failure:
                 activity.logger.warning("an announced observation is left out: %s", failure.code)
@@ -178,25 +186,32 @@ class ReportStudyActivities:
 
     @activity.defn
     def fetch_prior(self, args: FetchPrior) -> PriorFetched:
-        """The newest prior of the same modality that can be read, or the reason why there is none."""
+        """The newest prior of the same modality and region that can be read, or the reason why there is none."""
         timeline = self._load(Timeline, args.timeline)
         current = self._load(StoredVolume, args.current.volume).series
-        candidates = [p for p in timeline.priors if not p.modalities or current.modality in p.modalities]
+        began = self._archive.find_study(current.study_instance_uid) if timeline.priors else None
+        if began is None:
+            return PriorFetched(fetched=None, study=None, reason="no-prior")
+        subject = subject_of_series(timeline, current, began, self._site.time_zone)
+        choices = choose_priors(timeline.priors, subject, PriorPolicy(limit=MAX_PRIORS_TRIED))
+        kept = self._store.put(canonical_json([choice.model_dump(mode="json") for choice in choices]))
         reason = "no-prior"
-        began = self._archive.find_study(current.study_instance_uid) if candidates else None
-        for prior in candidates[:MAX_PRIORS_TRIED]:
+        for choice, prior in chosen(choices, timeline.priors):
             try:
                 study = self._archive.find_study(prior.study_instance_uid)
                 check_patient(study, timeline.patient)
-                if began is None or not is_earlier(study, began, known_to_fhir=timeline.study is not None):
+                if not is_earlier(study, began, known_to_fhir=timeline.study is not None):
                     continue
                 if not any(series.modality == current.modality for series in study.series):
                     continue
+                if not shows_region(choice, study, subject):
+                    reason = "prior-region-unknown"
+                    continue
                 fetched = fetch_volume(self._archive, self._store, study, self._model.release().max_slices, current)
-                return PriorFetched(fetched=fetched, study=prior, reason=None)
+                return PriorFetched(fetched=fetched, study=prior, reason=None, choices=kept)
             except PermanentFailure as failure:
                 reason = f"prior-{failure.code}"
-        return PriorFetched(fetched=None, study=None, reason=reason)
+        return PriorFetched(fetched=None, study=None, reason=reason, choices=kept)
 
     @activity.defn
     def ask_model(self, args: AskModel) -> ModelAnswered:
@@ -212,28 +227,36 @@ class ReportStudyActivities:
         labels = [(label.code, label.text) for label in self._labels(self._load(Timeline, args.timeline), current)]
         request = build_request(current.series.modality, labels, volumes, args.priority)
         answer = self._model.ask(request)
-        return ModelAnswered(
-            answer=self._keep(answer), request=self._keep(request), started=started, ended=now_rfc3339()
-        )
+        kept = self._store.put(request.as_asked())
+        return ModelAnswered(answer=self._keep(answer), request=kept, started=started, ended=now_rfc3339())
 
     @activity.defn
     def check_answer(self, args: CheckAnswer) -> ReadingChecked:
-        """What the checks leave of the answer, with the slices that show it."""
+        """What the checks leave of the answer, with the slices that show it and what text around the study tries to instruct."""
         answer = read_answer(
             self._load(ModelAnswer, args.answered.answer), self._load(ModelRequest, args.answered.request)
         )
         current = self._load(StoredVolume, args.current.volume)
         prior = self._load(StoredVolume, args.prior.fetched.volume) if args.prior.fetched else None
-        checked = check_findings(answer, current)
-        reading = Reading(
-            findings=checked.findings,
-            dropped=checked.dropped,
-            prior_study_instance_uid=prior.series.study_instance_uid if prior else None,
-            not_compared_reason=args.prior.reason,
-            evidence=render_evidence(self._store, checked.findings, current, prior),
+        timeline = self._load(Timeline, args.timeline)
+        return self._checked(
+            checked_reading(self._store, self._text_in_pixels, timeline, answer, current, prior, args.prior.reason)
         )
-        return ReadingChecked(
-            reading=self._keep(reading), finding_count=len(reading.findings), dropped_count=len(reading.dropped)
+
+    @activity.defn
+    def integrate_history(self, args: IntegrateHistory) -> ReadingChecked:
+        """The second pass: what the history says about the findings, by text alone. It cannot lose or change what the images said."""
+        waited = datetime.now(UTC) - activity.info().scheduled_time
+        return self._checked(
+            integrate(
+                self._model,
+                self._keep,
+                self._store.put,
+                self._load(Timeline, args.timeline),
+                self._load(Reading, args.checked.reading),
+                args.priority,
+                late=waited > policies.HISTORY_PATIENCE,
+            )
         )
 
     @activity.defn
@@ -246,22 +269,41 @@ class ReportStudyActivities:
         if old is not None:
             addenda = addenda_to(self._fhir, canonical, args.thread_id, old.report) if old.unread else []
             bundle = supersede(canonical, bundle, old, args.issued, [a for a in addenda if a.unread])
-        return ResultBuilt(
+        built = ResultBuilt(
             result_id=context.result_id,
             thread_id=args.thread_id,
             bundle=self._store.put(canonical_json(bundle)),
             supersedes=old.result_id(canonical) if old is not None and old.unread else None,
         )
+        self._keep_build(context, args, built)
+        return built
+
+    def _keep_build(self, context: ResultContext, args: BuildResult, built: ResultBuilt) -> None:
+        """How the result was built, before it is posted: what stands in FHIR can always be shown again."""
+        study_key = self._site.namespace.study_key(args.event.study_instance_uid)
+        kept = KeptBuild(study_key=study_key, release_id=context.release, build=args, built=built)
+        self._builds.keep_build(
+            ShownReading(
+                result_id=built.result_id,
+                study_key=study_key,
+                thread_id=built.thread_id,
+                release_id=context.release,
+                build=self._keep(kept),
+                reading=context.reading,
+            )
+        )
 
     def _context(self, args: BuildResult) -> ResultContext:
-        timeline = self._load(Timeline, args.timeline)
+        timeline, model = self._load(Timeline, args.timeline), self._model.release()
+        manifest = self._manifest(args, timeline)
         return result_context(
             self._site,
-            self._model.release(),
+            model,
             timeline,
             self._load(StoredVolume, args.current.volume).series,
             self._load(Reading, args.checked.reading),
-            self._manifest(args, timeline),
+            manifest,
+            free_revision(self._fhir, self._site.namespace, args.thread_id, manifest, release_id(model)),
             args,
         )
 
@@ -316,78 +358,19 @@ class ReportStudyActivities:
         event = events.result_available(self._site.namespace, self._site.event_source, args.event.event_id, result)
         self._inbox.add(args.run_id, result, event)
 
-    @activity.defn
-    def write_review(self, args: WriteReview) -> ReviewWritten:
-        """A human's decision to FHIR, conditional on what was on the screen; an act that stands there already is success."""
-        canonical, act = self._canonical, args.act
-        done = find_review(self._fhir, canonical, act.act_id, act.result_id, act.outcome)
-        if done is None:
-            report = self._fhir.read(unversioned(act.report_version))
-            posted = read_posted(self._fhir, canonical, report)
-            try:
-                self._fhir.transaction(canonical_json(build_review(self._site.namespace, posted, act)))
-            except StaleWrite as stale:
-                raise PermanentFailure("review-stale", "the result has changed since it was opened") from stale
-            done = find_review(self._fhir, canonical, act.act_id, act.result_id, act.outcome)
-        if done is None:
-            raise TransientFailure("fhir-unavailable", "the decision is not to be seen in FHIR yet")
-        return done
-
-    @activity.defn
-    def record_review(self, args: RecordReview) -> None:
-        """The inbox's row and the event `ai.result.reviewed`, after FHIR has accepted."""
-        act = args.review.act
-        recorded = ReviewRecorded(
-            result_id=act.result_id,
-            act_id=act.act_id,
-            outcome=act.outcome,
-            reviewer=act.reviewer,
-            at=act.at,
-            reason_code=act.reason_code,
-            reason_text=act.reason_text,
-            report=args.reviewed.report,
-        )
-        event = events.result_reviewed(
-            self._site.namespace,
-            self._site.event_source,
-            args.review.study_key,
-            args.review.thread_id,
-            recorded,
-            args.reviewed,
-        )
-        self._inbox.record_review(recorded, event)
-
-    @activity.defn
-    def record_failure(self, args: RunFailure) -> None:
-        """The table of runs and the event `ai.run.failed`."""
-        self._runs.fail_run(args, events.run_failed(self._site.namespace, self._site.event_source, args))
-
-    @activity.defn
-    def close_run(self, args: CloseRun) -> None:
-        self._runs.close_run(args.run_id, args.state, args.result_id)
-
-    @activity.defn
-    def skip_run(self, args: SkipRun) -> None:
-        """A study that is not read leaves a run that says why."""
-        self._runs.skip_run(args)
-
-    @activity.defn
-    def escalation_policy(self, args: PolicyQuery) -> EscalationPolicy:
-        """Whom the site wants told of an unread result of this priority."""
-        return self._site.escalation[args.priority]
-
-    @activity.defn
-    def reindex_patient(self, args: ReindexPatient) -> None:
-        """The inbox shows the study's entries under the patient that FHIR now names."""
-        self._inbox.reindex(args.thread_id, patient_banner(args.patient, self._fhir.read(unversioned(args.patient))))
-
     @property
     def _canonical(self) -> Canonical:
         return Canonical(self._site.namespace.base)
 
     def _labels(self, timeline: Timeline, current: StoredVolume) -> list[FindingLabel]:
-        codings = timeline.order.codings if timeline.order else []
+        order = without_instructions(timeline).order
+        codings = order.codings if order else []
         return labels_for(current.series.body_part, current.series.description, codings)
+
+    def _checked(self, reading: Reading) -> ReadingChecked:
+        return ReadingChecked(
+            reading=self._keep(reading), finding_count=len(reading.findings), dropped_count=len(reading.dropped)
+        )
 
     def _keep(self, record: Record) -> str:
         return self._store.put(canonical_json(record.model_dump(mode="json")))

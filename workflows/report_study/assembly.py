@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from schemas.identifiers import Namespace, ni_from_hex
 from schemas.imaging import SeriesVolume
@@ -14,12 +14,16 @@ from schemas.lifecycle import EscalationPolicy
 from schemas.report import Priority, Reading
 from schemas.runs import BuildResult, CreateInboxEntry
 from schemas.timeline import Timeline, TimelineEntry
+from workflows.reading.caution import without_instructions
 from workflows.reading.prompt import PROMPT_TEMPLATE
 from workflows.reading.release import release_id
 from workflows.report import AddendumContext, ResultContext, addendum_conclusion, addendum_headline
+from workflows.report.kept import kept_objects
 
 HISTORY_SHOWN = 200
 """How many of the newest entries of the history the inbox shows."""
+
+NO_ESCALATION = EscalationPolicy(name="none@v1", steps=[])
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,12 @@ class Site:
     acknowledge_within: timedelta
     dicomweb_public_url: str
     conclusion_codes: bool
-    escalation: Mapping[Priority, EscalationPolicy]
+    escalation: Mapping[Priority, EscalationPolicy] = field(default_factory=dict)
+    time_zone: tzinfo = UTC
+    """Where dates of charts and images are that name no offset."""
+
+    def policy(self, priority: Priority) -> EscalationPolicy:
+        return self.escalation.get(priority, NO_ESCALATION)
 
 
 def acknowledge_by(site: Site, issued: str) -> str:
@@ -47,6 +56,7 @@ def result_context(
     series: SeriesVolume,
     reading: Reading,
     manifest: str,
+    revision: int,
     args: BuildResult,
 ) -> ResultContext:
     """Everything that decides the bytes of the result's Bundle; `manifest` is the digest of its inputs."""
@@ -54,9 +64,9 @@ def result_context(
     return ResultContext(
         namespace=site.namespace,
         thread_id=args.thread_id,
-        result_id=site.namespace.result_id(args.thread_id, manifest, release),
+        result_id=site.namespace.result_id(args.thread_id, manifest, release, revision),
         manifest_ni=manifest,
-        timeline=timeline,
+        timeline=without_instructions(timeline),
         series=series,
         prior=args.prior.study,
         reading=reading,
@@ -73,6 +83,8 @@ def result_context(
         acknowledge_by=acknowledge_by(site, args.issued),
         dicomweb_public_url=site.dicomweb_public_url,
         conclusion_codes=site.conclusion_codes,
+        escalation_policy=site.policy(args.priority).name,
+        kept=kept_objects(args),
     )
 
 

@@ -59,13 +59,18 @@ class Escalation:
         if self._task is not None:
             await self._task
 
+    @property
+    def begun(self) -> bool:
+        """Whether anybody was told yet."""
+        return self._step > 0
+
     async def acknowledge(self, act: AcknowledgeAct) -> StepNotified:
         """A human has it: no further step. `StepFailed` if that cannot be written; then the clock goes on."""
         argument = RecordAcknowledgement(
             study_key=self._study_key,
             thread_id=self._written.thread_id,
             act=act,
-            step=max(self._step, 1),
+            step=self._step,
             available_at=self._available_at,
             deadline=self._due_at,
             policy=self._policy.name,

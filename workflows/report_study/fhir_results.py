@@ -14,6 +14,8 @@ from workflows.report import PostedResult
 from workflows.report.escalation import communication_key
 from workflows.timeline.fields import sort_key, subject_of, unversioned, versioned
 
+MAX_REVISIONS = 20
+
 
 def one(resources: list[Json], code: str) -> Json | None:
     """The only resource; none is None, several is a failure that a person must look at."""
@@ -63,6 +65,17 @@ def standing_result(fhir: FhirServer, canonical: Canonical, thread_id: str, new_
     reviewed = sorted((r for r in others if r["status"] == "preliminary"), key=lambda r: str(r.get("issued", "")))
     report = unread or (reviewed[-1] if reviewed else None)
     return read_posted(fhir, canonical, report) if report else None
+
+
+def free_revision(fhir: FhirServer, namespace: Namespace, thread_id: str, manifest: str, release: str) -> int:
+    """0, or more where this very reading was withdrawn before: what stands as cancelled is never revived (contract 1.5)."""
+    canonical = Canonical(namespace.base)
+    for revision in range(MAX_REVISIONS):
+        result_id = namespace.result_id(thread_id, manifest, release, revision)
+        report = one(fhir.find("DiagnosticReport", canonical.sid("ai-result"), result_id), "result-doubled")
+        if report is None or not PostedResult(report, [], {}).taken_back:
+            return revision
+    raise PermanentFailure("result-withdrawn-often", "this reading was withdrawn so often that a person must look")
 
 
 def results_of(fhir: FhirServer, canonical: Canonical, thread_id: str) -> list[Json]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from schemas.caution import Caution
 from schemas.errors import PermanentFailure
 from schemas.identifiers import canonical_json, instance_set_digest
 from schemas.imaging import SeriesVolume, StoredVolume, StudyInventory
@@ -9,7 +10,8 @@ from schemas.runs import StudyFetched
 from schemas.timeline import PatientBanner
 from schemas.volume import Volume, encode_volume, model_slices
 from workflows.ports import ImageArchive, ObjectStore
-from workflows.series import choose_series, may_stand_in, read_series
+from workflows.reading.caution import BURNED_IN, instruction_in, tag_cautions
+from workflows.series import choose_series, free_texts, may_stand_in, read_series
 
 
 def check_patient(study: StudyInventory, patient: PatientBanner) -> None:
@@ -30,22 +32,36 @@ def fetch_volume(
     Where a series was refused, only one that may stand in for it is read: a scout beside a refused stack is not the study.
     """
     refused: PermanentFailure | None = None
-    for choice in choose_series(study, like):
+    for choice in choose_series(_calm_inventory(study), like):
         if refused is not None and not may_stand_in(choice.series):
             continue
         try:
-            series, volume = read_series(
-                list(archive.retrieve_series(study.study_instance_uid, choice.series.series_instance_uid))
-            )
+            parts = list(archive.retrieve_series(study.study_instance_uid, choice.series.series_instance_uid))
+            series, volume = read_series(parts)
         except PermanentFailure as failure:
             if not failure.code.startswith(NEXT_SERIES):
                 raise
             refused = refused or failure
             continue
-        return _store(store, study, series, volume, choice.reason, max_slices)
+        cautions = tag_cautions(sorted(free_texts(parts)))
+        return _store(store, study, calm(series, cautions), volume, choice.reason, max_slices, cautions)
     raise refused or PermanentFailure(
         "no-volume-series", "the study has no series of slices that could be read as a volume"
     )
+
+
+def calm(series: SeriesVolume, cautions: list[Caution]) -> SeriesVolume:
+    """Without descriptions that read like instructions: they choose neither what is asked nor how the report is coded."""
+    flagged = {caution.where for caution in cautions if caution.code != BURNED_IN}
+    used = {"SeriesDescription": "description", "BodyPartExamined": "body_part"}
+    return series.model_copy(update={field: None for keyword, field in used.items() if keyword in flagged})
+
+
+def _calm_inventory(study: StudyInventory) -> StudyInventory:
+    series = [
+        s.model_copy(update={"description": None}) if instruction_in(s.description or "") else s for s in study.series
+    ]
+    return study.model_copy(update={"series": series})
 
 
 def is_earlier(prior: StudyInventory, current: StudyInventory, *, known_to_fhir: bool) -> bool:
@@ -60,7 +76,13 @@ def is_earlier(prior: StudyInventory, current: StudyInventory, *, known_to_fhir:
 
 
 def _store(
-    store: ObjectStore, study: StudyInventory, series: SeriesVolume, volume: Volume, reason: str, max_slices: int
+    store: ObjectStore,
+    study: StudyInventory,
+    series: SeriesVolume,
+    volume: Volume,
+    reason: str,
+    max_slices: int,
+    cautions: list[Caution],
 ) -> StudyFetched:
     shown = model_slices(len(series.frames), max_slices)
     whole = store.put(encode_volume(volume))
@@ -69,7 +91,12 @@ def _store(
     if len(shown) < len(series.frames):
         for_model = store.put(encode_volume(Volume(volume.voxels[shown], spacing, volume.units, volume.modality)))
     stored = StoredVolume(
-        series=series, volume_digest=whole, model_volume_digest=for_model, model_slices=shown, reason=reason
+        series=series,
+        volume_digest=whole,
+        model_volume_digest=for_model,
+        model_slices=shown,
+        reason=reason,
+        cautions=cautions,
     )
     return StudyFetched(
         volume=store.put(canonical_json(stored.model_dump())),

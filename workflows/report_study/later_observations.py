@@ -16,17 +16,9 @@ from workflows.ports import FhirServer, ObjectStore
 from workflows.report import PostedResult, stands
 from workflows.report.rules import TABLE_VERSION, rules_naming
 from workflows.report_study.fhir_results import patients_of
-from workflows.timeline.fields import (
-    codings,
-    said_by_ai,
-    sort_key,
-    status,
-    subject_of,
-    text_of,
-    unversioned,
-    versioned,
-    when,
-)
+from workflows.timeline.dates import NEVER, Dates
+from workflows.timeline.entries import EntryReader
+from workflows.timeline.fields import said_by_ai, sort_key, subject_of, unversioned, versioned
 
 READ = ("final", "amended", "corrected", "preliminary")
 """Statuses of an Observation that says something."""
@@ -125,23 +117,8 @@ def _check_subject(resource: Json, patients: set[str]) -> None:
 
 def later_entries(fhir: FhirServer, patients: set[str], references: list[str]) -> list[TimelineEntry]:
     """The observations as the inbox's history shows them, in the versions that were assessed."""
-    found = [fhir.read(reference) for reference in references]
+    found = [fhir.read_exact(reference) for reference in references]
     for resource in found:
         _check_subject(resource, patients)
-    return sorted((_entry(r) for r in found), key=lambda e: (sort_key(e.when), e.resource))
-
-
-def _entry(resource: Json) -> TimelineEntry:
-    quantity = resource.get("valueQuantity") or {}
-    text = text_of(resource.get("valueCodeableConcept")) or resource.get("valueString")
-    number = quantity.get("value")
-    return TimelineEntry(
-        kind="observation",
-        resource=versioned(resource),
-        when=when(resource),
-        status=status(resource),
-        text=text_of(resource.get("code")) or "Observation",
-        codings=codings(resource.get("code")),
-        value=f"{quantity.get('comparator', '')}{number}" if number is not None else text,
-        unit=quantity.get("unit") or quantity.get("code"),
-    )
+    reader = EntryReader(Dates())
+    return sorted((reader.read(r, versioned(r)) for r in found), key=lambda e: (e.span or NEVER, e.resource))

@@ -265,6 +265,7 @@ class LifecycleActivities:
             review_role=self._site.review_role,
             organization=self._site.organization,
             acknowledge_by=acknowledge_by(self._site, args.issued),
+            escalation_policy=self._site.policy(args.priority).name,
         )
         if standing is None:
             self._post(build_addendum(context))

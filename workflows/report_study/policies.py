@@ -28,6 +28,9 @@ REPLANS = 3
 COMPLETENESS_PATIENCE = timedelta(days=7)
 """A study that is announced as partial and never completed ends as `study-never-complete` after this long."""
 
+HISTORY_PATIENCE = timedelta(minutes=5)
+"""How long the second pass waits for a model that is away; then the reading of the images goes on without it."""
+
 REMEMBERED_EVENTS = 500
 """Event ids kept in workflow state to drop redelivered events (contract 4, rule 3)."""
 
@@ -43,6 +46,10 @@ class SkipReason:
 
     state: Literal["superseded", "withdrawn"]
     code: str
+
+
+FINAL_FIRST = SkipReason("superseded", "final-report-first")
+ORDER_CANCELLED = SkipReason("withdrawn", "order-cancelled")
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ STEPS: dict[str, StepPolicy] = {
     "fetch_prior": StepPolicy("fetch-images", timedelta(minutes=30), timedelta(hours=4)),
     "ask_model": StepPolicy("inference", timedelta(minutes=15), timedelta(hours=6)),
     "check_answer": StepPolicy("validate", timedelta(minutes=5), timedelta(hours=1)),
+    "integrate_history": StepPolicy("inference", timedelta(minutes=15), timedelta(hours=6)),
     "build_result": StepPolicy("validate", timedelta(minutes=5), timedelta(hours=1)),
     "write_result": StepPolicy("write-fhir", timedelta(minutes=2), timedelta(hours=24)),
     "create_inbox_entry": StepPolicy("notify", timedelta(minutes=2), timedelta(hours=24)),

@@ -6,6 +6,7 @@ One lock orders everything that is written about them, so that a decision, a sup
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
@@ -25,11 +26,14 @@ with workflow.unsafe.imports_passed_through():
     )
     from schemas.report import Priority, ReviewAct
     from schemas.runs import (
+        BuildResult,
+        CreateInboxEntry,
         HistoryChanged,
         PolicyQuery,
         RecordReview,
         ReindexPatient,
         ReportStudyInput,
+        ResultBuilt,
         ResultWritten,
         ReviewWritten,
         RunState,
@@ -39,6 +43,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.report_study.activities import ReportStudyActivities as Steps
     from workflows.report_study.escalation import Escalation
     from workflows.report_study.lifecycle import LifecycleActivities as Lifecycle
+    from workflows.report_study.records import RecordActivities as Records
     from workflows.report_study.steps import StepFailed, StepRunner
 
 
@@ -78,12 +83,48 @@ class Standing:
             self._decided.add(found.written.result_id)
         return found.state
 
-    async def put_up(self, written: ResultWritten) -> None:
-        """A new reading takes the place of the unread one before it. The caller holds the lock."""
-        if self.reading is not None:
-            self._up.pop(self.reading.result_id, None)
-        self.reading = written
-        self._up[written.result_id] = written
+    # -- posting ---------------------------------------------------------------------------------------------------------
+
+    async def post(self, result: BuildResult, run_id: str, posted: Callable[[], None]) -> ResultWritten:
+        """Post a reading in the place of the unread one before it, and enter it into the inbox; `posted` is called in between."""
+        async with self.writing:
+            built, written = await self._write(result)
+            if self.reading is not None:
+                self._up.pop(self.reading.result_id, None)
+            self.reading = self._up[written.result_id] = written
+            posted()
+            await self._create_inbox_entry(result, run_id, built, written)
+        return written
+
+    async def _write(self, result: BuildResult) -> tuple[ResultBuilt, ResultWritten]:
+        """Build once and post as often as it takes; build anew only if the old result changed underneath."""
+        for attempt in range(policies.REPLANS):
+            built = await self._steps.run(Steps.build_result, result)
+            try:
+                return built, await self._steps.run(Steps.write_result, built)
+            except StepFailed as failed:
+                if failed.code != "result-stale" or attempt + 1 == policies.REPLANS:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _create_inbox_entry(
+        self, result: BuildResult, run_id: str, built: ResultBuilt, written: ResultWritten
+    ) -> None:
+        entry = CreateInboxEntry(
+            run_id=run_id,
+            study_key=self._args.study_key,
+            workflow_id=workflow.info().workflow_id,
+            event=result.event,
+            issued=result.issued,
+            timeline=result.timeline,
+            current=result.current,
+            prior=result.prior,
+            checked=result.checked,
+            built=built,
+            written=written,
+            priority=result.priority,
+        )
+        await self._steps.run(Steps.create_inbox_entry, entry)
 
     # -- escalation ------------------------------------------------------------------------------------------------------
 
@@ -94,7 +135,7 @@ class Standing:
         self._priority = priority
         for result_id in [known for known in self._escalations if known not in self._up or known == written.result_id]:
             await self._escalations.pop(result_id).stop()
-        policy = await self._steps.run(Steps.escalation_policy, PolicyQuery(priority=priority), shown=False)
+        policy = await self._steps.run(Records.escalation_policy, PolicyQuery(priority=priority), shown=False)
         if written.result_id in self._up:
             escalation = Escalation(self._steps, self.writing, self._args.study_key, written, policy, priority)
             self._escalations[written.result_id] = escalation
@@ -102,7 +143,7 @@ class Standing:
 
     async def acknowledge(self, act: AcknowledgeAct) -> StepNotified:
         escalation = self._escalations.get(act.result_id)
-        if escalation is None or act.result_id not in self._up:
+        if escalation is None or not escalation.begun or act.result_id not in self._up:
             raise _refused("acknowledgement-stale")
         try:
             return await escalation.acknowledge(act)
@@ -156,8 +197,8 @@ class Standing:
                 written=self._up[act.result_id],
             )
             try:
-                reviewed = await self._steps.run(Steps.write_review, argument)
-                await self._steps.run(Steps.record_review, RecordReview(review=argument, reviewed=reviewed))
+                reviewed = await self._steps.run(Records.write_review, argument)
+                await self._steps.run(Records.record_review, RecordReview(review=argument, reviewed=reviewed))
             except StepFailed as failed:
                 raise _refused(failed.code) from None
             self._acts[act.act_id] = reviewed
@@ -228,7 +269,7 @@ class Standing:
         """A reviewed result stays as it is; the inbox shows it under the patient who survived a merge."""
         if self.reading is not None:
             argument = ReindexPatient(thread_id=self._args.thread_id, patient=patient)
-            await self._steps.run(Steps.reindex_patient, argument, shown=False)
+            await self._steps.run(Records.reindex_patient, argument, shown=False)
 
 
 def _refused(code: str) -> ApplicationError:

@@ -1,7 +1,8 @@
 """One study from its event to a reviewed result, and what happens to the result after.
 
     study_available --> gather_timeline -> take_inventory -> fetch_study -> fetch_prior -> ask_model -> check_answer
-                    --> build_result -> write_result -> create_inbox_entry --> [review] -> write_review -> record_review
+                    --> integrate_history -> build_result -> write_result -> create_inbox_entry --> [review] -> write_review
+                    -> record_review
     after it        --> escalation until somebody acknowledges; observations -> addendum; order cancelled or radiologist's
                         report final -> closed; order corrected or patient merged -> read anew if nobody has decided
 
@@ -24,17 +25,15 @@ with workflow.unsafe.imports_passed_through():
         BuildResult,
         CheckAnswer,
         CloseRun,
-        CreateInboxEntry,
         FetchPrior,
         FetchStudy,
         GatherTimeline,
         HistoryChanged,
+        IntegrateHistory,
         OrderChanged,
         PatientChanged,
         ReportFinalised,
         ReportStudyInput,
-        ResultBuilt,
-        ResultWritten,
         ReviewWritten,
         RunFailure,
         RunState,
@@ -47,12 +46,12 @@ with workflow.unsafe.imports_passed_through():
     )
     from workflows.report_study import policies
     from workflows.report_study.activities import ReportStudyActivities as Steps
-    from workflows.report_study.policies import SkipReason
+    from workflows.report_study.policies import FINAL_FIRST, ORDER_CANCELLED, SkipReason
+    from workflows.report_study.records import RecordActivities as Records
     from workflows.report_study.standing import Standing
     from workflows.report_study.steps import StepFailed, StepRunner
+    from workflows.shadow.workflow import start_shadow
 
-FINAL_FIRST = SkipReason("superseded", "final-report-first")
-ORDER_CANCELLED = SkipReason("withdrawn", "order-cancelled")
 CLOSED: tuple[RunState, ...] = ("reviewed", "superseded", "withdrawn", "held", "failed", "unchanged")
 """States in which a run waits for nothing more, unless an addendum is up."""
 
@@ -260,6 +259,11 @@ class ReportStudyWorkflow:
             Steps.check_answer,
             CheckAnswer(timeline=gathered.timeline, current=current, prior=prior, answered=answered),
         )
+        if workflow.patched("history-pass"):
+            checked = await step(
+                Steps.integrate_history,
+                IntegrateHistory(timeline=gathered.timeline, checked=checked, priority=priority),
+            )
         result = BuildResult(
             thread_id=args.thread_id,
             issued=workflow.now().isoformat(timespec="milliseconds"),
@@ -274,47 +278,16 @@ class ReportStudyWorkflow:
         if (overtaken := self._overtaken()) is not None:
             await self._skip(event, overtaken)
             return
-        await self._post(result)
+        written = await self._standing.post(result, self._run_id, self._posted)
+        await self._standing.escalate(written, priority)
+        await start_shadow(args.study_key, written.result_id, result)
 
-    async def _post(self, result: BuildResult) -> None:
-        async with self._standing.writing:
-            built, written = await self._write(result)
-            await self._standing.put_up(written)
-            self._state = "awaiting-review"
-            await self._create_inbox_entry(result, built, written)
-        await self._standing.escalate(written, result.priority)
-
-    async def _write(self, result: BuildResult) -> tuple[ResultBuilt, ResultWritten]:
-        """Build once and post as often as it takes; build anew only if the old result changed underneath."""
-        for attempt in range(policies.REPLANS):
-            built = await self._steps.run(Steps.build_result, result)
-            try:
-                return built, await self._steps.run(Steps.write_result, built)
-            except StepFailed as failed:
-                if failed.code != "result-stale" or attempt + 1 == policies.REPLANS:
-                    raise
-        raise AssertionError("unreachable")
-
-    async def _create_inbox_entry(self, result: BuildResult, built: ResultBuilt, written: ResultWritten) -> None:
-        entry = CreateInboxEntry(
-            run_id=self._run_id,
-            study_key=self._args.study_key,
-            workflow_id=workflow.info().workflow_id,
-            event=result.event,
-            issued=result.issued,
-            timeline=result.timeline,
-            current=result.current,
-            prior=result.prior,
-            checked=result.checked,
-            built=built,
-            written=written,
-            priority=result.priority,
-        )
-        await self._steps.run(Steps.create_inbox_entry, entry)
+    def _posted(self) -> None:
+        self._state = "awaiting-review"
 
     async def _close(self, unchanged_result_id: str) -> None:
         await self._steps.run(
-            Steps.close_run, CloseRun(run_id=self._run_id, state="unchanged", result_id=unchanged_result_id)
+            Records.close_run, CloseRun(run_id=self._run_id, state="unchanged", result_id=unchanged_result_id)
         )
         if self._standing.reading is None:
             again = await self._standing.load() if workflow.patched("reload") else None
@@ -330,7 +303,7 @@ class ReportStudyWorkflow:
             state=reason.state,
             code=reason.code,
         )
-        await self._steps.run(Steps.skip_run, skipped)
+        await self._steps.run(Records.skip_run, skipped)
         if self._standing.reading is None:
             self._state = reason.state
 
@@ -413,4 +386,4 @@ class ReportStudyWorkflow:
             retryable=failed.retryable,
             attempts=failed.attempts,
         )
-        await self._steps.run(Steps.record_failure, failure)
+        await self._steps.run(Records.record_failure, failure)

@@ -77,7 +77,7 @@ class ScannedAttributes:
         if raw is None:
             return None
         if raw.isascii() and b"\x1b" not in raw:
-            return _ascii(raw)[0] or None
+            return next(iter(_ascii(raw)), None) or None
         charsets = convert_encodings(list(self.texts("SpecificCharacterSet")) or None)
         return decode_bytes(raw, charsets, {ord("\\")}).split("\\")[0].strip(" \0") or None
 

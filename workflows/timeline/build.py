@@ -1,104 +1,137 @@
 """FHIR R4 resources of one patient -> an ordered, typed, deduplicated history in which every entry cites its versioned source.
 
-Left out: what was entered in error or cancelled, and what an AI asserted (`AIAST`), our own results included: a reading never feeds on itself.
+    resources -> standing versions (versions.py) -> entries (entries.py, units.py) -> in the order of their dates (dates.py)
+
+Left out and counted: what was entered in error or withdrawn, what lies after `as_of`, and what an AI asserted (`AIAST`), our own results included: a
+reading never feeds on itself. The same resources give the same timeline in whatever order and however often they are given.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, tzinfo
+from operator import attrgetter
 from typing import Any
 
 from schemas.errors import PermanentFailure
-from schemas.timeline import EntryKind, Identifier, OrderEntry, PatientBanner, StudyEntry, Timeline, TimelineEntry
+from schemas.imaging import StudyInventory
+from schemas.timeline import (
+    Identifier,
+    LeftOut,
+    OrderEntry,
+    PatientBanner,
+    PriorChoice,
+    Span,
+    StudyEntry,
+    Timeline,
+    TimelineEntry,
+)
+from workflows.timeline.dates import NEVER, Dates, before
+from workflows.timeline.entries import MALFORMED, EntryReader
 from workflows.timeline.fields import (
     Resource,
     codings,
     identifiers,
-    medication,
-    said_by_ai,
-    sort_key,
-    status,
     study_instance_uid,
-    subject_of,
     text_of,
     unversioned,
     versioned,
-    when,
 )
+from workflows.timeline.priors import PriorPolicy, Subject, choose_priors, subject_of_study
+from workflows.timeline.records import uncollected
+from workflows.timeline.studies import study_entry, with_archive
+from workflows.timeline.versions import Moment, newest, standing
 
-KINDS: dict[str, EntryKind] = {
-    "ImagingStudy": "imaging-study",
-    "DiagnosticReport": "report",
-    "Observation": "observation",
-    "Condition": "condition",
-    "MedicationRequest": "medication",
-    "MedicationStatement": "medication",
-    "Procedure": "procedure",
-    "AllergyIntolerance": "allergy",
-    "ServiceRequest": "order",
-}
-_WITHDRAWN = ("entered-in-error", "cancelled", "not-done", "revoked")
 _PRIORITIES = ("routine", "urgent", "asap", "stat")
 
 
 def build_timeline(
     patient: str,
-    resources: list[Resource],
+    resources: Sequence[Resource],
     *,
     study_instance_uid: str,
     imaging_study: str | None = None,
     service_request: str | None = None,
     accession: str | None = None,
     as_of: str | None = None,
+    site_zone: tzinfo = UTC,
+    studies: Iterable[StudyInventory] = (),
+    policy: PriorPolicy | None = None,
 ) -> Timeline:
-    """The history of `patient` around one study. `as_of` is when the study began, for a study that FHIR does not know.
+    """The history of `patient` around one study.
 
-    `PermanentFailure` (`patient-not-found`, `fhir-wrong-patient`, `imaging-study-mismatch`, `imaging-study-ambiguous`) rather than a guess.
+    `as_of` (FHIR dateTime): what was knowable then; it stands for the beginning of a study that FHIR does not know. `site_zone` is where dates
+    without an offset are. `studies` are the archive's studies of this patient: they complete FHIR's, and what only the archive knows is a study too.
+    `PermanentFailure` (`patient-not-found`, `fhir-wrong-patient`, `imaging-study-mismatch`, `imaging-study-ambiguous`, `as-of-unreadable`) rather
+    than a guess.
     """
-    patient = unversioned(patient)
-    latest = _newest(resources)
-    banner = _banner(patient, latest)
-    rest = [r for r in latest if r["resourceType"] != "Patient" and _counts(r)]
-    for resource in rest:
-        check_subject(resource, patient)
-    studies = _studies(rest)
-    current = _current_study(studies, study_instance_uid, imaging_study)
+    patient, dates = unversioned(patient), Dates(site_zone)
+    banner = patient_banner(patient, resources)
+    moment = _moment(as_of, dates, resources, study_instance_uid)
+    held, left_out = standing(patient, resources, moment)
+    with uncollected():
+        entries, known = _entries(held, dates, left_out)
+    current = _current_study(known, study_instance_uid, imaging_study)
+    all_studies, more = with_archive(known, studies, dates)
+    current = next((s for s in all_studies if current and s.resource == current.resource), current)
+    began = current.span if current and current.span else dates.span(as_of)
     return Timeline(
         patient=banner,
         study=current,
-        order=_order(rest, service_request, accession, _based_on(rest, current)),
-        priors=_priors(studies, study_instance_uid, (current.started if current else None) or as_of),
-        entries=_entries(rest),
+        order=_order(held, service_request, accession, current.based_on if current else ()),
+        priors=_priors(all_studies, study_instance_uid, began),
+        prior_choices=_choices(all_studies, study_instance_uid, current, began, policy),
+        entries=_ordered(entries + more),
+        as_of=as_of,
+        left_out={reason: left_out[reason] for reason in sorted(left_out) if left_out[reason]},
     )
 
 
-def check_subject(resource: Resource, patient: str) -> None:
-    """Refuse a resource that is another patient's, or nobody's."""
-    if subject_of(resource) != unversioned(patient):
-        raise PermanentFailure("fhir-wrong-patient", "the FHIR server answered with a resource of another patient")
+def _moment(as_of: str | None, dates: Dates, resources: Iterable[Resource], uid: str) -> Moment | None:
+    if as_of is None:
+        return None
+    span = dates.span(as_of)
+    if span is None:
+        raise PermanentFailure("as-of-unreadable", "the moment asked for is no FHIR date: write 2026-05-03T10:00:00Z")
+    own = (r for r in resources if r["resourceType"] == "ImagingStudy" and study_instance_uid(r) == uid)
+    return Moment(dates, span[1], frozenset(f"ImagingStudy/{r.get('id')}" for r in own))
 
 
-def _newest(resources: list[Resource]) -> list[Resource]:
-    """One version of each resource: the last given."""
-    return list({f"{r['resourceType']}/{r['id']}": r for r in resources}.values())
+def _entries(
+    held: dict[str, Resource], dates: Dates, left_out: Counter[LeftOut]
+) -> tuple[list[TimelineEntry], list[StudyEntry]]:
+    """The entry of each resource, and the imaging studies; what is malformed is left out and counted, and the others are read on."""
+    entries, studies, reader = [], [], EntryReader(dates)
+    for resource in held.values():
+        try:
+            reference = versioned(resource)
+            entries.append(reader.read(resource, reference))
+            if resource["resourceType"] == "ImagingStudy" and (study := study_entry(reference, resource, dates)):
+                studies.append(study)
+        except MALFORMED:
+            left_out["unreadable"] += 1
+    return entries, studies
 
 
-def _counts(resource: Resource) -> bool:
-    return not said_by_ai(resource) and not any(word in _WITHDRAWN for word in status(resource).split("/"))
+def _ordered(entries: list[TimelineEntry]) -> list[TimelineEntry]:
+    entries.sort(key=attrgetter("resource"))
+    entries.sort(key=_place)
+    return entries
 
 
-def _banner(patient: str, resources: list[Resource]) -> PatientBanner:
-    found = [r for r in resources if r["resourceType"] == "Patient" and f"Patient/{r['id']}" == patient]
-    if len(found) != 1:
+def _place(entry: TimelineEntry) -> Span:
+    return entry.span or NEVER
+
+
+def patient_banner(patient: str, resources: Iterable[Resource]) -> PatientBanner:
+    """Who `patient` (`Patient/<id>`) is; `PermanentFailure` (`patient-not-found`) if it is not among the resources."""
+    found = [r for r in resources if r["resourceType"] == "Patient" and f"Patient/{r.get('id')}" == patient]
+    if not found:
         raise PermanentFailure("patient-not-found", "FHIR does not know the event's patient")
-    return patient_banner(patient, found[0])
-
-
-def patient_banner(patient: str, resource: Resource) -> PatientBanner:
-    """Who `patient` is; `PermanentFailure` (`patient-not-found`) if the resource is another one."""
-    if resource["resourceType"] != "Patient" or f"Patient/{resource['id']}" != unversioned(patient):
-        raise PermanentFailure("patient-not-found", "FHIR does not know the event's patient")
+    resource, version = newest(found)
     return PatientBanner(
-        resource=versioned(resource),
+        resource=version,
         name=_name(resource.get("name", [])),
         birth_date=resource.get("birthDate"),
         sex=resource.get("gender"),
@@ -110,33 +143,12 @@ def _name(names: list[dict[str, Any]]) -> str:
     if not names:
         return "(no name)"
     name = next((n for n in names if n.get("use") == "official"), names[0])
-    parts = [name.get("family", ""), " ".join(name.get("given", []))]
+    parts = [name.get("family") or "", " ".join(given for given in name.get("given", []) if given)]
     return ", ".join(part for part in parts if part) or name.get("text") or "(no name)"
 
 
-def _studies(resources: list[Resource]) -> list[tuple[StudyEntry, Resource]]:
-    found = []
-    for resource in resources:
-        uid = study_instance_uid(resource) if resource["resourceType"] == "ImagingStudy" else None
-        if uid:
-            found.append((_study(resource, uid), resource))
-    return found
-
-
-def _study(resource: Resource, uid: str) -> StudyEntry:
-    modalities = {m.get("code") for m in resource.get("modality", [])}
-    modalities |= {series.get("modality", {}).get("code") for series in resource.get("series", [])}
-    return StudyEntry(
-        resource=versioned(resource),
-        study_instance_uid=uid,
-        started=resource.get("started"),
-        modalities=sorted(m for m in modalities if m),
-        description=resource.get("description") or text_of((resource.get("procedureCode") or [None])[0]),
-    )
-
-
-def _current_study(studies: list[tuple[StudyEntry, Resource]], uid: str, reference: str | None) -> StudyEntry | None:
-    matching = [study for study, _ in studies if study.study_instance_uid == uid]
+def _current_study(studies: list[StudyEntry], uid: str, reference: str | None) -> StudyEntry | None:
+    matching = [study for study in studies if study.study_instance_uid == uid]
     if len(matching) > 1:
         raise PermanentFailure("imaging-study-ambiguous", "FHIR holds more than one ImagingStudy for this study")
     if reference and [unversioned(study.resource) for study in matching] != [unversioned(reference)]:
@@ -147,31 +159,30 @@ def _current_study(studies: list[tuple[StudyEntry, Resource]], uid: str, referen
     return matching[0] if matching else None
 
 
-def _priors(studies: list[tuple[StudyEntry, Resource]], uid: str, began: str | None) -> list[StudyEntry]:
-    """Studies that began before this one, newest first. Where nobody knows when this one began, every dated study counts."""
-    limit = sort_key(began) if began else None
-    known = sorted((study for study, _ in studies), key=lambda study: study.resource)
-    others = {s.study_instance_uid: s for s in known if s.study_instance_uid != uid and s.started}
-    before = [s for s in others.values() if limit is None or sort_key(s.started) < limit]
-    return sorted(before, key=lambda s: (sort_key(s.started), s.study_instance_uid), reverse=True)
+def _priors(studies: list[StudyEntry], uid: str, began: Span | None) -> list[StudyEntry]:
+    """Studies that were over when this one began, newest first. Where nobody knows when that was, every dated study counts."""
+    others = {s.study_instance_uid: s for s in sorted(studies, key=lambda s: s.resource, reverse=True)}
+    earlier = [s for u, s in others.items() if u != uid and s.span and (began is None or before(s.span, began))]
+    return sorted(earlier, key=lambda s: (s.span or NEVER, s.study_instance_uid), reverse=True)
 
 
-def _based_on(resources: list[Resource], current: StudyEntry | None) -> list[str]:
-    for resource in resources:
-        if current and versioned(resource) == current.resource:
-            return [unversioned(b["reference"]) for b in resource.get("basedOn", []) if b.get("reference")]
-    return []
+def _choices(
+    studies: list[StudyEntry], uid: str, current: StudyEntry | None, began: Span | None, policy: PriorPolicy | None
+) -> list[PriorChoice]:
+    """By what FHIR and the archive's index say. The modality and region of a study that neither knows are told by its pixels alone."""
+    subject = subject_of_study(current) if current else Subject(uid, began, frozenset(), None)
+    return choose_priors(studies, subject, policy)
 
 
 def _order(
-    resources: list[Resource], reference: str | None, accession: str | None, based_on: list[str]
+    held: dict[str, Resource], reference: str | None, accession: str | None, based_on: Iterable[str]
 ) -> OrderEntry | None:
     """The order by the event's reference, the study's `basedOn`, or the accession number; none if that is not exactly one."""
     wanted = {unversioned(reference)} if reference else set(based_on)
-    orders = [r for r in resources if r["resourceType"] == "ServiceRequest"]
-    found = [r for r in orders if f"ServiceRequest/{r['id']}" in wanted]
+    orders = {r: resource for r, resource in held.items() if r.startswith("ServiceRequest/")}
+    found = [resource for r, resource in orders.items() if r in wanted]
     if not found and accession:
-        found = [r for r in orders if any(i.value == accession for i in identifiers(r))]
+        found = [one for one in orders.values() if any(i.value == accession for i in identifiers(one))]
     if len(found) != 1:
         return None
     resource = found[0]
@@ -188,32 +199,3 @@ def _order(
 
 def _accession(found: list[Identifier]) -> Identifier | None:
     return next((i for i in found if i.type == "ACSN"), None)
-
-
-def _entries(resources: list[Resource]) -> list[TimelineEntry]:
-    entries = [_entry(r) for r in resources if r["resourceType"] in KINDS]
-    return sorted(entries, key=lambda e: (sort_key(e.when), e.resource))
-
-
-def _entry(resource: Resource) -> TimelineEntry:
-    concept = resource.get("code") or medication(resource)
-    value, unit = _value(resource)
-    return TimelineEntry(
-        kind=KINDS[resource["resourceType"]],
-        resource=versioned(resource),
-        when=when(resource),
-        status=status(resource),
-        text=resource.get("conclusion") or resource.get("description") or text_of(concept) or resource["resourceType"],
-        codings=codings(concept),
-        value=value,
-        unit=unit,
-    )
-
-
-def _value(resource: Resource) -> tuple[str | None, str | None]:
-    quantity = resource.get("valueQuantity")
-    if quantity and quantity.get("value") is not None:
-        return str(quantity["value"]), quantity.get("unit") or quantity.get("code")
-    if resource.get("valueCodeableConcept"):
-        return text_of(resource["valueCodeableConcept"]), None
-    return resource.get("valueString"), None

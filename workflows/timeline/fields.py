@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
-from schemas.timeline import Coding, Identifier
+from schemas.codes import LOINC
+from schemas.timeline import Coding, Identifier, Span
+from workflows.timeline.analytes import BY_LOINC, Analyte
+from workflows.timeline.dates import NEVER, span_of
 
 Resource = dict[str, Any]
 
-_WHEN = (
-    "started",
-    "effectiveDateTime",
-    "effectiveInstant",
-    "performedDateTime",
-    "onsetDateTime",
-    "authoredOn",
-    "recordedDate",
-    "issued",
-)
-_WHEN_PERIODS = ("effectivePeriod", "performedPeriod", "onsetPeriod")
 _URI = "urn:ietf:rfc:3986"
 RESULT_TAG = "/sid/ai-result"
 """How the tag's system ends, under whatever canonical base it was written (`Canonical.sid`)."""
@@ -35,30 +26,19 @@ def versioned(resource: Resource) -> str:
 
 def unversioned(reference: str) -> str:
     """`Type/id` of a relative or absolute, versioned or plain reference."""
+    if reference.count("/") == 1:
+        return reference
     return "/".join(reference.split("/_history/")[0].split("/")[-2:])
 
 
-def when(resource: Resource) -> str | None:
-    """The clinically relevant time as it stands in the source."""
-    for name in _WHEN:
-        if resource.get(name):
-            return str(resource[name])
-    for name in _WHEN_PERIODS:
-        if start := resource.get(name, {}).get("start"):
-            return str(start)
-    return None
+def referenced(references: list[Any] | None) -> tuple[str, ...]:
+    """`Type/id` of each literal reference."""
+    return tuple([unversioned(str(one["reference"])) for one in references or () if one.get("reference")])
 
 
-def sort_key(text: str | None) -> tuple[int, datetime]:
-    """Orders FHIR dates: a partial date counts as its beginning in UTC, none at all comes last."""
-    if not text:
-        return 1, datetime.min.replace(tzinfo=UTC)
-    padded = text + "-01-01"[len(text) - 4 :] if len(text) in (4, 7) else text
-    try:
-        moment = datetime.fromisoformat(padded)
-    except ValueError:
-        return 1, datetime.min.replace(tzinfo=UTC)
-    return 0, moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def sort_key(text: str | None) -> Span:
+    """Orders FHIR dates by the interval that they can mean, in UTC; no date at all comes last."""
+    return (span_of(text) if text else None) or NEVER
 
 
 def status(resource: Resource) -> str:
@@ -68,21 +48,53 @@ def status(resource: Resource) -> str:
     return "/".join(code for code in codes if code) or "unknown"
 
 
+Coded = tuple[list[Coding], str | None, Analyte | None]
+"""The codings of a CodeableConcept, its words, and what our table of units knows it as."""
+
+
+class Concepts:
+    """Reads the CodeableConcepts of one build: a history says the same few hundred over and over, so each is read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], Coded] = {}
+
+    def read(self, concept: Resource | None) -> Coded:
+        """What `coded` gives; the same objects for the same concept."""
+        if not concept:
+            return [], None, None
+        found: list[Resource] = concept.get("coding") or []
+        if len(found) != 1:
+            return coded(concept)
+        one = found[0]
+        key = (one.get("code"), concept.get("text"), one.get("display"), one.get("system"))
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = coded(concept)
+        return known
+
+
+def coded(concept: Resource | None) -> Coded:
+    if not concept:
+        return [], None, None
+    text, analyte, found = concept.get("text"), None, []
+    for one in concept.get("coding") or ():
+        code, display = one.get("code"), one.get("display")
+        if code:
+            system = one.get("system")
+            found.append(Coding(system=system, code=code, display=display))
+            if analyte is None and system == LOINC:
+                analyte = BY_LOINC.get(code)
+        text = text or display or code
+    return found, text, analyte
+
+
 def codings(concept: Resource | None) -> list[Coding]:
-    found = (concept or {}).get("coding", [])
-    return [Coding(system=c.get("system"), code=c["code"], display=c.get("display")) for c in found if c.get("code")]
+    return coded(concept)[0]
 
 
 def text_of(concept: Resource | None) -> str | None:
     """The words of a CodeableConcept: its text, else the first display, else the first code."""
-    if not concept:
-        return None
-    if concept.get("text"):
-        return str(concept["text"])
-    for coding in concept.get("coding", []):
-        if coding.get("display") or coding.get("code"):
-            return str(coding.get("display") or coding["code"])
-    return None
+    return coded(concept)[1]
 
 
 def medication(resource: Resource) -> Resource | None:
@@ -98,10 +110,15 @@ def medication(resource: Resource) -> Resource | None:
 
 def said_by_ai(resource: Resource) -> bool:
     """Labelled `AIAST`, or tagged as part of a result of ours by a server that dropped the label; what a clinician put in its place is theirs."""
-    meta = resource.get("meta", {})
-    labels = {label.get("code") for label in meta.get("security", [])}
-    ours = any(str(tag.get("system", "")).endswith(RESULT_TAG) for tag in meta.get("tag", []))
-    return "AIAST" in labels or (ours and "CLINAST" not in labels)
+    meta = resource.get("meta")
+    if not meta or ("security" not in meta and "tag" not in meta):
+        return False
+    labels = [label.get("code") for label in meta.get("security", ())]
+    if "AIAST" in labels:
+        return True
+    if "CLINAST" in labels:
+        return False
+    return any(str(tag.get("system", "")).endswith(RESULT_TAG) for tag in meta.get("tag", ()))
 
 
 def identifiers(resource: Resource) -> list[Identifier]:

@@ -1,4 +1,4 @@
-"""Serves the inbox with uvicorn until told to stop; open streams are ended first, since they would never end by themselves."""
+"""A Litestar application behind uvicorn until told to stop: what the inbox and the codec server have in common."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import uvicorn
 from litestar import Litestar
 
 from schemas.errors import PartUnavailable
-from services.inbox.feed import ChangeFeed
 
 GRACE_SECONDS = 3
+log = logging.getLogger(__name__)
 
 
 class _Server(uvicorn.Server):
@@ -34,36 +34,51 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(app: Litestar, host: str, port: int, stop: asyncio.Event, ready: Callable[[], None]) -> None:
-    """`PartUnavailable` if the address cannot be had; `ready` is called once requests are answered."""
-    listener = _listen(host, port)
+async def serve(
+    app: Litestar,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    before_end: Callable[[], None] = lambda: None,
+    *,
+    proxied: bool = True,
+) -> None:
+    """`ready` is called once requests are answered, `before_end` ends what would never end by itself (open streams).
+
+    `proxied`: addresses that a proxy forwards are believed.
+    """
     logging.getLogger("uvicorn.access").disabled = True  # addresses name results, and whatever people type into them
     config = uvicorn.Config(
-        app, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
+        app,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=proxied,
+        timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = _Server(config, ready)
     serving, told = asyncio.create_task(server.serve(sockets=[listener])), asyncio.create_task(stop.wait())
     try:
+        log.info("listening on %s port %d", *listener.getsockname()[:2])
         await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
         told.cancel()
-        feed: ChangeFeed = app.state.feed
-        feed.close()
+        before_end()
         server.should_exit = True
         await serving
     finally:
         listener.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+def listen(host: str, port: int, part: str, setting: str) -> socket.socket:
+    """A bound socket; `PartUnavailable` (`<part>-address`) if the address cannot be had."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
         raise PartUnavailable(
-            "inbox-address",
-            f"the inbox cannot listen on port {port} of LONGVIEW_INBOX_HOST ({error.strerror}): choose another.",
+            f"{part}-address",
+            f"the {part} cannot listen on port {port} of {setting} ({error.strerror}): choose another.",
         ) from error
     return listener

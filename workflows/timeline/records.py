@@ -1,0 +1,57 @@
+"""Makes the entries of a long history at the cost of copying a dict each.
+
+Pydantic's own validation of an entry takes as long as reading the resource that it comes from. So an entry is filled in a copy of its defaults by
+code that makes tuples and records itself; only the texts come from outside, and those are looked at.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+from schemas.model import Record
+
+Made = TypeVar("Made", bound=Record)
+Fields = dict[str, Any]
+
+
+class Maker(Generic[Made]):
+    """Makes records of one class that has `codings`, a list of `Coding`; `texts` are its fields of text that a source fills."""
+
+    def __init__(self, kind: type[Made], texts: tuple[str, ...]) -> None:
+        self._kind = kind
+        self._texts = texts
+        self._named = set(kind.model_fields)
+        self.defaults: Fields = {
+            name: None if field.is_required() else field.get_default(call_default_factory=True)
+            for name, field in kind.model_fields.items()
+        }
+
+    def make(self, fields: Fields, codings: list[Any]) -> Made:
+        """The record; `fields` is a filled copy of `defaults` and belongs to it from now on. `TypeError` where a text is none."""
+        "".join([text for name in self._texts if (text := fields[name]) is not None])
+        fields["codings"] = codings
+        made = self._kind.__new__(self._kind)
+        put = object.__setattr__
+        put(made, "__dict__", fields)
+        put(made, "__pydantic_fields_set__", self._named)
+        put(made, "__pydantic_extra__", None)
+        put(made, "__pydantic_private__", None)
+        return made
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without Python's cycle collector, which would walk through the whole chart again and again and find nothing: no cycle is made here.
+
+    Memory is freed by reference counts as ever. Whoever turned the collector off turns it on again, so builds in several threads may overlap.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
