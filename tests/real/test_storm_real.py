@@ -5,7 +5,6 @@ Kafka and HAPI are its own: other tests of this tier leave events and results be
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
