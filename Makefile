@@ -42,6 +42,11 @@ status: ## what is running
 test: setup ## unit, contract and integration tests on the embedded parts
 	@exec $(BIN)/pytest tests/unit tests/contract tests/integration -m "$(EMBEDDED)" $(OPTIONS)
 
+.PHONY: test-faults
+test-faults: setup ## 1,000 events of 50 patients while processes are killed, FHIR fails 30 % of the calls and events come twice (about 7 minutes)
+	@export LONGVIEW_TEST_EVENTS=1000 LONGVIEW_TEST_PATIENTS=50 LONGVIEW_TEST_KILLS=3 LONGVIEW_TEST_RATE=8; \
+	exec $(BIN)/pytest tests/integration/faults -s $(OPTIONS)
+
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, import rules
 	@$(BIN)/ruff check .

@@ -33,10 +33,6 @@ class FaultProxy:
         self._thread = threading.Thread(target=self._server.serve_forever, name="fhir-proxy", daemon=True)
         self._thread.start()
 
-    def calm(self) -> None:
-        """From now on every call is passed on."""
-        self.share = 0.0
-
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
