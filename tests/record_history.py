@@ -17,7 +17,7 @@ from pathlib import Path
 from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
-from schemas.runs import ObservationAvailable, PatientEvent, ReportFinalised, StudyAddress, StudyAvailable
+from schemas.facts import ObservationAvailable, PatientEvent, ReportFinalised, StudyAddress, StudyAvailable
 from tests.integration import scripted
 from workflows.patient.workflow import PatientWorkflow
 from workflows.report_study.workflow import ReportStudyWorkflow

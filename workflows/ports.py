@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.events import CloudEvent
+from schemas.facts import ObservationAvailable, StudyAvailable
 from schemas.imaging import StudyInventory, StudyListing
 from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated, InboxResult, ReviewRecorded
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, Presence
 from schemas.oversight import ClosePass, EntrySeen, OpenPass, ReconcileItem, RunSeen, ShadowKept, ShownReading
 from schemas.report import Priority
-from schemas.runs import ObservationAvailable, RunFailure, RunState, SkipRun, StudyAvailable
+from schemas.runs import RunFailure, RunState, SkipRun
 from schemas.timeline import PatientBanner
 from workflows.shadow.drift import DriftFinding, Rate
 

@@ -22,8 +22,8 @@ from temporalio.client import Client
 
 from schemas.errors import InvalidEvent, PartUnavailable
 from schemas.events import OBSERVATION_AVAILABLE, CloudEvent, dataschema, now_rfc3339
+from schemas.facts import PatientEvent, PatientInput
 from schemas.identifiers import patient_workflow_id
-from schemas.runs import PatientEvent, PatientInput
 from services.bootstrap import NOISY_LOGGERS, temporal
 from services.clients.kafka import Consumer, Producer, Record, ensure_topics
 from services.gateway.intake import Intake

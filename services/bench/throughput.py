@@ -32,8 +32,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from schemas.errors import PartUnavailable
 from schemas.events import STUDY_TOPIC, CloudEvent
+from schemas.facts import PatientInput
 from schemas.identifiers import Namespace, patient_workflow_id, study_workflow_id
-from schemas.runs import PatientInput
 from services.bootstrap import archive, fhir, temporal
 from services.clients.kafka import Producer
 from services.db import open_database

@@ -10,8 +10,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from schemas.errors import TransientFailure
+from schemas.facts import PatientEvent, PatientInput, StudyAddress, StudyAvailable
 from schemas.identifiers import Namespace, patient_workflow_id
-from schemas.runs import PatientEvent, PatientInput, StudyAddress, StudyAvailable
 from workflows.patient.workflow import PatientWorkflow
 
 RPC_SECONDS = 20

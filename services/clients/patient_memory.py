@@ -10,8 +10,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from schemas.errors import TransientFailure
+from schemas.facts import ObservationAvailable
 from schemas.identifiers import patient_workflow_id
-from schemas.runs import ObservationAvailable
 from workflows.patient.workflow import PatientWorkflow
 
 QUERY_SECONDS = 30

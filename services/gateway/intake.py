@@ -18,8 +18,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from schemas.errors import InvalidEvent, LongviewError, PermanentFailure, TransientFailure
 from schemas.events import DEAD_LETTER, CloudEvent, dataschema, now_rfc3339, parse_event
+from schemas.facts import PatientEvent, PatientInput
 from schemas.identifiers import Namespace, patient_workflow_id
-from schemas.runs import PatientEvent, PatientInput
 from services.clients.kafka import Record
 from services.gateway.routing import patient_of, routed
 from workflows.patient.workflow import PatientWorkflow

@@ -14,8 +14,7 @@ from schemas.events import (
     STUDY_AVAILABLE,
     CloudEvent,
 )
-from schemas.identifiers import Namespace
-from schemas.runs import (
+from schemas.facts import (
     ObservationAvailable,
     OrderChanged,
     PatientEvent,
@@ -24,6 +23,7 @@ from schemas.runs import (
     StudyAddress,
     StudyAvailable,
 )
+from schemas.identifiers import Namespace
 
 Fact = StudyAvailable | ObservationAvailable | OrderChanged | ReportFinalised | PatientMerged
 

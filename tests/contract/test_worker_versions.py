@@ -17,7 +17,7 @@ from temporalio.worker import Worker
 from temporalio.workflow import _Definition
 
 from schemas.errors import PartUnavailable
-from schemas.runs import PatientInput
+from schemas.facts import PatientInput
 from services.worker.deployment import build_id, deployment_version, make_current, pinned
 from services.worker.service import run_worker
 from tests.contract.temporal_server import Server, patiently

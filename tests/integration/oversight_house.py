@@ -18,13 +18,14 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
-from schemas import runs
+from schemas import facts, runs
+from schemas.facts import StudyAvailable
 from schemas.identifiers import background_queue, canonical_json, ni_digest
 from schemas.imaging import StoredVolume
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest
 from schemas.model import Record
 from schemas.oversight import KeptBuild, PassOutcome, ReconcileInput, ShownReading
-from schemas.runs import BuildResult, StudyAvailable
+from schemas.runs import BuildResult
 from services.clients.announcer import TemporalAnnouncer
 from services.clients.dicomweb import DicomWebArchive
 from services.clients.fhir import FhirClient
@@ -74,7 +75,7 @@ SHADOW = TRAINED.model_copy(update={"name": "phantom-2", "served_model_name": "p
 
 
 class NoMemory:
-    def observations(self, patient_key: str) -> list[runs.ObservationAvailable]:
+    def observations(self, patient_key: str) -> list[facts.ObservationAvailable]:
         return []
 
 

@@ -21,7 +21,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer, Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from schemas import lifecycle, oversight, runs
+from schemas import facts, lifecycle, oversight, runs
 from schemas.report import Priority, ReviewAct
 from services.clients.temporal import data_converter
 from tests.contract.temporal_server import KEY, Server, patiently
@@ -191,7 +191,7 @@ async def working(folder: Path, script: Script, runner: WorkflowRunner | None = 
 
 async def announce(client: Client, inventory: str = "one", completeness: str = "quiescent", event: str = "") -> Handle:
     """Signal-with-start, as the gateway does it."""
-    told = runs.StudyAvailable(
+    told = facts.StudyAvailable(
         event_id=event or str(uuid.uuid4()),
         study_instance_uid="1.2.3",
         patient=PATIENT,
@@ -201,7 +201,7 @@ async def announce(client: Client, inventory: str = "one", completeness: str = "
     )
     return await client.start_workflow(
         ReportStudyWorkflow.run,
-        runs.ReportStudyInput(study_key="k", patient_key="p", thread_id="t"),
+        facts.ReportStudyInput(study_key="k", patient_key="p", thread_id="t"),
         id="study-k",
         task_queue=QUEUE,
         start_signal="study_available",
@@ -209,12 +209,12 @@ async def announce(client: Client, inventory: str = "one", completeness: str = "
     )
 
 
-async def tell(client: Client, *events: runs.PatientEvent, key: str = "p") -> WorkflowHandle[PatientWorkflow, None]:
+async def tell(client: Client, *events: facts.PatientEvent, key: str = "p") -> WorkflowHandle[PatientWorkflow, None]:
     """Events of the bus to a patient's entity, as the gateway tells it."""
     for event in events:
         entity = await client.start_workflow(
             PatientWorkflow.run,
-            runs.PatientInput(patient_key=key),
+            facts.PatientInput(patient_key=key),
             id=f"patient-{key}",
             task_queue=QUEUE,
             start_signal="event_available",

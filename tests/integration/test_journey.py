@@ -32,9 +32,10 @@ from schemas.events import (
     dataschema,
     now_rfc3339,
 )
+from schemas.facts import ObservationAvailable
 from schemas.identifiers import patient_workflow_id
 from schemas.report import ReviewAct
-from schemas.runs import ObservationAvailable, ReviewWritten
+from schemas.runs import ReviewWritten
 from services.bootstrap import temporal
 from services.clients.kafka import Producer, Record
 from services.clients.reviews import TemporalReviewer

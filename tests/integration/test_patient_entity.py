@@ -12,7 +12,7 @@ import pytest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import UnsandboxedWorkflowRunner
 
-from schemas import runs
+from schemas import facts, runs
 from tests.integration.scripted import PATIENT, Script, act_on, replayed, tell, until, waits_for_review, working
 from tests.integration.test_study_lifecycle import available, called, final_report, order
 from workflows.patient import policies
@@ -20,7 +20,7 @@ from workflows.patient.workflow import PatientWorkflow
 from workflows.report_study.workflow import ReportStudyWorkflow
 
 pytestmark = pytest.mark.integration
-STUDY = runs.StudyAddress(study_key="k", thread_id="t", study_instance_uid="1.2.3", accession="issuer|A1")
+STUDY = facts.StudyAddress(study_key="k", thread_id="t", study_instance_uid="1.2.3", accession="issuer|A1")
 Entity = WorkflowHandle[PatientWorkflow, None]
 
 
@@ -29,15 +29,15 @@ def short_bursts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policies, "BURST_QUIET", timedelta(seconds=0.5))
 
 
-def about(event: Any, address: runs.StudyAddress = STUDY) -> runs.PatientEvent:
-    return runs.PatientEvent(event=event, address=address)
+def about(event: Any, address: facts.StudyAddress = STUDY) -> facts.PatientEvent:
+    return facts.PatientEvent(event=event, address=address)
 
 
-def observation(name: str) -> runs.PatientEvent:
-    fact = runs.ObservationAvailable(
+def observation(name: str) -> facts.PatientEvent:
+    fact = facts.ObservationAvailable(
         event_id=str(uuid.uuid4()), observation=f"Observation/{name}", patient=PATIENT, status="final"
     )
-    return runs.PatientEvent(event=fact)
+    return facts.PatientEvent(event=fact)
 
 
 def study_of(client: Client, key: str = "k") -> WorkflowHandle[ReportStudyWorkflow, runs.StudyOutcome]:
@@ -80,7 +80,7 @@ async def test_a_report_that_is_final_before_the_images_are_announced_is_waiting
 ) -> None:
     """It names no study, only the accession number; the study is announced later and is not read."""
     async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
-        await tell(client, about(final_report(), runs.StudyAddress(accession="issuer|A1")))
+        await tell(client, about(final_report(), facts.StudyAddress(accession="issuer|A1")))
         await asyncio.sleep(0.5)
         assert not script.calls
         await tell(client, about(available("one")))
@@ -96,7 +96,7 @@ async def test_an_accession_of_another_issuer_is_another_study(tmp_path: Path, s
     async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
         await tell(client, about(available("one")))
         await called(script, "create_inbox_entry")
-        await tell(client, about(final_report(), runs.StudyAddress(accession="elsewhere|A1")))
+        await tell(client, about(final_report(), facts.StudyAddress(accession="elsewhere|A1")))
         await asyncio.sleep(1)
         assert not script.calls["close_result"]
 
@@ -107,7 +107,7 @@ async def test_a_cancelled_order_finds_its_study_by_the_order(tmp_path: Path, sc
         await tell(client, about(ordered))
         await until_there(client)
         await until(study_of(client), waits_for_review)
-        await tell(client, about(order("cancelled"), runs.StudyAddress()))
+        await tell(client, about(order("cancelled"), facts.StudyAddress()))
         assert (await study_of(client).result()).state == "withdrawn"
 
 
@@ -142,13 +142,13 @@ async def test_a_merge_hands_the_studies_to_the_survivor_and_an_unmerge_gives_th
         await until_there(client)
         await until(study_of(client), waits_for_review)
         merge = merged("Patient/survivor", "survivor", PATIENT, "retired")
-        survivor = await tell(client, runs.PatientEvent(event=merge), key="survivor")
+        survivor = await tell(client, facts.PatientEvent(event=merge), key="survivor")
         await until(study_of(client), lambda p: p.written is not None and "survivor" in p.written.result_id)
         assert [study.study_key for study in await survivor.query(PatientWorkflow.studies)] == ["k"]
         await tell(client, observation("late"), key="retired")
         await until_known(survivor, 1)
         parted = merged(PATIENT, "retired", "Patient/survivor", "survivor")
-        await tell(client, runs.PatientEvent(event=parted), key="retired")
+        await tell(client, facts.PatientEvent(event=parted), key="retired")
         await called(script, "close_result")
         assert script.calls["close_result"][0].reason == "patient-unmerged"
         assert (await study_of(client).result()).state == "held"
@@ -162,8 +162,8 @@ async def test_a_merge_hands_the_studies_to_the_survivor_and_an_unmerge_gives_th
             await replayed(entity)
 
 
-def merged(survivor: str, survivor_key: str, retired: str, retired_key: str) -> runs.PatientMerged:
-    return runs.PatientMerged(
+def merged(survivor: str, survivor_key: str, retired: str, retired_key: str) -> facts.PatientMerged:
+    return facts.PatientMerged(
         event_id=str(uuid.uuid4()),
         survivor=survivor,
         retired=retired,
@@ -185,7 +185,7 @@ async def test_events_of_a_patient_who_was_merged_before_anything_was_known_go_t
 ) -> None:
     async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
         merge = merged("Patient/survivor", "survivor", PATIENT, "retired")
-        survivor = await tell(client, runs.PatientEvent(event=merge), key="survivor")
+        survivor = await tell(client, facts.PatientEvent(event=merge), key="survivor")
         await asyncio.sleep(0.5)
         await tell(client, about(available("one")), key="retired")
         await until_there(client)

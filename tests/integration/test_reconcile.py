@@ -13,9 +13,10 @@ from pydicom.uid import generate_uid
 
 from schemas import runs
 from schemas.errors import TransientFailure
+from schemas.facts import StudyAvailable
 from schemas.identifiers import background_queue, canonical_json
 from schemas.report import ReviewAct
-from schemas.runs import BuildResult, StudyAvailable
+from schemas.runs import BuildResult
 from services import oversight
 from services.clients.dicomweb import DicomWebArchive
 from services.db import (

@@ -13,7 +13,7 @@ import pytest
 from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from schemas import runs
+from schemas import facts
 from schemas.lifecycle import AcknowledgeAct, EscalationPolicy, EscalationStep
 from tests.integration.scripted import (
     PATIENT,
@@ -57,8 +57,8 @@ def acknowledged(result_id: str = "result-of-one") -> AcknowledgeAct:
     )
 
 
-def order(change: str, priority: str = "routine", reference: str = ORDER) -> runs.OrderChanged:
-    return runs.OrderChanged(
+def order(change: str, priority: str = "routine", reference: str = ORDER) -> facts.OrderChanged:
+    return facts.OrderChanged(
         event_id=str(uuid.uuid4()),
         service_request=reference,
         patient=PATIENT,
@@ -67,23 +67,25 @@ def order(change: str, priority: str = "routine", reference: str = ORDER) -> run
     )
 
 
-def final_report() -> runs.ReportFinalised:
-    return runs.ReportFinalised(event_id=str(uuid.uuid4()), diagnostic_report="DiagnosticReport/ris-1", patient=PATIENT)
+def final_report() -> facts.ReportFinalised:
+    return facts.ReportFinalised(
+        event_id=str(uuid.uuid4()), diagnostic_report="DiagnosticReport/ris-1", patient=PATIENT
+    )
 
 
-def lab(*references: str) -> runs.HistoryChanged:
-    return runs.HistoryChanged(event_id=str(uuid.uuid4()), patient=PATIENT, observations=list(references))
+def lab(*references: str) -> facts.HistoryChanged:
+    return facts.HistoryChanged(event_id=str(uuid.uuid4()), patient=PATIENT, observations=list(references))
 
 
-async def told(handle: Handle, event: runs.StudyEvent) -> None:
+async def told(handle: Handle, event: facts.StudyEvent) -> None:
     await handle.signal(ReportStudyWorkflow.study_event, event)
 
 
-async def begun_with(client: Client, *events: runs.StudyEvent) -> Handle:
+async def begun_with(client: Client, *events: facts.StudyEvent) -> Handle:
     """A run that the patient's entity starts."""
     return await client.start_workflow(
         ReportStudyWorkflow.run,
-        runs.ReportStudyInput(
+        facts.ReportStudyInput(
             study_key="k", patient_key="p", thread_id="t", study_instance_uid="1.2.3", pending=list(events)
         ),
         id="study-k",
@@ -213,8 +215,8 @@ async def test_a_study_whose_order_was_cancelled_is_not_read_and_the_table_of_ru
         await replayed(handle)
 
 
-def available(inventory: str, patient: str = PATIENT) -> runs.StudyAvailable:
-    return runs.StudyAvailable(
+def available(inventory: str, patient: str = PATIENT) -> facts.StudyAvailable:
+    return facts.StudyAvailable(
         event_id=str(uuid.uuid4()),
         study_instance_uid="1.2.3",
         patient=patient,
@@ -367,8 +369,8 @@ async def test_an_observation_after_the_decision_still_makes_an_addendum(tmp_pat
 # -- the patient ------------------------------------------------------------------------------------------------------
 
 
-def patient(change: str, reference: str = "Patient/survivor") -> runs.PatientChanged:
-    return runs.PatientChanged(
+def patient(change: str, reference: str = "Patient/survivor") -> facts.PatientChanged:
+    return facts.PatientChanged(
         event_id=str(uuid.uuid4()),
         change=change,  # type: ignore[arg-type]
         patient=reference,

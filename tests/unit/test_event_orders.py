@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.runs import (
+from schemas.facts import (
     OrderChanged,
     PatientEvent,
     PatientInput,

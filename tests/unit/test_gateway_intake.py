@@ -21,8 +21,8 @@ from schemas.events import (
     binary_form,
     dataschema,
 )
+from schemas.facts import OrderChanged, PatientMerged
 from schemas.identifiers import Namespace, instance_set_digest
-from schemas.runs import OrderChanged, PatientMerged
 from services.clients.kafka import Record
 from services.gateway.intake import Intake
 from services.gateway.routing import patient_of, routed

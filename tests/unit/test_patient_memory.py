@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.runs import (
+from schemas.facts import (
     HandedOver,
     KnownStudy,
     ObservationAvailable,

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from schemas.errors import PermanentFailure, TransientFailure
+from schemas.facts import StudyAvailable
 from schemas.identifiers import canonical_json, hex_from_ni, ni_digest, ni_from_hex, sha256_hex
 from schemas.imaging import StoredVolume, StudyInventory
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, VolumeItem, answer_schema
 from schemas.model import Record
 from schemas.report import InputManifest
 from schemas.reproduction import Reproduction
-from schemas.runs import BuildResult, ModelAnswered, PriorFetched, ReadingChecked, StudyAvailable, StudyFetched
+from schemas.runs import BuildResult, ModelAnswered, PriorFetched, ReadingChecked, StudyFetched
 from services import reproduce
 from services.clients.fhir import SourceDecimal
 from services.reproduce import Reproducer

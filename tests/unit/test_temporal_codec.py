@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
 
 from schemas.errors import PartUnavailable, PermanentFailure
-from schemas.runs import ObservationAvailable
+from schemas.facts import ObservationAvailable
 from services import private_file
 from services.clients import keyring
 from services.clients.keyring import KeyFile, Keyring, KeySource, PayloadKey, read_keyring, remove, rotate

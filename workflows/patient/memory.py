@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-from schemas.runs import (
+from schemas.facts import (
     HandedOver,
     KnownStudy,
     ObservationAvailable,

@@ -9,7 +9,7 @@ from temporalio import workflow
 from temporalio.common import VersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
-    from schemas.runs import PatientInput
+    from schemas.facts import PatientInput
     from workflows.patient.workflow import PatientWorkflow
 
 

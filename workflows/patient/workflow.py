@@ -19,8 +19,7 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
-    from schemas.identifiers import patient_workflow_id, study_workflow_id
-    from schemas.runs import (
+    from schemas.facts import (
         HandedOver,
         HistoryChanged,
         KnownStudy,
@@ -32,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
         ReportStudyInput,
         StudyEvent,
     )
+    from schemas.identifiers import patient_workflow_id, study_workflow_id
     from workflows.patient import policies
     from workflows.patient.memory import Delivery, PatientMemory
     from workflows.report_study.workflow import ReportStudyWorkflow

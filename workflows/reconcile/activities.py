@@ -13,6 +13,7 @@ from temporalio import activity
 
 from schemas.codes import Canonical, Json
 from schemas.errors import PermanentFailure, StaleWrite, TransientFailure
+from schemas.facts import StudyAvailable
 from schemas.identifiers import canonical_json, instance_set_digest, study_workflow_id
 from schemas.imaging import StudyInventory
 from schemas.oversight import (
@@ -33,7 +34,7 @@ from schemas.oversight import (
     StudyGap,
     WatchDrift,
 )
-from schemas.runs import CreateInboxEntry, ResultWritten, StudyAvailable
+from schemas.runs import CreateInboxEntry, ResultWritten
 from workflows.ports import DriftRecords, FhirServer, ImageArchive, Model, ObjectStore, ReconcileRecords, StudyAnnouncer
 from workflows.reading.release import release_id
 from workflows.reconcile import policies

@@ -12,6 +12,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from schemas.facts import HistoryChanged, ReportStudyInput
     from schemas.identifiers import act_id
     from schemas.lifecycle import (
         AcknowledgeAct,
@@ -28,11 +29,9 @@ with workflow.unsafe.imports_passed_through():
     from schemas.runs import (
         BuildResult,
         CreateInboxEntry,
-        HistoryChanged,
         PolicyQuery,
         RecordReview,
         ReindexPatient,
-        ReportStudyInput,
         ResultBuilt,
         ResultWritten,
         ReviewWritten,

@@ -18,6 +18,15 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from schemas.facts import (
+        HistoryChanged,
+        OrderChanged,
+        PatientChanged,
+        ReportFinalised,
+        ReportStudyInput,
+        StudyAvailable,
+        StudyEvent,
+    )
     from schemas.lifecycle import AcknowledgeAct, StepNotified
     from schemas.report import Priority, ReviewAct
     from schemas.runs import (
@@ -28,18 +37,11 @@ with workflow.unsafe.imports_passed_through():
         FetchPrior,
         FetchStudy,
         GatherTimeline,
-        HistoryChanged,
         IntegrateHistory,
-        OrderChanged,
-        PatientChanged,
-        ReportFinalised,
-        ReportStudyInput,
         ReviewWritten,
         RunFailure,
         RunState,
         SkipRun,
-        StudyAvailable,
-        StudyEvent,
         StudyOutcome,
         StudyProgress,
         TakeInventory,

@@ -18,7 +18,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from schemas.events import INBOUND_TOPICS, CloudEvent, dead_letter_topic, parse_event
-from schemas.runs import KnownStudy, ObservationAvailable, PatientEvent, ReportStudyInput, StudyEvent
+from schemas.facts import KnownStudy, ObservationAvailable, PatientEvent, ReportStudyInput, StudyEvent
 from services.bootstrap import GATEWAY_GROUP, temporal
 from services.settings import Settings
 from workflows.patient.policies import BURST_QUIET

@@ -14,20 +14,12 @@ import orjson
 from temporalio.testing import ActivityEnvironment
 
 from schemas.errors import PermanentFailure
+from schemas.facts import StudyAvailable
 from schemas.identifiers import Namespace, sha256_hex
 from schemas.imaging import SeriesInventory, StoredVolume, StudyInventory
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest
 from schemas.report import Reading
-from schemas.runs import (
-    AskModel,
-    BuildResult,
-    CheckAnswer,
-    FetchPrior,
-    FetchStudy,
-    GatherTimeline,
-    IntegrateHistory,
-    StudyAvailable,
-)
+from schemas.runs import AskModel, BuildResult, CheckAnswer, FetchPrior, FetchStudy, GatherTimeline, IntegrateHistory
 from tests.contract.written_bundles import TRAINED
 from tests.unit.series_samples import file_of, stack
 from workflows.report_study.activities import ReportStudyActivities
