@@ -59,7 +59,7 @@ real-parts: setup ## fetch Apache Kafka, HAPI FHIR, HL7's validator, Orthanc and
 	@scripts/real_parts.sh
 
 .PHONY: test-real
-test-real: setup ## contract suites and one whole journey against the real parts
+test-real: setup ## contract suites, one whole journey and a day under faults against the real parts
 	@exec $(BIN)/python -m tests.real $(OPTIONS)
 
 .PHONY: test-browser

@@ -225,3 +225,57 @@ def test_preflight_names_what_the_server_does_not_do() -> None:
     for word in ("R4", "transaction", "conditional create", "versions", "Provenance"):
         assert word in problems
     assert problems.count("http") == 0
+
+
+# -- a server that fails a share of its calls ------------------------------------------------------------------------------------
+
+
+class Failing:
+    """Fails as it is told, call by call, and then answers."""
+
+    def __init__(self, *failures: int | type[Exception]) -> None:
+        self.failures = list(failures)
+        self.calls = 0
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.calls += 1
+        if not self.failures:
+            return httpx.Response(200, json=PATIENT)
+        failure = self.failures.pop(0)
+        if isinstance(failure, int):
+            return httpx.Response(failure)
+        raise failure("broken", request=request)  # type: ignore[call-arg]
+
+
+def patient_client(server: Failing) -> FhirClient:
+    return FhirClient(BASE, transport=httpx.MockTransport(server), read_pauses=(0.0, 0.0))
+
+
+def test_a_read_is_tried_again_after_a_refusal_and_after_a_broken_connection() -> None:
+    server = Failing(503, httpx.RemoteProtocolError)
+    assert patient_client(server).read("Patient/pat-1") == PATIENT
+    assert server.calls == 3
+
+
+def test_a_read_is_given_up_after_its_pauses_and_left_to_the_steps_own_patience() -> None:
+    server = Failing(503, 500, 502, 503)
+    with pytest.raises(TransientFailure):
+        patient_client(server).read("Patient/pat-1")
+    assert server.calls == 3
+
+
+@pytest.mark.parametrize("failure", [httpx.ReadTimeout, 429, 408])
+def test_a_server_that_is_overloaded_is_not_asked_again_at_once(failure: int | type[Exception]) -> None:
+    server = Failing(failure)
+    with pytest.raises(TransientFailure):
+        patient_client(server).read("Patient/pat-1")
+    assert server.calls == 1
+
+
+@pytest.mark.parametrize("failure", [503, httpx.RemoteProtocolError])
+def test_a_write_is_sent_once(failure: int | type[Exception]) -> None:
+    """Its answer may be lost and not its effect: whoever wrote looks first."""
+    server = Failing(failure)
+    with pytest.raises(TransientFailure):
+        patient_client(server).transaction(b'{"entry": []}')
+    assert server.calls == 1

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowHandle
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner
 
 from schemas import facts, runs
@@ -192,3 +193,65 @@ async def test_events_of_a_patient_who_was_merged_before_anything_was_known_go_t
         await until(study_of(client), waits_for_review)
         assert script.calls["gather_timeline"][0].event.patient == "Patient/survivor"
         assert [study.study_key for study in await survivor.query(PatientWorkflow.studies)] == ["k"]
+
+
+def replaced() -> ApplicationError:
+    return ApplicationError("patient-replaced", "the record was merged", 1, type="patient-replaced", non_retryable=True)
+
+
+async def test_a_study_that_met_the_merge_before_the_bus_told_of_it_is_read_under_the_survivor(
+    tmp_path: Path, script: Script
+) -> None:
+    """FHIR refuses the retired record; a panel of labs has begun another run of the study meanwhile."""
+    script.fails["gather_timeline"] = [replaced()]
+    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+        retired = await tell(client, about(available("one")), key="retired")
+        await called(script, "record_failure")
+        await tell(client, observation("sodium"), key="retired")
+        await called(script, "standing_result")
+        merge = merged("Patient/survivor", "survivor", PATIENT, "retired")
+        await tell(client, runs.PatientEvent(event=merge), key="survivor")
+        await called(script, "create_inbox_entry")
+        assert script.calls["gather_timeline"][-1].event.patient == "Patient/survivor"
+        assert len(script.calls["ask_model"]) == 1
+        await replayed(retired)
+
+
+async def test_a_report_that_waits_for_its_study_goes_with_the_record_to_the_survivor(
+    tmp_path: Path, script: Script
+) -> None:
+    """It came under the retired name before its study, which is announced under the survivor's."""
+    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+        retired = await tell(client, about(final_report(), runs.StudyAddress(accession="issuer|A1")), key="retired")
+        merge = merged("Patient/survivor", "survivor", PATIENT, "retired")
+        await tell(client, runs.PatientEvent(event=merge), key="survivor")
+        await asyncio.sleep(1)
+        study = available("one").model_copy(update={"patient": "Patient/survivor"})
+        await tell(client, about(study), key="survivor")
+        await called(script, "skip_run")
+        assert not script.calls["ask_model"]
+        await replayed(retired)
+
+
+async def test_an_order_that_is_cancelled_after_a_failed_reading_ends_as_withdrawn(
+    tmp_path: Path, script: Script
+) -> None:
+    script.held_at = "gather_timeline"
+    script.hold.clear()
+    script.fails["gather_timeline"] = [replaced()]
+    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+        await tell(client, about(available("one")))
+        await called(script, "gather_timeline")
+        await tell(client, about(order("cancelled")))
+        await until_told(client, 1)
+        script.hold.set()
+        assert (await study_of(client).result()).state == "withdrawn"
+
+
+async def until_told(client: Client, signals: int) -> None:
+    for _ in range(100):
+        history = await study_of(client).fetch_history()
+        if sum(e.HasField("workflow_execution_signaled_event_attributes") for e in history.events) >= signals:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the study was not told")
