@@ -48,7 +48,11 @@ class Script:
     def __init__(self) -> None:
         self.calls: dict[str, list[Any]] = defaultdict(list)
         self.fails: dict[str, list[ApplicationError]] = {}
-        self.read: set[str] = set()
+        self.release = "release-1"
+        self.read: set[tuple[str, str]] = set()
+        """Instance sets, each with the release that has posted for it."""
+        self.reviewed: set[str] = set()
+        """Instance sets about whose result a human has decided."""
         self.stands: dict[str, lifecycle.StandingResult] = {}
         """The newest reading of each thread."""
         self.relevant: set[str] = set()
@@ -86,7 +90,8 @@ class Script:
 
     def _take_inventory(self, args: runs.TakeInventory) -> runs.InventoryTaken:
         digest = args.event.inventory_digest
-        unchanged = "result-of-" + digest if digest in self.read and not args.reread else None
+        known = digest in self.reviewed or (digest, self.release) in self.read
+        unchanged = "result-of-" + digest if known and not args.reread else None
         return runs.InventoryTaken(inventory_digest=digest, unchanged_result_id=unchanged)
 
     def _fetch_study(self, args: runs.FetchStudy) -> runs.StudyFetched:
@@ -112,7 +117,7 @@ class Script:
         return runs.ResultBuilt(result_id=result, thread_id=args.thread_id, bundle=DIGEST, supersedes=None)
 
     def _write_result(self, args: runs.ResultBuilt) -> runs.ResultWritten:
-        self.read.add(args.result_id.removeprefix("result-of-"))
+        self.read.add((args.result_id.removeprefix("result-of-"), self.release))
         report = f"DiagnosticReport/{args.result_id}/_history/1"
         more = {"task": "Task/1", "observations": [], "provenance": "Provenance/1", "created": 9}
         written = runs.ResultWritten(result_id=args.result_id, thread_id=args.thread_id, report=report, **more)
@@ -122,6 +127,7 @@ class Script:
     def _write_review(self, args: runs.WriteReview) -> runs.ReviewWritten:
         act = args.act
         self._leave(args.thread_id, act.result_id, "reviewed")
+        self.reviewed.add(act.result_id.removeprefix("result-of-"))
         return runs.ReviewWritten(
             act_id=act.act_id, result_id=act.result_id, outcome=act.outcome, report="R/2", provenance="P/2"
         )

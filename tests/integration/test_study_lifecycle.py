@@ -322,6 +322,24 @@ async def test_a_final_report_that_cannot_be_taken_is_a_failed_run_and_the_resul
         assert (await until(handle, waits_for_review)).state == "awaiting-review"
 
 
+# -- a newer model ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_newer_model_reads_what_nobody_has_decided_about_and_leaves_the_rest(tmp_path: Path) -> None:
+    script = Script()
+    async with read(tmp_path, script) as (client, handle):
+        script.release = "release-2"
+        await announce(client, "one")
+        await called(script, "write_result", 2)
+        await until(handle, waits_for_review)
+        await handle.execute_update(ReportStudyWorkflow.review, act_on("one"))
+        await handle.result()
+        script.release = "release-3"
+        again = await announce(client, "one")
+        assert (await again.result()).state == "unchanged"
+        assert len(script.calls["ask_model"]) == 2
+
+
 # -- new observations -------------------------------------------------------------------------------------------------
 
 
