@@ -88,6 +88,13 @@ def _quick() -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
 
 
+def _is_quickly_valid(event: dict[str, Any]) -> bool:
+    try:
+        return _quick().is_valid(event)
+    except ValueError:  # a string or number of a class of its own (pydicom's UID): jsonschema takes it
+        return False
+
+
 def dataschema(base: str, event_type: str) -> str:
     return f"{base}/schemas/events/v1#/$defs/{event_type.removeprefix(TYPE_PREFIX)}"
 
@@ -98,7 +105,7 @@ def now_rfc3339() -> str:
 
 def validate(event: dict[str, Any]) -> None:
     """`InvalidEvent` with the first offending place; the message never repeats a value, which may be an identifier."""
-    if _quick().is_valid(event):
+    if _is_quickly_valid(event):
         return
     errors = sorted(_validator().iter_errors(event), key=lambda e: [str(p) for p in e.absolute_path])
     if not errors:

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import orjson
+import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from schemas.events import (
     binary_form,
     dataschema,
     parse_event,
+    validate,
 )
 
 BASE = "https://ai.example.org/fhir"
@@ -171,3 +173,8 @@ def test_the_quick_check_never_accepts_what_the_schema_refuses(example: dict[str
 def test_the_quick_check_accepts_what_hospitals_send(example: dict[str, Any]) -> None:
     assert _validator().is_valid(example)
     assert _quick().is_valid(example)
+
+
+def test_an_identifier_of_a_class_of_its_own_is_a_string_all_the_same() -> None:
+    """pydicom's UID is a `str` with more to it."""
+    validate(study_event(studyInstanceUid=pydicom.uid.UID(UID)))
