@@ -210,7 +210,7 @@ async def test_a_study_that_met_the_merge_before_the_bus_told_of_it_is_read_unde
         await tell(client, observation("sodium"), key="retired")
         await called(script, "standing_result")
         merge = merged("Patient/survivor", "survivor", PATIENT, "retired")
-        await tell(client, runs.PatientEvent(event=merge), key="survivor")
+        await tell(client, facts.PatientEvent(event=merge), key="survivor")
         await called(script, "create_inbox_entry")
         assert script.calls["gather_timeline"][-1].event.patient == "Patient/survivor"
         assert len(script.calls["ask_model"]) == 1
@@ -222,9 +222,9 @@ async def test_a_report_that_waits_for_its_study_goes_with_the_record_to_the_sur
 ) -> None:
     """It came under the retired name before its study, which is announced under the survivor's."""
     async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
-        retired = await tell(client, about(final_report(), runs.StudyAddress(accession="issuer|A1")), key="retired")
+        retired = await tell(client, about(final_report(), facts.StudyAddress(accession="issuer|A1")), key="retired")
         merge = merged("Patient/survivor", "survivor", PATIENT, "retired")
-        await tell(client, runs.PatientEvent(event=merge), key="survivor")
+        await tell(client, facts.PatientEvent(event=merge), key="survivor")
         await asyncio.sleep(1)
         study = available("one").model_copy(update={"patient": "Patient/survivor"})
         await tell(client, about(study), key="survivor")
