@@ -76,16 +76,20 @@ class CloudEvent(Record):
 
 
 @cache
+def _schema() -> dict[str, Any]:
+    schema: dict[str, Any] = orjson.loads(files("schemas").joinpath("events.schema.json").read_bytes())
+    return schema
+
+
+@cache
 def _validator() -> Draft202012Validator:
-    schema = orjson.loads(files("schemas").joinpath("events.schema.json").read_bytes())
-    return Draft202012Validator(schema, format_checker=FormatChecker())
+    return Draft202012Validator(_schema(), format_checker=FormatChecker())
 
 
 @cache
 def _quick() -> jsonschema_rs.Draft202012Validator:
     """The same schema for the path that every event takes; what it does not accept is put to jsonschema, which says where and why."""
-    schema = orjson.loads(files("schemas").joinpath("events.schema.json").read_bytes())
-    return jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+    return jsonschema_rs.Draft202012Validator(_schema(), validate_formats=True)
 
 
 def _is_quickly_valid(event: dict[str, Any]) -> bool:

@@ -13,6 +13,12 @@ Priority = Literal["routine", "urgent", "asap", "stat"]
 ReviewOutcome = Literal["accepted", "amended", "rejected"]
 URGENCY: dict[Priority, int] = {"stat": 0, "asap": 1, "urgent": 2, "routine": 3}
 """0 is the most urgent."""
+
+
+def more_urgent(one: Priority, other: Priority) -> Priority:
+    return min(one, other, key=URGENCY.__getitem__)
+
+
 AbstentionReason = Literal["volume-empty", "volume-constant", "most-answers-dropped"]
 """Codes of the local system `abstention-reason`."""
 

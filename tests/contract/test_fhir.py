@@ -16,10 +16,7 @@ import pytest
 from schemas.errors import PermanentFailure, StaleWrite, TransientFailure
 from schemas.identifiers import canonical_json
 from services.clients.fhir import FhirClient
-from services.parts.launcher import Launcher
-from services.settings import Settings
 from tests.contract.written_bundles import CANONICAL, ISSUED, NAMESPACE, act, chart, context, seed
-from tests.real import parts
 from workflows.reconcile.duplicates import answers_all, supersede_older
 from workflows.reconcile.seen import report_seen
 from workflows.report import PostedResult, build_result, build_review, supersede
@@ -27,22 +24,9 @@ from workflows.report_study.fhir_results import find_result, find_review, read_p
 from workflows.timeline import build_timeline
 
 
-@pytest.fixture(scope="module", params=["sekmet", pytest.param("hapi", marks=pytest.mark.real)])
-def base_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "hapi":
-        with parts.hapi(folder) as url:
-            yield url
-        return
-    launcher = Launcher(Settings(state_dir=str(folder)))
-    launcher.up(["fhir"])
-    yield launcher.settings.fhir_url
-    launcher.down()
-
-
 @pytest.fixture
-def fhir(base_url: str) -> Iterator[FhirClient]:
-    client = FhirClient(base_url)
+def fhir(fhir_base_url: str) -> Iterator[FhirClient]:
+    client = FhirClient(fhir_base_url)
     client.transaction(json.dumps(seed()).encode())
     yield client
     client.close()

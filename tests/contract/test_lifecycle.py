@@ -34,8 +34,6 @@ from schemas.runs import RecordReview, ReviewWritten, WriteReview
 from services.clients.fhir import FhirClient
 from services.db import BuildRecords, Entry, InboxReader, InboxRecords, RunRecords, open_migrated
 from services.db.models import Outbox
-from services.parts.launcher import Launcher
-from services.settings import Settings
 from services.store import FolderObjectStore
 from tests import inbox_samples as samples
 from tests.contract.written_bundles import (
@@ -50,7 +48,6 @@ from tests.contract.written_bundles import (
     given_up,
     told,
 )
-from tests.real import parts
 from workflows.report import build_closing, build_result, build_review, supersede
 from workflows.report_study.assembly import Site
 from workflows.report_study.fhir_results import find_result, read_posted
@@ -68,19 +65,6 @@ SITE = Site(
     conclusion_codes=False,
     escalation={},
 )
-
-
-@pytest.fixture(scope="module", params=["sekmet", pytest.param("hapi", marks=pytest.mark.real)])
-def base_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "hapi":
-        with parts.hapi(folder) as url:
-            yield url
-        return
-    launcher = Launcher(Settings(state_dir=str(folder)))
-    launcher.up(["fhir"])
-    yield launcher.settings.fhir_url
-    launcher.down()
 
 
 class Interrupted(FhirClient):
@@ -191,9 +175,9 @@ def _put(resource: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.fixture
-def house(base_url: str, tmp_path: Path) -> Iterator[House]:
+def house(fhir_base_url: str, tmp_path: Path) -> Iterator[House]:
     """A patient of their own, so that no story meets another's resources; the study's thread is the result's own too."""
-    fhir = Interrupted(base_url)
+    fhir = Interrupted(fhir_base_url)
     fhir.meanwhile = []
     name = f"p{uuid.uuid4().hex[:10]}"
     text = json.dumps(chart()).replace("Patient/pat-1", f"Patient/{name}").replace('"id": "pat-1"', f'"id": "{name}"')

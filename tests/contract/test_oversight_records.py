@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -22,22 +21,15 @@ from services.db import (
     ReconcileRecords,
     RunRecords,
     ShadowRecords,
-    open_migrated,
 )
 from services.db.models import InboxEntry
+from tests.contract.test_database import database as database
 from tests.contract.test_database import postgres as postgres
 from tests.contract.test_database import url as url
 from tests.inbox_samples import available, failure, key, no_effusion, nodule, result, review, reviewed
 from workflows.shadow.drift import Rate, watch
 
 DAY = date(2026, 11, 25)
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    opened = open_migrated(url)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -19,32 +19,16 @@ from schemas.errors import PermanentFailure
 from schemas.identifiers import canonical_json
 from services.cli import main
 from services.clients.fhir import FhirClient
-from services.parts.launcher import Launcher
 from services.publish_definitions import publish
-from services.settings import Settings
 from tests.contract.written_bundles import CANONICAL, context, seed
-from tests.real import parts
 from workflows.report import build_result
 
 NAMED = "CodeSystem-review-status"
 
 
-@pytest.fixture(scope="module", params=["sekmet", pytest.param("hapi", marks=pytest.mark.real)])
-def base_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "hapi":
-        with parts.hapi(folder) as url:
-            yield url
-        return
-    launcher = Launcher(Settings(state_dir=str(folder)))
-    launcher.up(["fhir"])
-    yield launcher.settings.fhir_url
-    launcher.down()
-
-
 @pytest.fixture
-def server(base_url: str) -> Iterator[FhirClient]:
-    client = FhirClient(base_url)
+def server(fhir_base_url: str) -> Iterator[FhirClient]:
+    client = FhirClient(fhir_base_url)
     yield client
     client.close()
 
@@ -67,9 +51,9 @@ def one_of(canonical: Canonical, name: str = NAMED) -> Json:
     return next(one.resource for one in definitions(canonical) if one.file_name == f"{name}.json")
 
 
-def put_there(base_url: str, resource: Json) -> None:
+def put_there(fhir_base_url: str, resource: Json) -> None:
     """As an operator loads it, without our client."""
-    answer = httpx.post(f"{base_url}/{resource['resourceType']}", json=resource, trust_env=False, timeout=30.0)
+    answer = httpx.post(f"{fhir_base_url}/{resource['resourceType']}", json=resource, trust_env=False, timeout=30.0)
     assert answer.status_code == 201
 
 
@@ -86,10 +70,10 @@ def test_a_rehearsal_writes_nothing_and_publishing_twice_makes_nothing_new(
 
 
 def test_what_an_operator_has_loaded_from_the_files_is_not_doubled(
-    base_url: str, server: FhirClient, canonical: Canonical
+    fhir_base_url: str, server: FhirClient, canonical: Canonical
 ) -> None:
-    put_there(base_url, one_of(canonical))
-    put_there(base_url, one_of(canonical, "NamingSystem-ai-result"))
+    put_there(fhir_base_url, one_of(canonical))
+    put_there(fhir_base_url, one_of(canonical, "NamingSystem-ai-result"))
     there = [each for each in publish(server, canonical) if each.state == "there"]
     assert {each.definition.file_name for each in there} == {f"{NAMED}.json", "NamingSystem-ai-result.json"}
     assert len(held(server, canonical)) == len(definitions(canonical))
@@ -97,9 +81,9 @@ def test_what_an_operator_has_loaded_from_the_files_is_not_doubled(
 
 @pytest.mark.parametrize("name", [NAMED, "NamingSystem-ai-result", "StructureDefinition-image-region"])
 def test_other_content_of_a_version_is_named_and_nothing_is_written(
-    base_url: str, server: FhirClient, canonical: Canonical, name: str
+    fhir_base_url: str, server: FhirClient, canonical: Canonical, name: str
 ) -> None:
-    put_there(base_url, one_of(canonical, name) | {"description": "as somebody has edited it"})
+    put_there(fhir_base_url, one_of(canonical, name) | {"description": "as somebody has edited it"})
     found = publish(server, canonical)
     [differing] = [each for each in found if each.state == "differs"]
     assert differing.definition.file_name == f"{name}.json"
@@ -107,17 +91,19 @@ def test_other_content_of_a_version_is_named_and_nothing_is_written(
     assert len(held(server, canonical)) == 1
 
 
-def test_an_older_version_stays_beside_the_new_one(base_url: str, server: FhirClient, canonical: Canonical) -> None:
+def test_an_older_version_stays_beside_the_new_one(
+    fhir_base_url: str, server: FhirClient, canonical: Canonical
+) -> None:
     older = one_of(canonical) | {"version": "0.9.0", "count": 1, "concept": [{"code": "unread", "display": "Unread"}]}
-    put_there(base_url, older)
+    put_there(fhir_base_url, older)
     assert states(server, canonical) == {"new"}
     versions = {r["version"] for r in server.find_definitions("CodeSystem", canonical.code_system("review-status"))}
     assert versions == {"0.9.0", one_of(canonical)["version"]}
 
 
-def test_publishers_at_the_same_time_make_one_of_each(base_url: str, canonical: Canonical) -> None:
+def test_publishers_at_the_same_time_make_one_of_each(fhir_base_url: str, canonical: Canonical) -> None:
     def publish_once(_: int) -> None:
-        client = FhirClient(base_url)
+        client = FhirClient(fhir_base_url)
         try:
             publish(client, canonical)
         finally:
@@ -125,7 +111,7 @@ def test_publishers_at_the_same_time_make_one_of_each(base_url: str, canonical: 
 
     with ThreadPoolExecutor(3) as together:
         list(together.map(publish_once, range(3)))
-    client = FhirClient(base_url)
+    client = FhirClient(fhir_base_url)
     assert len(held(client, canonical)) == len(definitions(canonical))
     client.close()
 
@@ -164,37 +150,37 @@ def test_the_definition_that_a_server_refuses_is_named(server: FhirClient, canon
     assert failure.value.code == "fhir-refused"
 
 
-def command(base_url: str, canonical: Canonical, folder: Path, *arguments: str) -> Result:
+def command(fhir_base_url: str, canonical: Canonical, folder: Path, *arguments: str) -> Result:
     env = {
         "LONGVIEW_STATE_DIR": str(folder),
-        "LONGVIEW_FHIR_URL": base_url,
+        "LONGVIEW_FHIR_URL": fhir_base_url,
         "LONGVIEW_CANONICAL_BASE": canonical.base,
     }
     return CliRunner().invoke(main, ["fhir", *arguments], env=env)
 
 
 def test_the_operators_command_says_what_is_new_there_or_differs(
-    base_url: str, server: FhirClient, canonical: Canonical, tmp_path: Path
+    fhir_base_url: str, server: FhirClient, canonical: Canonical, tmp_path: Path
 ) -> None:
     def rows(*arguments: str) -> set[str]:
-        result = command(base_url, canonical, tmp_path, "publish", "--json", *arguments)
+        result = command(fhir_base_url, canonical, tmp_path, "publish", "--json", *arguments)
         assert result.exit_code == 0, result.output
         return {row["state"] for row in json.loads(result.stdout)["definitions"]}
 
     assert rows("--dry-run") == {"new"}
     assert rows() == {"new"}
     assert rows() == {"there"}
-    put_there(base_url, one_of(canonical, "NamingSystem-ai-result") | {"description": "another"})
-    refused = command(base_url, canonical, tmp_path, "publish", "--json")
+    put_there(fhir_base_url, one_of(canonical, "NamingSystem-ai-result") | {"description": "another"})
+    refused = command(fhir_base_url, canonical, tmp_path, "publish", "--json")
     assert refused.exit_code == 1
     assert "NamingSystem-ai-result" in refused.stderr
     assert [r["state"] for r in json.loads(refused.stdout)["definitions"]].count("differs") == 1
 
 
 def test_the_files_are_what_is_published(
-    base_url: str, server: FhirClient, canonical: Canonical, tmp_path: Path
+    fhir_base_url: str, server: FhirClient, canonical: Canonical, tmp_path: Path
 ) -> None:
-    assert command(base_url, canonical, tmp_path, "definitions", "--output", str(tmp_path / "out")).exit_code == 0
+    assert command(fhir_base_url, canonical, tmp_path, "definitions", "--output", str(tmp_path / "out")).exit_code == 0
     files = [json.loads(file.read_bytes()) for file in (tmp_path / "out").iterdir()]
     assert len(files) == len(definitions(canonical))
     assert all(one.resource in files for one in definitions(canonical))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from schemas.codes import THO, Canonical, Json, coding, concept
 from schemas.identifiers import Namespace
 from schemas.lifecycle import AcknowledgeAct, EscalationExhausted, NotifyStep, RecordAcknowledgement
-from schemas.report import URGENCY, Priority
+from schemas.report import Priority, more_urgent
 from schemas.terms import ESCALATION_STEP, RESULT_STATUS_REASON, TASK_INPUT, TASK_OUTPUT, escalated, escalation_level
 from workflows.report.context import by_identifier, create, who
 from workflows.report.posted import PostedResult, update, with_business_status
@@ -47,13 +47,6 @@ def acknowledged(canonical: Canonical, task: Json) -> bool:
 
 def exhausted(task: Json) -> bool:
     return bool(task["status"] == "failed")
-
-
-def more_urgent(one: Priority, other: Priority) -> Priority:
-    return min(one, other, key=URGENCY.__getitem__)
-
-
-# -- the Bundles --------------------------------------------------------------------------------------------------------
 
 
 def build_notification(namespace: Namespace, posted: PostedResult, told: NotifyStep) -> Json:

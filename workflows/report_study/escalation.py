@@ -22,7 +22,7 @@ with workflow.unsafe.imports_passed_through():
     from schemas.report import Priority
     from schemas.runs import ResultWritten
     from workflows.report_study.lifecycle import LifecycleActivities as Lifecycle
-    from workflows.report_study.steps import StepFailed, StepRunner
+    from workflows.report_study.steps import StepFailed, StepRunner, workflow_time
 
 
 class Escalation:
@@ -43,7 +43,7 @@ class Escalation:
         self._written = written
         self._policy = policy
         self._priority = priority
-        self._available_at = _now()
+        self._available_at = workflow_time()
         self._due_at = self._available_at
         self._step = 0
         self._over = False
@@ -92,7 +92,7 @@ class Escalation:
                 step=step,
                 priority=self._priority,
                 due_at=due_at,
-                at=_now(),
+                at=workflow_time(),
             )
             if not await self._write(Lifecycle.notify_step, notice):
                 return
@@ -109,7 +109,7 @@ class Escalation:
             policy=self._policy.name,
             step=self._step,
             due_at=self._due_at,
-            at=_now(),
+            at=workflow_time(),
         )
         await self._write(Lifecycle.exhaust_escalation, exhausted)
 
@@ -123,7 +123,3 @@ class Escalation:
             except StepFailed as failed:
                 workflow.logger.warning("escalation: a step was not written: %s", failed.code)
         return not self._over
-
-
-def _now() -> str:
-    return workflow.now().isoformat(timespec="milliseconds")

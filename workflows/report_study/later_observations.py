@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 
 from temporalio import activity
 
 from schemas.codes import URI, Canonical, Json
 from schemas.errors import PermanentFailure
+from schemas.identifiers import hex_from_ni
 from schemas.lifecycle import AssessHistory, HistoryAssessed
 from schemas.report import InputManifest
 from schemas.timeline import TimelineEntry
@@ -99,15 +99,9 @@ def _version_of(what: Json) -> str:
 def _manifest(store: ObjectStore, sources: list[Json]) -> InputManifest | None:
     digests = [s["identifier"]["value"] for s in sources if s.get("identifier", {}).get("system") == URI]
     try:
-        return InputManifest.model_validate_json(store.get(_hex(digests[0]))) if digests else None
+        return InputManifest.model_validate_json(store.get(hex_from_ni(digests[0]))) if digests else None
     except (PermanentFailure, ValueError):
         return None
-
-
-def _hex(ni: str) -> str:
-    """The hexadecimal SHA-256 of an `ni:` name (RFC 6920)."""
-    text = ni.removeprefix("ni:///sha-256;")
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).hex()
 
 
 def _check_subject(resource: Json, patients: set[str]) -> None:

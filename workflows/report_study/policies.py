@@ -10,7 +10,7 @@ from temporalio.common import Priority as TemporalPriority
 from temporalio.common import RetryPolicy
 
 from schemas.errors import Stage
-from schemas.report import Priority
+from schemas.report import URGENCY, Priority
 
 HEARTBEAT = timedelta(seconds=15)
 """A worker that was killed is noticed after this long; live activities beat every third of it."""
@@ -36,8 +36,6 @@ REMEMBERED_EVENTS = 500
 
 STOPS_READING = ("cancelled", "discontinued")
 """Changes of an order after which its study is not read, and an unread result is withdrawn."""
-
-TEMPORAL_PRIORITY: dict[Priority, int] = {"stat": 1, "asap": 2, "urgent": 3, "routine": 4}
 
 
 @dataclass(frozen=True)
@@ -91,8 +89,5 @@ STEPS: dict[str, StepPolicy] = {
 
 
 def temporal_priority(priority: Priority) -> TemporalPriority:
-    return TemporalPriority(priority_key=TEMPORAL_PRIORITY[priority])
-
-
-def more_urgent(one: Priority, other: Priority) -> Priority:
-    return min(one, other, key=lambda priority: TEMPORAL_PRIORITY[priority])
+    """Temporal counts from 1, the most urgent first."""
+    return TemporalPriority(priority_key=URGENCY[priority] + 1)

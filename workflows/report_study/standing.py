@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
         StepNotified,
         WriteAddendum,
     )
-    from schemas.report import Priority, ReviewAct
+    from schemas.report import URGENCY, Priority, ReviewAct
     from schemas.runs import (
         BuildResult,
         CreateInboxEntry,
@@ -43,7 +43,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.report_study.escalation import Escalation
     from workflows.report_study.lifecycle import LifecycleActivities as Lifecycle
     from workflows.report_study.records import RecordActivities as Records
-    from workflows.report_study.steps import StepFailed, StepRunner
+    from workflows.report_study.steps import StepFailed, StepRunner, workflow_time
 
 
 class Standing:
@@ -157,7 +157,7 @@ class Standing:
 
     async def raise_priority(self, priority: Priority) -> None:
         """The order became more urgent: Task, inbox and escalation of the unread reading follow; never the other way."""
-        higher = policies.TEMPORAL_PRIORITY[priority] < policies.TEMPORAL_PRIORITY[self._priority]
+        higher = URGENCY[priority] < URGENCY[self._priority]
         if not (self.unread and higher) or self.reading is None:
             return
         argument = Reprioritise(
@@ -165,7 +165,7 @@ class Standing:
             thread_id=self._args.thread_id,
             result_id=self.reading.result_id,
             priority=priority,
-            at=_now(),
+            at=workflow_time(),
         )
         async with self.writing:
             await self._steps.run(Lifecycle.reprioritise, argument, shown=False)
@@ -224,7 +224,7 @@ class Standing:
                     result_id=result_id,
                     reason=reason,
                     final_report=final_report,
-                    at=_now(),
+                    at=workflow_time(),
                 ),
                 shown=False,
             )
@@ -254,7 +254,7 @@ class Standing:
             patient=event.patient,
             assessed=assessed,
             priority=priority,
-            issued=_now(),
+            issued=workflow_time(),
         )
         async with self.writing:
             addendum = await self._steps.run(Lifecycle.write_addendum, argument, shown=False)
@@ -273,7 +273,3 @@ class Standing:
 
 def _refused(code: str) -> ApplicationError:
     return ApplicationError(code, type=code, non_retryable=True)
-
-
-def _now() -> str:
-    return workflow.now().isoformat(timespec="milliseconds")

@@ -44,7 +44,7 @@ class StepRunner:
         policy = policies.STEPS[name]
         position = len(self.progress)
         if shown:
-            self.progress.append(StepProgress(step=name, started=_now(), ended=None, state="running"))
+            self.progress.append(StepProgress(step=name, started=workflow_time(), ended=None, state="running"))
         try:
             result = await workflow.execute_activity_method(
                 step,
@@ -63,7 +63,9 @@ class StepRunner:
 
     def _end(self, shown: bool, position: int, state: Any) -> None:
         if shown and position < len(self.progress):
-            self.progress[position] = self.progress[position].model_copy(update={"ended": _now(), "state": state})
+            self.progress[position] = self.progress[position].model_copy(
+                update={"ended": workflow_time(), "state": state}
+            )
 
 
 def _failure(name: str, policy: policies.StepPolicy, error: ActivityError) -> StepFailed:
@@ -76,5 +78,6 @@ def _failure(name: str, policy: policies.StepPolicy, error: ActivityError) -> St
     return StepFailed(f"{name.replace('_', '-')}-timed-out", policy.stage, "the step did not end in its time", True, 1)
 
 
-def _now() -> str:
+def workflow_time() -> str:
+    """RFC 3339, by the workflow's own clock."""
     return workflow.now().isoformat(timespec="milliseconds")

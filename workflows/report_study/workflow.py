@@ -28,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
         StudyEvent,
     )
     from schemas.lifecycle import AcknowledgeAct, StepNotified
-    from schemas.report import Priority, ReviewAct
+    from schemas.report import Priority, ReviewAct, more_urgent
     from schemas.runs import (
         AskModel,
         BuildResult,
@@ -51,7 +51,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.report_study.policies import FINAL_FIRST, ORDER_CANCELLED, SkipReason
     from workflows.report_study.records import RecordActivities as Records
     from workflows.report_study.standing import Standing
-    from workflows.report_study.steps import StepFailed, StepRunner
+    from workflows.report_study.steps import StepFailed, StepRunner, workflow_time
     from workflows.shadow.workflow import start_shadow
 
 CLOSED: tuple[RunState, ...] = ("reviewed", "superseded", "withdrawn", "held", "failed", "unchanged")
@@ -108,7 +108,7 @@ class ReportStudyWorkflow:
             self._seen.pop(next(iter(self._seen)))
         self._pending.append(event)
         if isinstance(event, OrderChanged):  # a study that is being read moves up at once
-            self._steps.priority = policies.more_urgent(event.priority, self._steps.priority)
+            self._steps.priority = more_urgent(event.priority, self._steps.priority)
 
     @workflow.signal
     def study_available(self, event: StudyAvailable) -> None:
@@ -234,7 +234,7 @@ class ReportStudyWorkflow:
         """The main path."""
         args, step = self._args, self._steps.run
         gathered = await step(Steps.gather_timeline, GatherTimeline(patient_key=self._patient_key, event=event))
-        priority = self._steps.priority = policies.more_urgent(gathered.priority, self._order_priority)
+        priority = self._steps.priority = more_urgent(gathered.priority, self._order_priority)
         inventory = await step(
             Steps.take_inventory,
             TakeInventory(
@@ -268,7 +268,7 @@ class ReportStudyWorkflow:
             )
         result = BuildResult(
             thread_id=args.thread_id,
-            issued=workflow.now().isoformat(timespec="milliseconds"),
+            issued=workflow_time(),
             event=event,
             timeline=gathered.timeline,
             current=current,
