@@ -7,6 +7,7 @@ Read `processor` (container -> tokens), `architecture` (tokens -> embeddings), `
 from __future__ import annotations
 
 ARCHITECTURE = "LongviewGemma3ForConditionalGeneration"
+LLAVA_ARCHITECTURE = "LongviewLlavaForConditionalGeneration"
 VIDEO_BACKEND = "longview_volume"
 MEDIA_CONNECTOR = "longview_local"
 
@@ -24,7 +25,10 @@ def register() -> None:
     from model_runtime.media import LocalMediaConnector, VolumeLoader
 
     die_with_parent()
-    if ARCHITECTURE not in ModelRegistry.get_supported_archs():
+    known = ModelRegistry.get_supported_archs()
+    if ARCHITECTURE not in known:
         ModelRegistry.register_model(ARCHITECTURE, "model_runtime.architecture:SliceVolumeGemma3")
+    if LLAVA_ARCHITECTURE not in known:
+        ModelRegistry.register_model(LLAVA_ARCHITECTURE, "model_runtime.families.architecture:GuardedLlava")
     VIDEO_LOADER_REGISTRY.register(VIDEO_BACKEND)(VolumeLoader)
     MEDIA_CONNECTOR_REGISTRY.register(MEDIA_CONNECTOR)(LocalMediaConnector)

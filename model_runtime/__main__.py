@@ -1,4 +1,4 @@
-"""`python -m model_runtime`: build the untrained checkpoint, describe another, serve one, probe a server."""
+"""`python -m model_runtime`: build an untrained checkpoint; convert, check and describe another; serve one; probe a server."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ import sys
 from pathlib import Path
 
 import click
+import orjson
 
 from schemas.errors import LongviewError
+from schemas.families import FAMILIES, MEDGEMMA
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 EXISTING = click.Path(path_type=Path, file_okay=False, exists=True)
+
+FAMILY = click.option(
+    "--family", type=click.Choice(list(FAMILIES)), default=MEDGEMMA.name, show_default=True, help="A family of models."
+)
 
 
 @click.group(help=__doc__)
@@ -22,15 +28,60 @@ def main() -> None:
 
 @main.command()
 @click.option("--cache", type=FOLDER, required=True, help="Where checkpoints are kept.")
-def build(cache: Path) -> None:
-    """Build the untrained checkpoint, unless it is there, and print its folder."""
+@FAMILY
+def build(cache: Path, family: str) -> None:
+    """Build the untrained checkpoint of a family, unless it is there, and print its folder."""
     from model_runtime.checkpoint import build_checkpoint
 
-    click.echo(str(build_checkpoint(cache.resolve())))
+    click.echo(str(build_checkpoint(cache.resolve(), FAMILIES[family])))
 
 
 @main.command()
-@click.option("--checkpoint", type=EXISTING, required=True, help="A folder in the layout of MedGemma 1.5.")
+@click.option("--from", "published", type=EXISTING, required=True, help="The folder as its publisher gives it.")
+@click.option("--to", "target", type=FOLDER, help="The folder to write; none for MedGemma, which is served as it is.")
+@click.option("--family", default="", help="What it should be; told from config.json without.")
+@click.option(
+    "--vision-tower", type=EXISTING, help="Folder of openai/clip-vit-large-patch14-336, if apart (LLaVA-Med)."
+)
+@click.option(
+    "--dtype", type=click.Choice(["float32", "bfloat16"]), help="Type of the numbers (default: as published)."
+)
+@click.option("--name", default="", help="What people read as the model's name (default: the family's).")
+@click.option("--manufacturer", default="unknown", show_default=True, help="Who made it.")
+def convert(
+    published: Path,
+    target: Path | None,
+    family: str,
+    vision_tower: Path | None,
+    dtype: str | None,
+    name: str,
+    manufacturer: str,
+) -> None:
+    """Make a publisher's checkpoint one that can be served, describe it, and print its folder."""
+    from model_runtime.families.convert import convert as converted
+
+    folder = converted(
+        published, target, family=family, tower=vision_tower, dtype=dtype or "", name=name, manufacturer=manufacturer
+    )
+    click.echo(str(folder))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+@click.option("--quick", is_flag=True, help="Do not hash the weights.")
+def check(folder: Path, as_json: bool, quick: bool) -> None:
+    """Say whether a folder of weights can be served, in how much memory, and what is missing; status 1 if it cannot."""
+    from model_runtime.families.check import check_folder
+    from model_runtime.families.screen import screen
+
+    report = check_folder(folder, digest=not quick)
+    click.echo(orjson.dumps(report.as_document(), option=orjson.OPT_INDENT_2).decode() if as_json else screen(report))
+    sys.exit(0 if report.servable else 1)
+
+
+@main.command()
+@click.option("--checkpoint", type=EXISTING, required=True, help="A folder that can be served.")
 @click.option("--name", required=True, help="What people read as the model's name, for example medgemma-1.5-4b-it.")
 @click.option("--manufacturer", default="unknown", show_default=True, help="Who made it.")
 def describe(checkpoint: Path, name: str, manufacturer: str) -> None:
@@ -47,12 +98,19 @@ def describe(checkpoint: Path, name: str, manufacturer: str) -> None:
     help="Serve the untrained checkpoint of this cache; with --checkpoint, where vLLM keeps its own.",
 )
 @click.option("--checkpoint", type=EXISTING, help="Serve this checkpoint; it must have been described.")
+@FAMILY
 @click.option("--port", type=int, required=True)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--media-dir", type=EXISTING, required=True, help="The only folder that file: URLs may name.")
 @click.option("--ready-file", type=click.Path(path_type=Path), help="Written once a question has been answered.")
 def serve(
-    cache: Path | None, checkpoint: Path | None, port: int, host: str, media_dir: Path, ready_file: Path | None
+    cache: Path | None,
+    checkpoint: Path | None,
+    family: str,
+    port: int,
+    host: str,
+    media_dir: Path,
+    ready_file: Path | None,
 ) -> None:
     """Serve a checkpoint over vLLM's OpenAI API until SIGTERM."""
     from model_runtime.checkpoint import build_checkpoint
@@ -62,7 +120,7 @@ def serve(
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)
     cache = (cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longview").resolve()
-    folder = checkpoint.resolve() if checkpoint else build_checkpoint(cache)
+    folder = checkpoint.resolve() if checkpoint else build_checkpoint(cache, FAMILIES[family])
     serving = Serving(folder, read_release(folder), cache, media_dir.resolve(), host, port)
     os.environ.update(environment(cache, os.environ))
     from model_runtime.server import run
@@ -73,11 +131,12 @@ def serve(
 @main.command()
 @click.option("--url", required=True, help="The server's address, for example http://127.0.0.1:8000.")
 @click.option("--patience", type=float, default=60.0, show_default=True, help="Seconds to wait.")
-def probe(url: str, patience: float) -> None:
-    """Ask a server one question about a tiny volume; exit status 0 once it has answered."""
+@FAMILY
+def probe(url: str, patience: float, family: str) -> None:
+    """Ask a server one question of its family's form; exit status 0 once it has answered."""
     from model_runtime.warm_up import wait_until_ready
 
-    seconds = asyncio.run(wait_until_ready(url, patience))
+    seconds = asyncio.run(wait_until_ready(url, patience, FAMILIES[family]))
     click.echo(f"ready after {seconds:.1f} s")
 
 

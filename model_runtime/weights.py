@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 SEED = 4
 DEVIATION = 0.2
@@ -42,7 +45,9 @@ class Sizes:
 
 def random_weights(sizes: Sizes) -> dict[str, torch.Tensor]:
     """Every tensor of the checkpoint in bfloat16; norms are the identity and biases zero, as in a fresh model."""
-    return {name: _tensor(name, shape).to(torch.bfloat16) for name, shape in tensor_shapes(sizes)}
+    import torch
+
+    return {name: random_tensor(name, shape).to(torch.bfloat16) for name, shape in tensor_shapes(sizes)}
 
 
 def tensor_shapes(sizes: Sizes) -> Iterator[tuple[str, Shape]]:
@@ -97,10 +102,15 @@ def _biased(name: str, shape: Shape) -> Iterator[tuple[str, Shape]]:
     yield name + ".bias", shape[:1]
 
 
-def _tensor(name: str, shape: Shape) -> torch.Tensor:
+def random_tensor(name: str, shape: Shape, *, fresh_norm: float | None = None) -> torch.Tensor:
+    """float32; the weights of norms are `fresh_norm`, by default as SigLIP (which multiplies by the weight) and Gemma (by 1 + weight) begin."""
+    import torch
+
     if len(shape) > 1:
         return torch.from_numpy(_uniform(name, shape))
-    if "layer_norm" in name or "post_layernorm" in name:  # SigLIP's norms multiply by the weight; Gemma's by 1 + weight
+    if fresh_norm is not None:
+        return torch.full(shape, fresh_norm if name.endswith("weight") else 0.0)
+    if "layer_norm" in name or "post_layernorm" in name:
         return torch.ones(shape) if name.endswith("weight") else torch.zeros(shape)
     return torch.zeros(shape)
 

@@ -143,14 +143,20 @@ class ModelRelease(Record):
     runtime: str
     max_slices: int
     model_card: str
+    family: str = "medgemma-1.5-4b"
+    """A name of `schemas.families`: what may be asked, and how."""
+    source_sha256: str | None = None
+    """Of the publisher's weights, where these were converted from them."""
 
 
 class VolumeItem(Record):
-    """A volume as a request refers to it: the SHA-256 of its container, and its role for the reader."""
+    """A volume, or pictures, as a request refers to it: the SHA-256 of its container, and its role for the reader."""
 
     digest: str
     slices: int
+    """Of a volume its slices, of pictures their number."""
     role: Literal["prior", "current"]
+    kind: Literal["volume", "picture"] = "volume"
 
 
 class ModelRequest(Record):
