@@ -13,7 +13,6 @@ from pathlib import Path
 
 from model_runtime.families import biomedlm, llava_med
 from model_runtime.families.folder import architecture_of, published_family, read_config
-from model_runtime.families.serve import dtype_of
 from model_runtime.families.writing import whole_or_not_at_all
 from model_runtime.release import described_release, write_release
 from schemas.errors import PartUnavailable
@@ -21,6 +20,8 @@ from schemas.families import BIOMEDLM, FAMILIES, LLAVA_MED, MEDGEMMA, ModelFamil
 
 CHAT_TEMPLATE = "chat_template.jinja"
 _TEMPLATES = {LLAVA_MED.name: "llava_med.jinja", BIOMEDLM.name: "biomedlm.jinja"}
+_DTYPES = {LLAVA_MED.name: "bfloat16", BIOMEDLM.name: "float32"}
+"""As published, for a config.json that names none."""
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "README.md")
 """Files of the publisher that go along with the weights."""
 
@@ -51,11 +52,14 @@ def write_converted(
     kind: ModelFamily, published: Path, target: Path, tower: Path | None = None, dtype: str = ""
 ) -> str:
     """All of a converted folder but its release; the SHA-256 of the weights that were read. They keep their type unless `dtype` names another."""
-    dtype = dtype or dtype_of(read_config(published))
+    config = read_config(published)
+    kept = str(config.get("torch_dtype") or config.get("dtype") or _DTYPES[kind.name])
     if kind is LLAVA_MED:
-        digest = llava_med.convert(published, target, dtype, tower)
+        digest = llava_med.convert(published, target, dtype or kept, tower)
+    elif kind is BIOMEDLM:
+        digest = biomedlm.convert(published, target, dtype or kept)
     else:
-        digest = biomedlm.convert(published, target, dtype)
+        raise PartUnavailable("model-family", f"{kind.title} is not converted: it is served as it is released.")
     (target / CHAT_TEMPLATE).write_text(template_of(kind), "utf-8")
     for pattern in LICENCES:
         for path in published.glob(pattern):
