@@ -113,14 +113,14 @@ def serve(
     ready_file: Path | None,
 ) -> None:
     """Serve a checkpoint over vLLM's OpenAI API until SIGTERM."""
-    from model_runtime.checkpoint import build_checkpoint
+    from model_runtime.checkpoint import built_apart
     from model_runtime.release import read_release
     from model_runtime.serving import Serving, environment
 
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)
     cache = (cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longview").resolve()
-    folder = checkpoint.resolve() if checkpoint else build_checkpoint(cache, FAMILIES[family])
+    folder = checkpoint.resolve() if checkpoint else built_apart(cache, FAMILIES[family])
     serving = Serving(folder, read_release(folder), cache, media_dir.resolve(), host, port)
     os.environ.update(environment(cache, os.environ))
     from model_runtime.server import run

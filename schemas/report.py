@@ -94,6 +94,10 @@ class HistoryWeighed(Record):
     request: str | None = None
     """Address of the canonical request in the object store."""
     answer: str | None = None
+    release: str | None = None
+    """The release that was asked (`workflows.reading.release.release_id`); None before it was written down."""
+    weights: str | None = None
+    """SHA-256 of that release's weights, which may be another model's than the images'."""
 
 
 class Reading(Record):

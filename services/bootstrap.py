@@ -107,6 +107,7 @@ async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         fhir=server,
         archive=archive(settings),
         model=model(settings, store),
+        history_model=history_model(settings, store),
         store=store,
         memory=TemporalPatientMemory(client, asyncio.get_running_loop()),
         runs=runs,
@@ -278,6 +279,16 @@ def oversight_activities(
         announcer=TemporalAnnouncer(client, asyncio.get_running_loop(), settings.namespace, settings.task_queue),
     )
     return reconcile, ShadowActivities(model=shadow_model(settings, store), store=store, records=shadow)
+
+
+def history_model(settings: Settings, store: FolderObjectStore) -> VllmModel | None:
+    """The model of the second pass, where it is another one than that of the images."""
+    from services.clients.model import VllmModel
+
+    if not settings.history_model_url:
+        return None
+    release, token = Path(settings.history_model_release), settings.history_model_token
+    return VllmModel(settings.history_model_url, release, store.path, media=settings.media, token=token)
 
 
 def shadow_model(settings: Settings, store: FolderObjectStore) -> VllmModel | None:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.bootstrap import archive, fhir, model, payload_keys
+from services.bootstrap import archive, fhir, history_model, model, payload_keys
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def reproduce_result(settings: Settings, result: str, *, ask: bool) -> Reproduct
     from workflows.timeline import build_timeline
 
     store = FolderObjectStore(settings.store)
+    weighs = history_model(settings, store)
     with ExitStack() as open_clients:
         return Reproducer(
             settings.namespace,
@@ -71,6 +72,7 @@ def reproduce_result(settings: Settings, result: str, *, ask: bool) -> Reproduct
             archive=open_clients.enter_context(closing(archive(settings))),
             store=store,
             model=open_clients.enter_context(closing(model(settings, store))),
+            history_model=open_clients.enter_context(closing(weighs)) if weighs else None,
             build=partial(build_timeline, site_zone=settings.zone),
         ).reproduce(result, ask=ask)
 

@@ -64,10 +64,12 @@ class Reproducer:
         archive: ImageArchive,
         store: ObjectStore,
         model: Model,
+        history_model: Model | None = None,
         build: Callable[..., Timeline] = build_timeline,
     ) -> None:
         self._namespace, self._canonical = namespace, Canonical(namespace.base)
         self._fhir, self._archive, self._store, self._model = fhir, archive, store, model
+        self._history_model = history_model or model
         self._build = build
 
     def reproduce(self, result: str, *, ask: bool = True) -> Reproduction:
@@ -209,19 +211,31 @@ class Reproducer:
     def _answers(self, origin: ResultOrigin, *, ask: bool) -> Rows:
         """Every question of the run again; the second pass over the history has its own, which the reading names."""
         row, reading = self._kept_json("checked reading", origin.reading)
-        rows = [row, self._answer("model answer", origin.request, origin.answer, ask=ask)]
+        rows = [row, self._answer("model answer", origin.request, origin.answer, self._model, ask=ask)]
         history = (reading or {}).get("history") or {}
         if history.get("request") and history.get("answer"):
             rows.append(self._kept("prompt about the history", history["request"], ModelRequest)[0])
-            rows.append(self._answer("model answer about the history", history["request"], history["answer"], ask=ask))
+            rows += self._history_release(history)
+            name, model = "model answer about the history", self._history_model
+            rows.append(self._answer(name, history["request"], history["answer"], model, ask=ask))
         return rows
 
-    def _answer(self, name: str, request: str, answer: str | None, *, ask: bool) -> Ingredient:
+    def _history_release(self, history: Json) -> Rows:
+        """What answered the second pass, as the reading names it; readings of older versions do not, and were answered by the images' release."""
+        if not history.get("release"):
+            return []
+        now = self._history_model.release()
+        return [
+            compare_value("weights of the second pass", "release", history.get("weights"), now.weights_sha256),
+            compare_value("release of the second pass", "release", history["release"], release_id(now)),
+        ]
+
+    def _answer(self, name: str, request: str, answer: str | None, model: Model, *, ask: bool) -> Ingredient:
         row, recorded = self._kept(name, answer, ModelAnswer, "answer")
         _, question = self._kept(name, request, ModelRequest)
         if question is None or not ask:
             return row
-        now = self._model.ask(question.model_copy(update={"priority": LAST_IN_LINE}))
+        now = model.ask(question.model_copy(update={"priority": LAST_IN_LINE}))
         return compare_answer(name, answer, recorded, now)
 
     # -- the object store

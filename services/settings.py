@@ -59,6 +59,12 @@ class Settings:
     )
     shadow_model_token: str = _setting("", "bearer token for the second vLLM server", secret=True)
     shadow_model_release: str = _setting("", "path of the shadow checkpoint's release.json")
+    history_model_url: str = _setting(
+        "",
+        "base URL of a vLLM server whose model weighs the history by text alone (default: the one that reads the images)",
+    )
+    history_model_token: str = _setting("", "bearer token for that vLLM server", secret=True)
+    history_model_release: str = _setting("", "path of that checkpoint's release.json")
     reconcile_minutes: str = _setting("60", "minutes between two passes of reconciliation (0: none by themselves)")
     reconcile_days: str = _setting("3", "how many days a pass of reconciliation looks back")
     reconcile_grace_minutes: str = _setting(
@@ -131,6 +137,11 @@ class Settings:
             raise PartUnavailable(
                 "setting-shadow-model",
                 "LONGVIEW_SHADOW_MODEL_URL and LONGVIEW_SHADOW_MODEL_RELEASE go together: set both or none.",
+            )
+        if bool(self.history_model_url) != bool(self.history_model_release):
+            raise PartUnavailable(
+                "setting-history-model",
+                "LONGVIEW_HISTORY_MODEL_URL and LONGVIEW_HISTORY_MODEL_RELEASE go together: set both or none.",
             )
         for name in ("acknowledge_minutes", "inbox_port", "payload_store_bytes", "codec_port", *_RECONCILE_NUMBERS):
             if not getattr(self, name).isdigit():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,18 +46,12 @@ class Source:
 
 
 def digest_of(files: list[Path]) -> str:
-    """As `Source.digest`; files are read side by side, since hashing leaves Python's lock alone."""
-    ordered = sorted(files, key=lambda path: path.name)
+    """As `Source.digest`."""
     digest = hashlib.sha256()
-    with ThreadPoolExecutor() as pool:
-        for path, file_digest in zip(ordered, pool.map(_file_digest, ordered), strict=True):
-            digest.update(path.name.encode() + b"\0" + file_digest)
+    for path in sorted(files, key=lambda path: path.name):
+        with path.open("rb") as file:
+            digest.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def _file_digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _safetensors(path: Path) -> Iterator[Opened]:

@@ -12,17 +12,20 @@ import orjson
 from pydantic import ValidationError
 
 from schemas.errors import PartUnavailable, PermanentFailure, TransientFailure
+from schemas.families import ModelFamily, family_of
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, VolumeItem
+from workflows.reading.fits import require_askable
 
 SEED = 0
 STACK_HEADINGS = {"prior": "PRIOR STUDY", "current": "CURRENT STUDY"}
 
 
 class VllmModel:
-    """One vLLM server and the release it must serve.
+    """One vLLM server and the release it must serve; the release's family says what may be asked and how pixels travel.
 
-    A volume travels as a `video_url` part: `file://` where server and worker share the store's disk, else a `data:` URL. Its `uuid` is the
-    SHA-256 of its container, which the runtime checks, so a cache can never serve another patient's volume.
+    A container travels as a `video_url` part: `file://` where server and worker share the store's disk, else a `data:` URL. Its `uuid` is the
+    SHA-256 of its container, which the runtime checks, so a cache can never serve another patient's volume. To a stock model pictures travel as PNG
+    parts, each under the SHA-256 of its own file.
     """
 
     def __init__(
@@ -56,13 +59,16 @@ class VllmModel:
             ) from error
 
     def ask(self, request: ModelRequest) -> ModelAnswer:
-        """One answer. `TransientFailure` while the server is away; `PermanentFailure` if it refuses or serves another model."""
+        """One answer, without what the model thought aloud. `TransientFailure` while the server is away; `PermanentFailure` if the model cannot be
+        asked this (before anything is sent), if the server refuses, or if it serves another model."""
         release = self.release()
+        family = family_of(release.family)
+        require_askable(family, request)
         self._check_served(release)
         body = orjson.loads(self._post("/v1/chat/completions", self._body(request, release)).content)
         choice = body["choices"][0]
         return ModelAnswer(
-            text=choice["message"]["content"] or "",
+            text=family.answer_of(choice["message"]["content"] or ""),
             finish_reason=choice["finish_reason"] or "",
             prompt_tokens=body["usage"]["prompt_tokens"],
             completion_tokens=body["usage"]["completion_tokens"],
@@ -77,7 +83,10 @@ class VllmModel:
     def _body(self, request: ModelRequest, release: ModelRelease) -> dict[str, Any]:
         content: list[dict[str, Any]] = [{"type": "text", "text": request.instruction}]
         for item in request.volumes:
-            content += [{"type": "text", "text": STACK_HEADINGS[item.role]}, self._part(item)]
+            content += [
+                {"type": "text", "text": STACK_HEADINGS[item.role]},
+                *self._parts(item, family_of(release.family)),
+            ]
         content.append({"type": "text", "text": request.query})
         return {
             "model": release.served_model_name,
@@ -92,10 +101,14 @@ class VllmModel:
             },
         }
 
-    def _part(self, item: VolumeItem) -> dict[str, Any]:
+    def _parts(self, item: VolumeItem, family: ModelFamily) -> list[dict[str, Any]]:
         path = self._locate(item.digest)
+        if family.transport == "image_url":
+            from services.clients.picture_parts import picture_parts
+
+            return list(picture_parts(path))
         url = path.as_uri() if self._media == "file" else _data_url(path)
-        return {"type": "video_url", "video_url": {"url": url}, "uuid": item.digest}
+        return [{"type": "video_url", "video_url": {"url": url}, "uuid": item.digest}]
 
     def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
         return self._send("POST", path, content=orjson.dumps(body), headers={"content-type": "application/json"})

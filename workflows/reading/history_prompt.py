@@ -6,9 +6,12 @@ from typing import Any
 
 import orjson
 
+from schemas.families import ModelFamily
 from schemas.inference import MAX_CITES, ModelRequest, history_schema
 from schemas.report import Finding
-from schemas.timeline import TimelineEntry
+from schemas.timeline import Timeline, TimelineEntry
+from workflows.reading.excerpt import HISTORY_TOKENS, Excerpt, excerpt_of
+from workflows.reading.fits import prompt_tokens
 from workflows.reading.fold import shown_text
 from workflows.timeline.line import shown
 
@@ -42,6 +45,25 @@ def history_request(findings: list[Finding], entries: dict[str, TimelineEntry], 
         max_tokens=TOKENS_A_FINDING * len(labels) + TOKENS_TO_SPARE,
         priority=priority,
     )
+
+
+def fitting_excerpt(family: ModelFamily, findings: list[Finding], timeline: Timeline, suspicious: set[str]) -> Excerpt:
+    """As much of the history as the family holds beside our own words and the answer, and never more than the second pass's budget.
+
+    The budget counts lines of the timeline; the prompt quotes them as JSON. What it is longer by than was counted is taken off until it fits.
+    """
+    tokens = min(HISTORY_TOKENS, _left(family, findings, {}))
+    while True:
+        excerpt = excerpt_of(timeline, suspicious, max(tokens, 0))
+        left = _left(family, findings, excerpt.entries)
+        if left >= 0 or not excerpt.entries:
+            return excerpt
+        tokens += left
+
+
+def _left(family: ModelFamily, findings: list[Finding], entries: dict[str, TimelineEntry]) -> int:
+    request = history_request(findings, entries, 0)
+    return family.context - prompt_tokens(family, request) - request.max_tokens
 
 
 def entry_line(name: str, entry: TimelineEntry) -> str:

@@ -26,7 +26,7 @@ from schemas.identifiers import ni_from_hex
 from schemas.inference import NOT_COMPARED
 from schemas.terms import ABSTENTION_REASON, REVIEW_STATUS, TASK_CODE, TASK_INPUT
 from workflows.report.context import ResultContext, by_identifier, create, plain, versioned_reference, who
-from workflows.report.kept import MANIFEST, RENDERED_PROMPT, WEIGHTS
+from workflows.report.kept import HISTORY_WEIGHTS, MANIFEST, RENDERED_PROMPT, WEIGHTS
 from workflows.report.observation import citations, finding_urn, media, media_urn, observation
 from workflows.report.release import (
     ARTIFICIAL_INTELLIGENCE,
@@ -179,6 +179,8 @@ def _entities(context: ResultContext) -> list[Json]:
     if history is not None and history.request is not None:
         name = "rendered prompt of the second pass (kept in the evidence store, digest only)"
         derived.append(_digest(ni_from_hex(history.request), name))
+        if history.weights is not None and history.weights != context.model.weights_sha256:
+            derived.append(_digest(ni_from_hex(history.weights), HISTORY_WEIGHTS))
     timeline = context.timeline
     used = [("study read", timeline.study), ("named prior", context.prior), ("order", timeline.order)]
     sources = [

@@ -10,6 +10,7 @@ from schemas.runs import BuildResult, Digest
 
 RENDERED_PROMPT = "rendered prompt (kept in the evidence store, digest only)"
 WEIGHTS = "model weights"
+HISTORY_WEIGHTS = "weights of the model that weighed the history"
 MANIFEST = "input manifest: every SOP Instance UID and resource version read"
 TIMELINE = "timeline (kept in the evidence store, digest only)"
 VOLUME = "volume of the study (kept in the evidence store, digest only)"

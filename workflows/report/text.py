@@ -36,10 +36,14 @@ _NOT_WEIGHED = {
     "no-findings": "there is no finding to weigh it against",
     "no-history": "FHIR holds none that could be weighed",
     "history-withheld": "all of it reads like instructions",
+    "history-no-room": "the model that weighs it has no room for any of it",
+    "model-cannot": "the model that should weigh it takes no text",
+    "model-context": "findings and history are more than the model that weighs it holds",
     "model-output-invalid": "the model's answer about it was not valid",
     "model-output-cut": "the model's answer about it was cut",
     "model-refused": "the model refused it",
     "model-unavailable": "the model was away",
+    "model-release": "the model's release could not be read",
 }
 CAUTION_ROUTES = {
     "chart": "Chart text contains instructions: treat the history with care.",

@@ -96,11 +96,13 @@ class ReportStudyActivities:
         inbox: Inbox,
         builds: BuildRecords,
         text_in_pixels: TextInPixels,
+        history_model: Model | None = None,
     ) -> None:
         self._site = site
         self._fhir = fhir
         self._archive = archive
         self._model = model
+        self._history_model = history_model or model
         self._store = store
         self._memory = memory
         self._runs = runs
@@ -249,7 +251,7 @@ class ReportStudyActivities:
         waited = datetime.now(UTC) - activity.info().scheduled_time
         return self._checked(
             integrate(
-                self._model,
+                self._history_model,
                 self._keep,
                 self._store.put,
                 self._load(Timeline, args.timeline),

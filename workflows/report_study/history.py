@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from schemas.errors import PermanentFailure, TransientFailure
+from schemas.errors import PartUnavailable, PermanentFailure, TransientFailure
+from schemas.families import ModelFamily, family_of
+from schemas.inference import ModelRequest
 from schemas.model import Record
 from schemas.report import HistoryWeighed, Priority, Reading
 from schemas.timeline import Timeline
 from workflows.ports import Model
 from workflows.reading.excerpt import Excerpt, excerpt_of
-from workflows.reading.history_prompt import history_request
+from workflows.reading.fits import require_askable
+from workflows.reading.history_prompt import fitting_excerpt, history_request
 from workflows.reading.prompt import VLLM_PRIORITY
+from workflows.reading.release import release_id
 from workflows.reading.weigh import read_weighed, weigh
 
 Keep = Callable[[Record], str]
@@ -25,15 +29,23 @@ def integrate(
 ) -> Reading:
     """The reading with relations and citations, or with the reason why the history was not weighed.
 
-    `TransientFailure` while the model is away, as long as it is not too `late` to wait for it.
+    `TransientFailure` or `PartUnavailable` while the model or its release is away, as long as it is not too `late` to wait for it.
     """
     suspicious = {caution.where for caution in reading.cautions if caution.route == "chart"}
-    excerpt = excerpt_of(timeline, suspicious)
-    reason = _nothing_to_weigh(reading, excerpt)
+    try:
+        release = model.release()
+    except PartUnavailable as failure:
+        if not late:
+            raise
+        return reading.model_copy(update={"history": _told(excerpt_of(timeline, suspicious), failure.code)})
+    family = family_of(release.family)
+    excerpt = fitting_excerpt(family, reading.findings, timeline, suspicious)
+    request = history_request(reading.findings, excerpt.entries, VLLM_PRIORITY[priority])
+    reason = _nothing_to_weigh(reading, excerpt, len(timeline.entries)) or _cannot(family, request)
     if reason is not None:
         return reading.model_copy(update={"history": _told(excerpt, reason)})
-    request = history_request(reading.findings, excerpt.entries, VLLM_PRIORITY[priority])
     kept = put(request.as_asked())
+    asked = {"request": kept, "release": release_id(release), "weights": release.weights_sha256}
     try:
         answer = model.ask(request)
         kept_answer = keep(answer)
@@ -41,32 +53,41 @@ def integrate(
     except TransientFailure as failure:
         if not late:
             raise
-        return reading.model_copy(update={"history": _told(excerpt, failure.code, request=kept)})
+        return reading.model_copy(update={"history": _told(excerpt, failure.code, **asked)})
     except PermanentFailure as failure:
-        return reading.model_copy(update={"history": _told(excerpt, failure.code, request=kept)})
+        return reading.model_copy(update={"history": _told(excerpt, failure.code, **asked)})
     weighed = weigh(reading.findings, said, excerpt.entries)
-    history = _told(excerpt, None, request=kept, answer=kept_answer)
+    history = _told(excerpt, None, answer=kept_answer, **asked)
     dropped = [*reading.dropped, *weighed.dropped]
     return reading.model_copy(update={"findings": weighed.findings, "dropped": dropped, "history": history})
 
 
-def _nothing_to_weigh(reading: Reading, excerpt: Excerpt) -> str | None:
+def _nothing_to_weigh(reading: Reading, excerpt: Excerpt, held: int) -> str | None:
+    """`held` is how many entries the timeline has; some that are sound and still not in the excerpt did not fit."""
     if not reading.findings:
         return "no-findings"
-    if not excerpt.entries:
-        return "history-withheld" if excerpt.withheld else "no-history"
+    if excerpt.entries:
+        return None
+    if held > excerpt.withheld:
+        return "history-no-room"
+    return "history-withheld" if excerpt.withheld else "no-history"
+
+
+def _cannot(family: ModelFamily, request: ModelRequest) -> str | None:
+    """Why this family cannot be asked, as a code; then nothing is sent."""
+    try:
+        require_askable(family, request)
+    except PermanentFailure as failure:
+        return failure.code
     return None
 
 
-def _told(
-    excerpt: Excerpt, reason: str | None, *, request: str | None = None, answer: str | None = None
-) -> HistoryWeighed:
+def _told(excerpt: Excerpt, reason: str | None, **asked: str) -> HistoryWeighed:
     return HistoryWeighed(
         weighed=reason is None,
         reason=reason,
-        given=[entry.resource for entry in excerpt.entries.values()] if request else [],
+        given=[entry.resource for entry in excerpt.entries.values()] if asked else [],
         withheld=excerpt.withheld,
         left_out=excerpt.left_out,
-        request=request,
-        answer=answer,
+        **asked,
     )
