@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,12 +47,18 @@ class Source:
 
 
 def digest_of(files: list[Path]) -> str:
-    """As `Source.digest`."""
+    """As `Source.digest`; files are read side by side, since hashing leaves Python's lock alone."""
+    ordered = sorted(files, key=lambda path: path.name)
     digest = hashlib.sha256()
-    for path in sorted(files, key=lambda path: path.name):
-        with path.open("rb") as file:
-            digest.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    with ThreadPoolExecutor() as pool:
+        for path, file_digest in zip(ordered, pool.map(_file_digest, ordered), strict=True):
+            digest.update(path.name.encode() + b"\0" + file_digest)
     return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _safetensors(path: Path) -> Iterator[Opened]:
