@@ -248,12 +248,13 @@ def context(
 
 
 def weighed_context() -> ResultContext:
-    """The chart's condition supports the nodule; the lab was given and not cited; one entry read like an instruction."""
+    """The chart's condition supports the nodule; the lab was given and not cited; one entry read like an instruction. A model of its own weighed."""
     known = context()
     given = [next(e for e in known.timeline.entries if e.kind == kind) for kind in ("condition", "observation")]
     nodule, *others = known.reading.findings
     findings = [nodule.model_copy(update={"chart": "supports", "cites": given[:1]}), *others]
-    history = HistoryWeighed(weighed=True, given=[e.resource for e in given], withheld=1, request="ab" * 32)
+    asked = {"request": "ab" * 32, "release": "biomedlm-5c5c5c5c5c5c", "weights": "5c" * 32}
+    history = HistoryWeighed(weighed=True, given=[e.resource for e in given], withheld=1, **asked)
     caution = Caution(route="chart", code="ignore-instructions", where="Condition/copd-2/_history/1")
     told = {"findings": findings, "history": history, "cautions": [caution]}
     return replace(known, reading=known.reading.model_copy(update=told))

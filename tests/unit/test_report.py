@@ -229,6 +229,23 @@ def test_cited_entries_are_named_in_their_version_and_their_text_is_not_repeated
         get_fhir_model_class(entry["resource"]["resourceType"]).model_validate(entry["resource"])
 
 
+def test_a_model_of_its_own_that_weighed_the_history_is_named_by_its_weights() -> None:
+    from schemas.identifiers import ni_from_hex
+
+    known = weighed_context()
+    history = known.reading.history
+    assert history is not None
+    same = replace(
+        known,
+        reading=known.reading.model_copy(
+            update={"history": history.model_copy(update={"weights": known.model.weights_sha256})}
+        ),
+    )
+    assert ni_from_hex("5c" * 32) in str(of(build_result(known), "Provenance"))
+    assert "weights of the model that weighed the history" in str(of(build_result(known), "Provenance"))
+    assert "weights of the model that weighed the history" not in str(of(build_result(same), "Provenance"))
+
+
 def test_a_history_that_was_not_weighed_is_said_with_its_reason() -> None:
     known = context()
     history = HistoryWeighed(weighed=False, reason="model-output-invalid")

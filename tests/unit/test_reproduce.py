@@ -114,6 +114,7 @@ class Hospital:
 
     def __init__(self, folder: Path, history: dict[str, str] | None = None) -> None:
         self.store, self.fhir, self.archive, self.model = FolderObjectStore(folder), Server(), Archive(), Model()
+        self.weigher: Model | None = None
         for resource in chart():
             self.fhir.put(resource)
         self.volume = self.store.put(b"voxels of the study")
@@ -195,6 +196,7 @@ class Hospital:
             archive=self.archive,
             store=self.store,
             model=self.model,  # type: ignore[arg-type]
+            history_model=self.weigher,
         )
         return reproducer.reproduce(result or self.result_id, ask=ask)
 
@@ -437,3 +439,19 @@ def test_a_digest_survives_its_name() -> None:
     for other in ("", "ni:///sha-256;short", "ni:///sha-256;" + "!" * 43, "urn:uuid:1"):
         with pytest.raises(ValueError, match=r".*"):
             hex_from_ni(other)
+
+
+def test_what_a_model_of_its_own_said_about_the_history_is_asked_of_that_model(tmp_path: Path) -> None:
+    """BioMedLM weighed; later another release of it serves."""
+    store = FolderObjectStore(tmp_path)
+    weigher = Model(TRAINED.model_copy(update={"family": "biomedlm", "weights_sha256": "5c" * 32, "name": "biomedlm"}))
+    question = ModelRequest(instruction="i", volumes=[], query="h", answer_schema={}, max_tokens=9, priority=10)
+    kept: dict[str, Record] = {"request": question, "answer": ANSWER}
+    digests = {name: store.put(canonical_json(record.model_dump(mode="json"))) for name, record in kept.items()}
+    named = {"release": release_id(weigher.served), "weights": weigher.served.weights_sha256}
+    hospital = Hospital(tmp_path, history=digests | named)
+    hospital.weigher = weigher
+    assert changed(hospital.reproduce()) == []
+    assert (len(hospital.model.asked), len(weigher.asked)) == (1, 1)
+    weigher.served = weigher.served.model_copy(update={"weights_sha256": "6d" * 32})
+    assert changed(hospital.reproduce()) == ["weights of the second pass", "release of the second pass"]
