@@ -22,7 +22,7 @@ def register() -> None:
     from vllm.multimodal.video import VIDEO_LOADER_REGISTRY
 
     from model_runtime.children import die_with_parent
-    from model_runtime.media import LocalMediaConnector, VolumeLoader
+    from model_runtime.media import ContainerLoader, LocalMediaConnector
 
     die_with_parent()
     known = ModelRegistry.get_supported_archs()
@@ -30,5 +30,5 @@ def register() -> None:
         ModelRegistry.register_model(ARCHITECTURE, "model_runtime.architecture:SliceVolumeGemma3")
     if LLAVA_ARCHITECTURE not in known:
         ModelRegistry.register_model(LLAVA_ARCHITECTURE, "model_runtime.families.architecture:GuardedLlava")
-    VIDEO_LOADER_REGISTRY.register(VIDEO_BACKEND)(VolumeLoader)
+    VIDEO_LOADER_REGISTRY.register(VIDEO_BACKEND)(ContainerLoader)
     MEDIA_CONNECTOR_REGISTRY.register(MEDIA_CONNECTOR)(LocalMediaConnector)

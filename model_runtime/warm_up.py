@@ -52,15 +52,14 @@ async def _ask(client: httpx.AsyncClient, family: ModelFamily) -> None:
 
 
 def warm_up_request(model: str, family: ModelFamily = MEDGEMMA) -> dict[str, Any]:
-    """A question of the worker's own form about two empty slices, a black picture, or nothing that is seen."""
-    schema = answer_schema([LABEL], SLICES, compared=False)
+    """A question of the worker's own form about a picture and two slices, a picture alone, or nothing that is seen: whatever the family takes."""
+    schema = answer_schema([LABEL], [SLICES], compared=False)
     return {
         "model": model,
         "messages": [
             {
                 "role": "user",
                 "content": [
-                    {"type": "text", "text": "CURRENT STUDY"},
                     *warm_up_parts(family, SLICES),
                     {"type": "text", "text": "Answer with the JSON object alone."},
                 ],

@@ -11,7 +11,7 @@ from workflows.timeline.line import estimate_tokens
 TEMPLATE_TOKENS = 32
 """What a chat template writes around the parts of one request."""
 STACK_TOKENS = 16
-"""The heading of a stack."""
+"""Around a stack; its heading, where the request does not write one out."""
 LABEL_TOKENS_A_SLICE = 12
 """Around a slice in a container: line feeds, begin and end of image, `SLICE k`."""
 
@@ -27,7 +27,8 @@ def require_askable(family: ModelFamily, request: ModelRequest) -> None:
 def prompt_tokens(family: ModelFamily, request: ModelRequest) -> int:
     """At most so many tokens are the request's prompt, pictures included."""
     a_picture = family.tokens_a_picture + (LABEL_TOKENS_A_SLICE if family.transport == "container" else 0)
-    seen = STACK_TOKENS * len(request.volumes) + a_picture * _pictures(request)
+    headings = sum(STACK_TOKENS + estimate_tokens(item.heading or "") for item in request.volumes)
+    seen = headings + a_picture * _pictures(request)
     return TEMPLATE_TOKENS + estimate_tokens(request.instruction) + estimate_tokens(request.query) + seen
 
 
