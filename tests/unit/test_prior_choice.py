@@ -70,8 +70,10 @@ class Archive:
 
 
 class Model:
+    family = "medgemma-1.5-4b"
+
     def release(self) -> ModelRelease:
-        return cast(ModelRelease, type("Release", (), {"max_slices": 8})())
+        return cast(ModelRelease, type("Release", (), {"max_slices": 8, "family": self.family})())
 
 
 def volume() -> StoredStack:
@@ -155,6 +157,14 @@ def test_a_study_of_an_unknown_region_is_not_compared_and_it_is_said(fetch: Any)
 def test_without_any_prior_nothing_is_asked_of_the_archive(fetch: Any) -> None:
     found, reasons = fetch(imaging_study("1.9"))
     assert (found.reason, found.choices, reasons) == ("no-prior", None, {})
+
+
+def test_a_model_of_one_picture_at_a_time_is_shown_no_prior_and_it_is_said(
+    fetch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Model, "family", "llava-med-1.5")
+    found, _ = fetch(imaging_study("1.9"), imaging_study("1.1"))
+    assert (found.fetched, found.reason) == (None, "model-one-study")
 
 
 def test_three_priors_are_shown_the_newest_is_named(fetch: Any) -> None:

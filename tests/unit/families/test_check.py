@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -198,11 +199,13 @@ def test_the_tokens_that_vllm_looks_up_are_asked_for(copied: Callable[[ModelFami
     assert r"the tokenizer has no single token '\n\n', '<unused10>'" in sentences(folder)
 
 
-def test_the_volume_token_is_the_processors() -> None:
+def test_what_our_chat_template_writes_for_a_container_is_asked_for() -> None:
+    from model_runtime.checkpoint import chat_template
     from model_runtime.families.check import NEEDED_TOKENS
-    from model_runtime.processor import VOLUME_TOKEN
 
-    assert VOLUME_TOKEN in NEEDED_TOKENS[MEDGEMMA.name]
+    written = set(re.findall(r"<unused\d+>", chat_template()))
+    assert written
+    assert written <= set(NEEDED_TOKENS[MEDGEMMA.name])
 
 
 def test_missing_files_and_a_stale_release_are_named(copied: Callable[[ModelFamily], Path]) -> None:
