@@ -10,7 +10,7 @@ from schemas.families import ModelFamily
 from schemas.inference import MAX_CITES, ModelRequest, history_schema
 from schemas.report import Finding
 from schemas.timeline import Timeline, TimelineEntry
-from workflows.reading.excerpt import HISTORY_TOKENS, Excerpt, excerpt_of
+from workflows.reading.excerpt import HISTORY_TOKENS, QUOTING, Excerpt, excerpt_of
 from workflows.reading.fits import prompt_tokens
 from workflows.reading.fold import shown_text
 from workflows.timeline.line import shown
@@ -50,9 +50,10 @@ def history_request(findings: list[Finding], entries: dict[str, TimelineEntry], 
 def fitting_excerpt(family: ModelFamily, findings: list[Finding], timeline: Timeline, suspicious: set[str]) -> Excerpt:
     """As much of the history as the family holds beside our own words and the answer, and never more than the second pass's budget.
 
-    The budget counts lines of the timeline; the prompt quotes them as JSON. What it is longer by than was counted is taken off until it fits.
+    The budget counts each line of the timeline `QUOTING` times, for the JSON that it is quoted as. Where room is scarce the quoted lines themselves
+    are counted instead: it begins with too much, and what that is too long by is taken off until it fits.
     """
-    tokens = min(HISTORY_TOKENS, _left(family, findings, {}))
+    tokens = min(HISTORY_TOKENS, QUOTING * _left(family, findings, {}))
     while True:
         excerpt = excerpt_of(timeline, suspicious, max(tokens, 0))
         left = _left(family, findings, excerpt.entries)
