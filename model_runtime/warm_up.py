@@ -57,7 +57,7 @@ def warm_up_request(model: str) -> dict[str, Any]:
     """A question of the worker's own form about a picture and two slices, all empty."""
     picture = Pictures(np.zeros((1, 64, 64, 3), np.uint8), "DX")
     volume = Volume(np.zeros((SLICES, 64, 64), np.int16), (1.0, 1.0, 1.0), "HU", "CT")
-    schema = answer_schema([LABEL], SLICES, compared=False)
+    schema = answer_schema([LABEL], [SLICES], compared=False)
     return {
         "model": model,
         "messages": [
