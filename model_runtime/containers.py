@@ -39,6 +39,9 @@ class DecodedItem:
         array = self.content.pixels if isinstance(self.content, Pictures) else self.content.voxels
         return tuple(array.shape)
 
+    def decoded(self) -> DecodedItem:
+        return self
+
 
 def read_container(data: bytes) -> DecodedItem:
     """What a container holds (`schemas.volume`, `schemas.pictures`). `VLLMValidationError`, which vLLM answers as 400, if it is not one."""

@@ -5,15 +5,22 @@ vLLM's own connector also fetches http(s) URLs of a client's choice and answers 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
+from urllib.request import url2pathname
 
 from vllm.exceptions import VLLMClientError, VLLMValidationError
-from vllm.multimodal.media import MediaConnector
+from vllm.multimodal.media import MediaConnector, MediaWithBytes, VideoMediaIO
 from vllm.multimodal.video import VideoLoader
 
 from model_runtime.containers import DecodedItem, read_container
+from model_runtime.recall import KnownFiles
 
 UNREADABLE = (OSError, ValueError, NotImplementedError)
+KNOWN = KnownFiles()
+"""Of this process: vLLM makes a connector for each request."""
 
 
 class ContainerLoader(VideoLoader):
@@ -44,6 +51,17 @@ class LocalMediaConnector(MediaConnector):
             raise
         except UNREADABLE as error:
             raise _unreadable() from error
+
+    def _load_file_url(self, url_spec: Any, media_io: Any) -> Any:
+        """A container that is known already is not read."""
+        load: Callable[[], Any] = partial(super()._load_file_url, url_spec, media_io)
+        if not isinstance(media_io, VideoMediaIO) or not self.allowed_local_media_path:
+            return load()
+        path = Path(url2pathname((url_spec.netloc or "") + (url_spec.path or ""))).resolve()
+        if self.allowed_local_media_path not in path.parents:
+            raise _unreadable()
+        item = KNOWN.load(path, lambda: load().media)
+        return MediaWithBytes(item, b"")
 
 
 def _require_local(url: str) -> None:

@@ -30,6 +30,7 @@ from vllm.multimodal.processing import PromptReplacement, PromptUpdateDetails
 from vllm.multimodal.processing.processor import PlaceholderFeaturesInfo, ResolvedPromptUpdate, cached_encode
 
 from model_runtime.containers import MOST, DecodedItem, Kind, identify, read_container, require_servable
+from model_runtime.recall import RecalledItem
 from schemas.pictures import Pictures
 from schemas.volume import Volume
 
@@ -75,9 +76,9 @@ def _parse_items(data: Any, modality: str) -> ContainerItems | None:
     return ContainerItems([_parse_item(item) for item in items], modality)
 
 
-def _parse_item(item: Any) -> DecodedItem:
+def _parse_item(item: Any) -> DecodedItem | RecalledItem:
     media = item.media if isinstance(item, MediaWithBytes) else item
-    if isinstance(media, DecodedItem):
+    if isinstance(media, DecodedItem | RecalledItem):
         return media
     if isinstance(media, Volume | Pictures):
         return identify(media)
@@ -147,7 +148,8 @@ class ItemProcessor(Gemma3MultiModalProcessor):
         rest: dict[str, Any] = dict(hf_data)
         ours = {modality: rest.pop(f"{modality}s") for modality in MODALITIES if f"{modality}s" in rest}
         outputs = super()._call_hf_processor(rest, hf_kwargs) if "images" in rest else BatchFeature()
-        for modality, items in ours.items():
+        for modality, given in ours.items():
+            items = [item.decoded() for item in given]
             for item in items:
                 require_servable(item)
             outputs.update({f"{modality}_{field}": values for field, values in _model_inputs(items).items()})

@@ -15,7 +15,10 @@ from schemas.errors import PartUnavailable
 from schemas.inference import ModelRelease
 from schemas.volume import MAX_MODEL_SLICES
 
-VOLUMES_A_REQUEST = 2
+VOLUMES_A_REQUEST = 7
+"""The study and six priors."""
+VOLUMES_A_STEP = 4
+"""The study and three priors: what one step takes and the encoder's cache holds."""
 LABEL_TOKENS_A_SLICE = 12
 """Most tokens of what stands around a slice's image: line feeds, begin and end of image, `SLICE k`."""
 TEXT_TOKENS, ANSWER_TOKENS = 4096, 4096
@@ -37,7 +40,7 @@ class Serving:
 
 def arguments(serving: Serving) -> list[str]:
     """The arguments of vLLM's OpenAI server that hold on every device."""
-    length = model_length(serving.checkpoint)
+    length, step = model_length(serving.checkpoint), step_length(serving.checkpoint)
     return [
         "--model", str(serving.checkpoint),
         "--served-model-name", serving.release.served_model_name,
@@ -46,8 +49,8 @@ def arguments(serving: Serving) -> list[str]:
         "--hf-overrides", _json({"architectures": [ARCHITECTURE]}),
         "--dtype", "bfloat16",
         "--max-model-len", str(length),
-        # A whole volume must fit into one step: a slice's tokens must not be split on CUDA, and the encoder's cache holds what a step holds.
-        "--max-num-batched-tokens", str(length),
+        # A whole item must fit into one step: a slice's tokens must not be split on CUDA, and the encoder's cache holds what a step holds.
+        "--max-num-batched-tokens", str(step),
         "--max-num-seqs", "4",
         # Without this policy vLLM ignores `priority` and says nothing.
         "--scheduling-policy", "priority",
@@ -69,7 +72,16 @@ CPU_ARGUMENTS = ("--enforce-eager",)
 
 
 def model_length(checkpoint: Path) -> int:
-    """Tokens of the longest request: two volumes of the most slices, the prompt's text and the answer; never more than the model's context."""
+    """Tokens of the longest request: a study and its priors, the prompt's text and the answer; never more than the model's context."""
+    return _tokens(checkpoint, VOLUMES_A_REQUEST)
+
+
+def step_length(checkpoint: Path) -> int:
+    """Tokens of one step of the scheduler."""
+    return _tokens(checkpoint, VOLUMES_A_STEP)
+
+
+def _tokens(checkpoint: Path, volumes: int) -> int:
     try:
         config = orjson.loads((checkpoint / "config.json").read_bytes())
         image = int(config["mm_tokens_per_image"])
@@ -78,8 +90,8 @@ def model_length(checkpoint: Path) -> int:
         raise PartUnavailable(
             "model-config", "the checkpoint is not a Gemma 3 with images: name another folder."
         ) from error
-    volumes = VOLUMES_A_REQUEST * MAX_MODEL_SLICES * (image + LABEL_TOKENS_A_SLICE)
-    return min(context, volumes + TEXT_TOKENS + ANSWER_TOKENS)
+    slices = volumes * MAX_MODEL_SLICES * (image + LABEL_TOKENS_A_SLICE)
+    return min(context, slices + TEXT_TOKENS + ANSWER_TOKENS)
 
 
 def environment(cache: Path, given: Mapping[str, str]) -> dict[str, str]:

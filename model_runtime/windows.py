@@ -28,21 +28,24 @@ def window_table(low: int, high: int) -> npt.NDArray[np.uint8]:
     return np.rint(grey).astype(np.uint8)
 
 
-def channel_tables(voxels: torch.Tensor, *, hounsfield: bool) -> torch.Tensor:
-    """uint8 [3, 65536] on the voxels' device. Without an absolute scale: minimum to maximum of the whole volume, three equal channels."""
+def grey_table(voxels: torch.Tensor, *, hounsfield: bool) -> torch.Tensor:
+    """int32 [65536] on the voxels' device, each entry the bytes R, G, B and 0 of one int16: a voxel is looked up once for three channels.
+
+    Without an absolute scale: minimum to maximum of the whole volume, three equal channels.
+    """
     if hounsfield:
         windows = HU_WINDOWS
     else:
         low, high = (int(extreme) for extreme in torch.aminmax(voxels))
         windows = ((low, high),) * 3
-    tables = np.stack([window_table(low, high) for low, high in windows])
-    return torch.from_numpy(tables).to(voxels.device)
+    channels = [*(window_table(low, high) for low, high in windows), np.zeros(INT16_COUNT, np.uint8)]
+    return torch.from_numpy(np.stack(channels, axis=-1)).view(torch.int32).flatten().to(voxels.device)
 
 
-def grey_channels(voxels: torch.Tensor, tables: torch.Tensor) -> torch.Tensor:
+def grey_channels(voxels: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
     """int16 [D, H, W] -> uint8 [D, 3, H, W]."""
-    index = voxels.to(torch.int32) - INT16_LOW
-    return torch.stack([table[index] for table in tables], dim=1)
+    index = (voxels.to(torch.int32) - INT16_LOW).flatten()
+    return table.index_select(0, index).view(torch.uint8).view(*voxels.shape, 4)[..., :3].permute(0, 3, 1, 2)
 
 
 def colour_channels(pixels: torch.Tensor) -> torch.Tensor:
@@ -59,9 +62,9 @@ def siglip_input(grey: torch.Tensor, size: int, dtype: torch.dtype) -> torch.Ten
 
 def slice_batches(voxels: torch.Tensor, *, hounsfield: bool, size: int, dtype: torch.dtype) -> Iterator[torch.Tensor]:
     """The volume as SigLIP inputs, a few slices at a time: an 85-slice volume at 896 x 896 would not fit otherwise."""
-    tables = channel_tables(voxels, hounsfield=hounsfield)
+    table = grey_table(voxels, hounsfield=hounsfield)
     for some in voxels.split(_at_once(voxels)):
-        yield siglip_input(grey_channels(some, tables), size, dtype)
+        yield siglip_input(grey_channels(some, table), size, dtype)
 
 
 def picture_batches(pixels: torch.Tensor, *, size: int, dtype: torch.dtype) -> Iterator[torch.Tensor]:
