@@ -1,9 +1,6 @@
 """A volume of any depth becomes tokens inside vLLM: parser, limits, placeholder text, and the guards on what a client may send.
 
 Voxels travel to the model as raw int16 of their native size (nine times smaller in the cache than SigLIP's pixels); it applies the windows.
-
-Stock vLLM takes a client's `uuid` as the cache key without looking at the data, so that an equal uuid with other voxels would be answered from the
-OTHER patient's volume. Here a volume's uuid must be the SHA-256 of its container, and an image may carry none.
 """
 
 from __future__ import annotations
@@ -27,6 +24,7 @@ from vllm.multimodal.parse import MultiModalDataParser, ProcessorBatchItems
 from vllm.multimodal.processing import PromptReplacement, PromptUpdateDetails
 from vllm.multimodal.processing.processor import cached_encode
 
+from model_runtime.identity import refuse_unsafe_identity
 from model_runtime.volumes import DecodedVolume, identify, read_container
 from schemas.volume import MAX_MODEL_SLICES, Volume
 
@@ -133,7 +131,7 @@ class VolumeProcessor(Gemma3MultiModalProcessor):
         return outputs
 
     def _get_mm_hashes(self, inputs: Any) -> Any:
-        _refuse_unsafe_identity(inputs.mm_data_items, inputs.mm_uuid_items or {})
+        refuse_unsafe_identity(inputs.mm_data_items, inputs.mm_uuid_items or {})
         _refuse_processor_options(inputs.hf_processor_mm_kwargs)
         return super()._get_mm_hashes(inputs)
 
@@ -192,19 +190,6 @@ def _refuse_too_deep(items: Sequence[DecodedVolume]) -> None:
         raise VLLMValidationError(
             f"A volume has {deepest} slices: choose at most {MAX_MODEL_SLICES}.", parameter="video_url"
         )
-
-
-def _refuse_unsafe_identity(data_items: Mapping[str, Any], uuids: Mapping[str, Sequence[str | None]]) -> None:
-    if any(uuid is not None for uuid in uuids.get("image", ())):
-        raise VLLMValidationError("An image may not carry a uuid: it would be taken for its content.", parameter="uuid")
-    for modality in MODALITIES:
-        given = uuids.get(modality) or ()
-        for item, uuid in zip(data_items.get(modality) or (), given, strict=False):
-            if uuid is not None and uuid != item.digest:
-                raise VLLMValidationError(
-                    "The uuid of a volume must be the SHA-256 of its container, in lower-case hexadecimal.",
-                    parameter="uuid",
-                )
 
 
 def _refuse_processor_options(options: Mapping[str, object]) -> None:

@@ -4,51 +4,60 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 
 from model_runtime import ARCHITECTURE, MEDIA_CONNECTOR, VIDEO_BACKEND
 from model_runtime.checkpoint import chat_template
+from model_runtime.settings import ServerSettings
 from schemas.errors import PartUnavailable
+from schemas.families import MEDGEMMA, Kind, family_of
 from schemas.inference import ModelRelease
 from schemas.volume import MAX_MODEL_SLICES
 
 VOLUMES_A_REQUEST = 2
 LABEL_TOKENS_A_SLICE = 12
 """Most tokens of what stands around a slice's image: line feeds, begin and end of image, `SLICE k`."""
+MAX_IMAGE_PIXELS = 8192 * 8192
+"""Of one PNG or JPEG part: a mammogram has a third of it."""
 TEXT_TOKENS, ANSWER_TOKENS = 4096, 4096
-CACHED_VOLUMES_GIB = "2"
-"""vLLM keeps the voxels of recent volumes, 44 MB for 85 x 512 x 512."""
 
 
 @dataclass(frozen=True)
 class Serving:
-    """What is served, where, and which files it may read. `cache` is where vLLM keeps what it may lose."""
+    """What is served, and which files it may read (folders are absolute, their links followed). `cache` is where vLLM keeps what it may lose."""
 
     checkpoint: Path
     release: ModelRelease
     cache: Path
     media: Path
-    host: str
-    port: int
+    settings: ServerSettings = field(default_factory=ServerSettings)
+
+
+def kinds(serving: Serving) -> frozenset[Kind]:
+    """What the served model's family takes."""
+    return family_of(getattr(serving.release, "family", MEDGEMMA.name)).takes
 
 
 def arguments(serving: Serving) -> list[str]:
-    """The arguments of vLLM's OpenAI server that hold on every device."""
-    length = model_length(serving.checkpoint)
-    return [
+    """The arguments of vLLM's OpenAI server that hold on every device, with those of the model's family at the end (the last one of a name wins)."""
+    length, settings = model_length(serving.checkpoint), serving.settings
+    own = [
         "--model", str(serving.checkpoint),
         "--served-model-name", serving.release.served_model_name,
-        "--host", serving.host,
-        "--port", str(serving.port),
+        "--host", settings.host,
+        "--port", str(settings.port),
         "--hf-overrides", _json({"architectures": [ARCHITECTURE]}),
         "--dtype", "bfloat16",
+        # Never a pickle: an archive of one runs code when it is opened.
+        "--load-format", "safetensors",
         "--max-model-len", str(length),
         # A whole volume must fit into one step: a slice's tokens must not be split on CUDA, and the encoder's cache holds what a step holds.
         "--max-num-batched-tokens", str(length),
-        "--max-num-seqs", "4",
+        "--max-num-seqs", str(settings.max_num_seqs),
+        "--tensor-parallel-size", str(settings.tensor_parallel),
         # Without this policy vLLM ignores `priority` and says nothing.
         "--scheduling-policy", "priority",
         "--structured-outputs-config", _json({"backend": "guidance", "disable_any_whitespace": True}),
@@ -56,36 +65,61 @@ def arguments(serving: Serving) -> list[str]:
         "--chat-template-content-format", "openai",
         "--allowed-local-media-path", str(serving.media),
         "--media-io-kwargs", _json({"video": {"video_backend": VIDEO_BACKEND, "num_frames": -1}}),
-        "--mm-processor-cache-gb", CACHED_VOLUMES_GIB,
+        # vLLM keeps the voxels of recent volumes, 44 MB for 85 x 512 x 512.
+        "--mm-processor-cache-gb", str(settings.media_cache_gib),
+        "--enable-prefix-caching",
+        # Ours waits for the answers that are owed; this is for an engine that is told to end by itself.
+        "--shutdown-timeout", str(settings.drain_seconds),
         # URLs, prompts and answers stay out of the log.
         "--disable-uvicorn-access-log",
         "--no-enable-log-requests",
         "--disable-fastapi-docs",
         "--uvicorn-log-level", "warning",
     ]  # fmt: skip
+    return [*own, *family_arguments(serving)]
+
+
+def family_arguments(serving: Serving) -> list[str]:
+    """What the served model's family asks of vLLM besides."""
+    return []
 
 
 CPU_ARGUMENTS = ("--enforce-eager",)
 
 
+def gpu_arguments(serving: Serving) -> list[str]:
+    """Besides, on a GPU."""
+    return ["--gpu-memory-utilization", str(serving.settings.gpu_memory_share)]
+
+
 def model_length(checkpoint: Path) -> int:
     """Tokens of the longest request: two volumes of the most slices, the prompt's text and the answer; never more than the model's context."""
+    _, context = _sizes(checkpoint)
+    return min(context, VOLUMES_A_REQUEST * item_tokens(checkpoint) + TEXT_TOKENS + ANSWER_TOKENS)
+
+
+def item_tokens(checkpoint: Path) -> int:
+    """Tokens of the largest item, a volume of the most slices; never more than the model's context."""
+    image, context = _sizes(checkpoint)
+    return min(context, MAX_MODEL_SLICES * (image + LABEL_TOKENS_A_SLICE))
+
+
+def _sizes(checkpoint: Path) -> tuple[int, int]:
+    """Tokens of an image, and of the model's context."""
     try:
         config = orjson.loads((checkpoint / "config.json").read_bytes())
-        image = int(config["mm_tokens_per_image"])
-        context = int(config["text_config"].get("max_position_embeddings", 131072))
+        return int(config["mm_tokens_per_image"]), int(config["text_config"].get("max_position_embeddings", 131072))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PartUnavailable(
             "model-config", "the checkpoint is not a Gemma 3 with images: name another folder."
         ) from error
-    volumes = VOLUMES_A_REQUEST * MAX_MODEL_SLICES * (image + LABEL_TOKENS_A_SLICE)
-    return min(context, volumes + TEXT_TOKENS + ANSWER_TOKENS)
 
 
-def environment(cache: Path, given: Mapping[str, str]) -> dict[str, str]:
+def environment(serving: Serving, given: Mapping[str, str]) -> dict[str, str]:
     """Variables to set. Those that tune a machine can be given from outside; those that keep it private and offline cannot."""
+    cache = serving.cache
     tuned = {
-        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_CPU_KVCACHE_SPACE": str(serving.settings.kv_cache_gib),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
         "VLLM_LOGGING_LEVEL": "INFO",
@@ -95,6 +129,9 @@ def environment(cache: Path, given: Mapping[str, str]) -> dict[str, str]:
         "VLLM_MEDIA_CONNECTOR": MEDIA_CONNECTOR,
         "VLLM_CACHE_ROOT": str(cache / "vllm"),
         "VLLM_CONFIG_ROOT": str(cache / "vllm-config"),
+        "VLLM_MAX_IMAGE_PIXELS": str(MAX_IMAGE_PIXELS),
+        "VLLM_SERVER_DEV_MODE": "0",
+        "VLLM_DEBUG_LOG_API_SERVER_RESPONSE": "0",
         "VLLM_HOST_IP": "127.0.0.1",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",

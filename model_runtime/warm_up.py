@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import os
 import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+from PIL import Image
 
 from schemas.errors import PartUnavailable
+from schemas.families import Kind
 from schemas.inference import FindingsAnswer, answer_schema
 from schemas.volume import Volume, encode_volume
 
 LABEL, SLICES = "warm-up", 2
+VOLUME: tuple[Kind, ...] = ("volume",)
 POLL_SECONDS = 0.2
 TOKENS = 400
 
 
-async def wait_until_ready(url: str, patience: float) -> float:
-    """Seconds until the server at `url` had answered a question about a volume. `PartUnavailable` if it did not within `patience` seconds."""
+async def wait_until_ready(url: str, patience: float, *, token: str = "", kinds: Collection[Kind] = VOLUME) -> float:
+    """Seconds until the server at `url` had answered one question of each kind. `PartUnavailable` if it did not within `patience` seconds."""
     begun = time.monotonic()
-    async with httpx.AsyncClient(base_url=url.rstrip("/"), timeout=patience, trust_env=False) as client:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with httpx.AsyncClient(
+        base_url=url.rstrip("/"), headers=headers, timeout=patience, trust_env=False
+    ) as client:
         while not await _healthy(client):
             if time.monotonic() - begun > patience:
                 raise PartUnavailable("model-start", "the model server does not listen: look at its log.")
             await asyncio.sleep(POLL_SECONDS)
-        await _ask(client)
+        for kind in sorted(kinds):
+            await _ask(client, kind)
     return time.monotonic() - begun
 
 
@@ -40,22 +49,20 @@ async def _healthy(client: httpx.AsyncClient) -> bool:
         return False
 
 
-async def _ask(client: httpx.AsyncClient) -> None:
+async def _ask(client: httpx.AsyncClient, kind: Kind) -> None:
     try:
         models = (await client.get("/v1/models")).raise_for_status().json()
-        answer = await client.post("/v1/chat/completions", json=warm_up_request(models["data"][0]["id"]))
+        answer = await client.post("/v1/chat/completions", json=warm_up_request(models["data"][0]["id"], kind))
         text = answer.raise_for_status().json()["choices"][0]["message"]["content"]
         FindingsAnswer.model_validate_json(text, strict=False)
     except (httpx.HTTPError, KeyError, IndexError, TypeError, ValueError) as error:
         raise PartUnavailable(
-            "model-start", "the model server listens but cannot answer a question: look at its log."
+            "model-start", f"the model server listens but cannot answer a question ({kind}): look at its log."
         ) from error
 
 
-def warm_up_request(model: str) -> dict[str, Any]:
-    """A question of the worker's own form about two empty slices."""
-    volume = Volume(np.zeros((SLICES, 64, 64), np.int16), (1.0, 1.0, 1.0), "HU", "CT")
-    data = base64.b64encode(b"".join(encode_volume(volume))).decode()
+def warm_up_request(model: str, kind: Kind = "volume") -> dict[str, Any]:
+    """A question of the worker's own form: about text alone, about two empty slices, or about an empty picture."""
     schema = answer_schema([LABEL], SLICES, compared=False)
     return {
         "model": model,
@@ -64,7 +71,7 @@ def warm_up_request(model: str) -> dict[str, Any]:
                 "role": "user",
                 "content": [
                     {"type": "text", "text": "CURRENT STUDY"},
-                    {"type": "video_url", "video_url": {"url": f"data:application/octet-stream;base64,{data}"}},
+                    *_MEDIA[kind](),
                     {"type": "text", "text": "Answer with the JSON object alone."},
                 ],
             }
@@ -77,6 +84,26 @@ def warm_up_request(model: str) -> dict[str, Any]:
             "json_schema": {"name": "findings", "strict": True, "schema": schema},
         },
     }
+
+
+def _volume() -> list[dict[str, Any]]:
+    volume = Volume(np.zeros((SLICES, 64, 64), np.int16), (1.0, 1.0, 1.0), "HU", "CT")
+    url = _data_url("application/octet-stream", b"".join(encode_volume(volume)))
+    return [{"type": "video_url", "video_url": {"url": url}}]
+
+
+def _picture() -> list[dict[str, Any]]:
+    """As a PNG part, which every family of pictures takes."""
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(file, "PNG")
+    return [{"type": "image_url", "image_url": {"url": _data_url("image/png", file.getvalue())}}]
+
+
+def _data_url(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+_MEDIA: dict[Kind, Callable[[], list[dict[str, Any]]]] = {"text": list, "volume": _volume, "picture": _picture}
 
 
 def say_ready(path: Path, url: str) -> None:

@@ -177,13 +177,18 @@ def test_a_volume_stands_for_its_slices_in_order() -> None:
 def test_the_server_is_started_private_and_by_priority(checkpoint: Path, tmp_path: Path) -> None:
     from model_runtime.release import read_release
     from model_runtime.serving import Serving, arguments, environment, model_length
+    from model_runtime.settings import ServerSettings
 
-    given = arguments(Serving(checkpoint, read_release(checkpoint), tmp_path, tmp_path / "store", "127.0.0.1", 1234))
+    settings = ServerSettings(port=1234, max_num_seqs=7, kv_cache_gib=3)
+    serving = Serving(checkpoint, read_release(checkpoint), tmp_path, tmp_path / "store", settings)
+    given = arguments(serving)
     pairs = dict(pairwise(given))
     assert pairs["--scheduling-policy"] == "priority"
     assert pairs["--allowed-local-media-path"] == str(tmp_path / "store")
     assert "--no-enable-log-requests" in given
     assert json.loads(pairs["--hf-overrides"])["architectures"] == ["LongviewGemma3ForConditionalGeneration"]
     assert model_length(checkpoint) >= 2 * 85 * 4
-    surroundings = environment(tmp_path, {"OMP_NUM_THREADS": "7", "HF_HUB_OFFLINE": "0"})
+    assert (pairs["--port"], pairs["--max-num-seqs"], pairs["--load-format"]) == ("1234", "7", "safetensors")
+    surroundings = environment(serving, {"OMP_NUM_THREADS": "7", "HF_HUB_OFFLINE": "0"})
     assert (surroundings["OMP_NUM_THREADS"], surroundings["HF_HUB_OFFLINE"]) == ("7", "1")
+    assert surroundings["VLLM_CPU_KVCACHE_SPACE"] == "3"
