@@ -55,8 +55,8 @@ class Refused(Exception):
 
 
 class Front:
-    """An ASGI application around vLLM's, which serves `model`. `token` is "" where none is asked for, `control` matches the tokenizer's control tokens
-    in a text, `max_body` counts bytes."""
+    """An ASGI application around vLLM's, which serves `model`. `token` is "" where none is asked for, `control` matches the tokenizer's control
+    tokens in a text, `max_body` counts bytes."""
 
     def __init__(self, app: App, token: str, *, model: str, control: re.Pattern[str], max_body: int) -> None:
         self._app = app

@@ -161,7 +161,7 @@ def _own_address(settings: ServerSettings) -> str:
 def _prepare_fork() -> tuple[str, ...]:
     """Fork the engine from this process, which has imported vLLM already, instead of importing it again (41 s -> 16 s on two cores).
 
-    Nothing may have made torch start its threads before: a child of such a fork waits for ever (seen after an import of `model_runtime.processor` here).
+    Nothing may have made torch start its threads before: a child of such a fork waits for ever (seen after `model_runtime.processor` was imported).
 
     vLLM's CPU platform forces `spawn` and a worker process of its own while it checks its configuration, so both are set after that check. The worker
     process is there to give OpenMP its environment before it is loaded; ours has it already, and as a process of its own the worker would keep a core
