@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -71,6 +72,23 @@ def test_a_volume_without_hounsfield_units_is_scaled_over_all_its_slices() -> No
 
 
 # -- the checkpoint ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "tokenizer.model", "merges.txt", "chat_template.jinja"]
+)
+def test_a_checkpoint_whose_tokenizer_or_configuration_was_changed_is_not_served(
+    checkpoint: Path, tmp_path: Path, name: str
+) -> None:
+    """The weights alone do not make an answer: with another tokenizer the same question is another one."""
+    from model_runtime.release import read_release
+
+    copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    read_release(copy)
+    with (copy / name).open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(PartUnavailable, match=r"release\.json"):
+        read_release(copy)
 
 
 def test_the_untrained_checkpoint_is_the_same_bytes_wherever_it_is_built(checkpoint: Path, tmp_path: Path) -> None:
