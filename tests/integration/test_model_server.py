@@ -5,11 +5,8 @@ from __future__ import annotations
 import base64
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,66 +18,15 @@ from schemas.errors import PermanentFailure, TransientFailure
 from schemas.inference import ModelAnswer, ModelRequest, VolumeItem
 from schemas.volume import MAX_MODEL_SLICES, Volume, encode_volume
 from services.clients.model import VllmModel
-from services.parts.environment import cache_folder
 from services.parts.ports import free_port
-from services.parts.process import ProcessId, is_alive, members, spawn, stop
-from services.scripted_model.server import write_release
+from services.parts.process import ProcessId, members, stop
 from services.store import FolderObjectStore
+from tests.integration.model_house import BEARER, TOKEN, Server, scripted, start, vllm
 from workflows.reading.check import read_answer
 from workflows.reading.prompt import build_request
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 LABELS = [("pulmonary-nodule", "Pulmonary nodule"), ("pleural-effusion", "Pleural effusion")]
-START_SECONDS = 120
-TOKEN = "w" * 43
-BEARER = {"Authorization": f"Bearer {TOKEN}"}
-
-
-@dataclass
-class Server:
-    """The process, its address, its release and the folder that it may read."""
-
-    process: ProcessId
-    url: str
-    release: Path
-    store: FolderObjectStore
-    log: Path
-    port: int
-    start: Callable[[], ProcessId]
-
-    def model(self) -> VllmModel:
-        return VllmModel(self.url, self.release, self.store.path, token=TOKEN)
-
-
-def start(command: list[str], folder: Path) -> ProcessId:
-    ready = folder / "ready"
-    ready.unlink(missing_ok=True)
-    (folder / "token").write_text(TOKEN)
-    given = ["--media-dir", str(folder / "store"), "--ready-file", str(ready), "--token-file", str(folder / "token")]
-    process = spawn([sys.executable, "-P", "-m", *command, *given], dict(os.environ), folder, folder / "log")
-    deadline = time.monotonic() + START_SECONDS
-    while not ready.exists():
-        assert is_alive(process), (folder / "log").read_text()[-2000:]
-        assert time.monotonic() < deadline, "the server did not become ready"
-        time.sleep(0.1)
-    return process
-
-
-def vllm(folder: Path, port: int) -> tuple[list[str], Path]:
-    """The arguments of the server, and the release that it serves."""
-    cache = cache_folder()
-    built = subprocess.run(
-        [sys.executable, "-P", "-m", "model_runtime", "build", "--cache", str(cache)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    command = ["model_runtime", "serve", "--cache", str(cache), "--port", str(port)]
-    return command, Path(built.stdout.split()[-1]) / "release.json"
-
-
-def scripted(folder: Path, port: int) -> tuple[list[str], Path]:
-    return ["services.scripted_model", "--port", str(port)], write_release(folder)
 
 
 @pytest.fixture(scope="module", params=[vllm, scripted], ids=["vllm", "scripted"])
