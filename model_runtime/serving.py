@@ -13,7 +13,7 @@ from model_runtime import ARCHITECTURE, MEDIA_CONNECTOR, VIDEO_BACKEND
 from model_runtime.checkpoint import chat_template
 from model_runtime.settings import ServerSettings
 from schemas.errors import PartUnavailable
-from schemas.families import MEDGEMMA, Kind, family_of
+from schemas.families import MEDGEMMA, ModelFamily, family_of
 from schemas.inference import ModelRelease
 from schemas.volume import MAX_MODEL_SLICES
 
@@ -36,9 +36,14 @@ class Serving:
     settings: ServerSettings = field(default_factory=ServerSettings)
 
 
-def kinds(serving: Serving) -> frozenset[Kind]:
-    """What the served model's family takes."""
-    return family_of(getattr(serving.release, "family", MEDGEMMA.name)).takes
+def family(release: ModelRelease) -> ModelFamily:
+    return family_of(getattr(release, "family", MEDGEMMA.name))
+
+
+def largest_item(serving: Serving) -> int:
+    """Tokens of the largest item that the served model's family takes: a step of the engine must hold it whole."""
+    served = family(serving.release)
+    return item_tokens(serving.checkpoint) if served.transport == "container" else served.tokens_a_picture
 
 
 def arguments(serving: Serving) -> list[str]:

@@ -108,7 +108,7 @@ def test_metrics_are_for_everybody_because_they_say_nothing_of_anybody(client: h
     digest = hashlib.sha256(data).hexdigest()
     said = {"type": "text", "text": "Haemoptysis since Tuesday"}
     assert chat(client, ask(model, said, part("video_url", data_url(data), digest), priority=-7)).status_code == 200
-    metrics = httpx.get(f"{client.base_url}metrics", trust_env=False)
+    metrics = httpx.get(client.base_url.join("/metrics"), trust_env=False)
     assert metrics.status_code == 200
     assert "vllm:num_requests_waiting" in metrics.text
     for secret in (digest, "Haemoptysis", TOKEN):

@@ -15,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_runtime.admission import FIELDS, PARTS, NotAdmitted, admit, control_pattern
+from model_runtime.answer_rules import problem
 from model_runtime.front import CHAT, ROUTES, Front
+from schemas.inference import answer_schema, history_schema
 
 TOKEN = "w" * 43
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -312,3 +314,48 @@ async def test_on_loopback_a_server_without_a_token_asks_for_none() -> None:
         assert (await client.post(CHAT, json=question())).status_code == 200
         assert (await client.post("/invocations", json=question())).status_code == 404
         assert len(engine.reached) == 1
+
+
+# -- the schema of an answer -------------------------------------------------------------------------------------------
+
+
+def test_every_schema_of_the_workers_may_be_asked() -> None:
+    labels = [f"finding-{n}" for n in range(60)]
+    for schema in (
+        answer_schema(labels, 85, compared=True),
+        answer_schema(labels, 1, compared=False),
+        history_schema(labels, [f"E{n}" for n in range(400)]),
+    ):
+        assert problem(schema) is None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]},
+        {"type": "object", "properties": {"$ref": {"$ref": "#"}}},
+        {"type": "array", "minItems": 10**9, "items": {}},
+        {"type": "array", "minItems": True, "items": {}},
+        {"type": "string", "pattern": "a" * 2000},
+        {"type": "integer", "minimum": 10**300},
+        {"type": "integer", "minimum": float("nan")},
+        {"type": "nonsense"},
+        {"anyOf": []},
+        {"anyOf": [1]},
+        {"enum": []},
+        {"properties": []},
+        {"required": [1]},
+        {"not": {}},
+        {"if": {}},
+        7,
+        None,
+    ],
+)
+def test_a_schema_that_could_lead_nowhere_is_refused(schema: Any) -> None:
+    assert problem(schema)
+
+
+@given(JSON)
+def test_any_value_is_judged_and_none_breaks_the_judge(value: Any) -> None:
+    assert problem(value) is None or SECRET not in str(problem(value))

@@ -188,7 +188,7 @@ BROKEN = [
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "config.json").write_text('{"mm_tokens_per_image": 256, "text_config": {}}')
     monkeypatch.setenv("VLLM_MEDIA_CONNECTOR", "longview_local")
-    return SimpleNamespace(checkpoint=tmp_path, media=tmp_path / "store", settings=ServerSettings())
+    return SimpleNamespace(release=None, checkpoint=tmp_path, media=tmp_path / "store", settings=ServerSettings())
 
 
 def test_a_server_that_keeps_its_promises_starts(served: Any) -> None:
