@@ -74,7 +74,7 @@ def mangled(grounds: Grounds, chance: random.Random) -> Made:
     elif how == "magic":
         good[chance.randrange(8)] ^= 1 << chance.randrange(8)
     elif how == "bit":
-        good[chance.randrange(8, 76)] ^= 1 << chance.randrange(8)
+        good[chance.randrange(8, min(76, len(good)))] ^= 1 << chance.randrange(8)
     else:
         good[:8] = b"LVPIC1\n\0" if good[2:5] == b"VOL" else b"LVVOL1\n\0"
     data = bytes(good)

@@ -28,7 +28,8 @@ VALUES: list[Any] = [
 
 def field(grounds: Grounds, chance: random.Random) -> Made:
     """Any field with any value: those that the front lets through must not fail in vLLM either."""
-    name = chance.choice(list(FIELDS))
+    names = [name for name, rule in FIELDS.items() if rule.verdict != "refused" or chance.random() < 0.1]
+    name = chance.choice(names)
     return (
         name,
         ask(grounds.model, part("video_url", data_url(good_volume(chance)))) | {name: chance.choice(VALUES)},
