@@ -72,7 +72,7 @@ def serve(**given: Any) -> None:
 @click.option("--patience", type=float, default=60.0, show_default=True, help="Seconds to wait.")
 @click.option("--token-file", type=click.Path(path_type=Path), help=f"File of the worker's token (or {TOKEN}).")
 def probe(url: str, patience: float, token_file: Path | None) -> None:
-    """Ask a server one question about a tiny volume; exit status 0 once it has answered."""
+    """Ask a server one question of each kind; exit status 0 once all have been answered."""
     from model_runtime.warm_up import wait_until_ready
 
     token = take_token(ServerSettings(token_file=token_file), os.environ)

@@ -10,21 +10,13 @@ a number too long, half a surrogate pair).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Collection
+from typing import Any
 
 import orjson
 
 from model_runtime.answer_rules import problem
-
-Verdict = Literal["allowed", "checked", "refused"]
-
-
-class Rule(NamedTuple):
-    """What becomes of a field or a kind of content, and why."""
-
-    verdict: Verdict
-    reason: str
+from model_runtime.request_rules import BOUNDS, FIELDS, FLAGS, FRACTIONS, PARTS
 
 
 class NotAdmitted(Exception):
@@ -37,116 +29,12 @@ class NotAdmitted(Exception):
         self.sentence = sentence
 
 
-_WORKER = "the worker sends it; it holds no media"
-_SAMPLING = "changes how tokens are drawn, and no more"
-_NOT_ASKED = "nobody here asks for it"
-_LOOSENS = "would loosen or replace the answer's schema"
-_TEMPLATE = "would change how the conversation is written, and with it what stands where"
-_UNKEYED = "changes how an item is read but not the key under which it is cached: one request could spoil another's"
-_ELSEWHERE = "would send caches or media to another server, or fetch them from there"
-_ECHO = "makes the answer repeat the prompt, which holds the chart"
-_TOOLS = "the model has no tools"
-
-FIELDS: dict[str, Rule] = {
-    "messages": Rule("checked", "roles, and the content's kinds as in the table below"),
-    "model": Rule("checked", "the served name and no other; vLLM would write any other into its log"),
-    "temperature": Rule("allowed", _WORKER),
-    "seed": Rule("allowed", _WORKER),
-    "max_tokens": Rule("allowed", _WORKER),
-    "max_completion_tokens": Rule("allowed", "the newer name of max_tokens"),
-    "priority": Rule("allowed", "the worker alone has the token, so the urgency of a study is its to say"),
-    "response_format": Rule("checked", "a JSON Schema made of a few keywords (`answer_rules`), or text"),
-    "logprobs": Rule("allowed", "parity and calibration are measured with it"),
-    "top_logprobs": Rule("allowed", "parity and calibration are measured with it"),
-    "return_token_ids": Rule("allowed", "parity is measured with it; ids are no more than the text"),
-    "min_tokens": Rule("allowed", "benchmarks ask for answers of equal length"),
-    "ignore_eos": Rule("allowed", "benchmarks ask for answers of equal length"),
-    "top_p": Rule("allowed", _SAMPLING),
-    "top_k": Rule("allowed", _SAMPLING),
-    "min_p": Rule("allowed", _SAMPLING),
-    "stop": Rule("allowed", _SAMPLING),
-    "stop_token_ids": Rule("allowed", _SAMPLING),
-    "repetition_penalty": Rule("allowed", _SAMPLING),
-    "stream": Rule("refused", "an error within a stream could repeat content; an answer is useful only whole"),
-    "stream_options": Rule("refused", "belongs to stream"),
-    "stream_interval": Rule("refused", "belongs to stream"),
-    "mm_processor_kwargs": Rule("refused", _UNKEYED),
-    "media_io_kwargs": Rule("refused", _UNKEYED),
-    "cache_salt": Rule(
-        "refused", "parts the prefix cache alone, not the cache of media: a false promise, and it defeats cached priors"
-    ),
-    "chat_template": Rule("refused", _TEMPLATE),
-    "chat_template_kwargs": Rule("refused", _TEMPLATE),
-    "documents": Rule("refused", _TEMPLATE),
-    "add_generation_prompt": Rule("refused", _TEMPLATE),
-    "continue_final_message": Rule("refused", _TEMPLATE),
-    "add_special_tokens": Rule("refused", _TEMPLATE),
-    "truncate_prompt_tokens": Rule("refused", "would cut slices or the question off in silence"),
-    "truncation_side": Rule("refused", "belongs to truncate_prompt_tokens"),
-    "structured_outputs": Rule("refused", _LOOSENS),
-    "logit_bias": Rule("refused", _LOOSENS),
-    "allowed_token_ids": Rule("refused", _LOOSENS),
-    "bad_words": Rule("refused", _LOOSENS),
-    "repetition_detection": Rule("refused", "would end an answer before its schema does"),
-    "kv_transfer_params": Rule("refused", _ELSEWHERE),
-    "ec_transfer_params": Rule("refused", _ELSEWHERE),
-    "vllm_xargs": Rule("refused", "reaches whatever extension is installed"),
-    "request_id": Rule("refused", "a client's name in the server's log; two alike would meet in the engine"),
-    "session_id": Rule("refused", "a client's name in the server's log"),
-    "user": Rule("refused", "could name a person"),
-    "echo": Rule("refused", _ECHO),
-    "prompt_logprobs": Rule("refused", _ECHO),
-    "return_prompt_text": Rule("refused", _ECHO),
-    "return_token_offsets": Rule("refused", _ECHO),
-    "return_mm_kwargs": Rule("refused", "belongs to the render routes, which are closed"),
-    "mm_payload": Rule("refused", "belongs to the render routes, which are closed"),
-    "tools": Rule("refused", _TOOLS),
-    "tool_choice": Rule("refused", _TOOLS),
-    "parallel_tool_calls": Rule("refused", _TOOLS),
-    "n": Rule("refused", "several answers to one question: which would be the finding?"),
-    "use_beam_search": Rule("refused", "does not go with the answer's schema"),
-    "length_penalty": Rule("refused", "belongs to use_beam_search"),
-    "frequency_penalty": Rule("refused", "a JSON answer repeats its keys"),
-    "presence_penalty": Rule("refused", "a JSON answer repeats its keys"),
-    "reasoning_effort": Rule("refused", _NOT_ASKED),
-    "thinking_token_budget": Rule("refused", _NOT_ASKED),
-    "include_reasoning": Rule("refused", _NOT_ASKED),
-    "watermarking": Rule("refused", _NOT_ASKED),
-    "include_stop_str_in_output": Rule("refused", _NOT_ASKED),
-    "skip_special_tokens": Rule("refused", "the answer would hold the model's control tokens"),
-    "spaces_between_special_tokens": Rule("refused", _NOT_ASKED),
-    "logprob_token_ids": Rule("refused", _NOT_ASKED),
-    "return_tokens_as_token_ids": Rule("refused", _NOT_ASKED),
-    "routed_experts_prompt_start": Rule("refused", _NOT_ASKED),
-}
-
-_EMBEDS = "a tensor in the place of an image: it has no bytes that a uuid could be the digest of, and is unpickled"
-_AUDIO = "no model here hears"
-
-PARTS: dict[str, Rule] = {
-    "text": Rule("checked", "no token of the tokenizer that stands for media or for a turn of the conversation"),
-    "video_url": Rule("checked", "a container by file: or data: URL; uuid: none, or the SHA-256 of the container"),
-    "image_url": Rule("checked", "an image file by file: or data: URL; uuid: none, or the SHA-256 of the file"),
-    "input_text": Rule("refused", "the same as text under another name"),
-    "output_text": Rule("refused", "the same as text under another name"),
-    "input_image": Rule("refused", "the same as image_url under another name"),
-    "image_pil": Rule("refused", "an object of Python; it cannot come over HTTP, but a uuid in its place could"),
-    "image_embeds": Rule("refused", _EMBEDS),
-    "audio_embeds": Rule("refused", _EMBEDS),
-    "video_embeds": Rule("refused", _EMBEDS),
-    "prompt_embeds": Rule("refused", _EMBEDS),
-    "audio_url": Rule("refused", _AUDIO),
-    "input_audio": Rule("refused", _AUDIO),
-    "thinking": Rule("refused", "what a model thought is no part of a question"),
-    "refusal": Rule("refused", "no conversation is carried on"),
-    "tool_reference": Rule("refused", _TOOLS),
-}
-
 ROLES = ("system", "user", "assistant")
 _MEDIA = ("video_url", "image_url")
 _MESSAGE_KEYS = {"role", "content"}
 _UUID = re.compile(r"[0-9a-f]{64}")
 MAX_MESSAGES = 64
+MAX_STOP = 64
 MAX_PARTS = 4096
 """A study as N image parts with a label each, for the comparison with one volume part, and to spare."""
 
@@ -170,11 +58,33 @@ def admit(body: bytes, model: str, control: re.Pattern[str]) -> bytes:
             raise NotAdmitted("body", "The request has a field that is not known.")
         if rule.verdict == "refused":
             raise NotAdmitted(name, f"{name} is not accepted: {rule.reason}.")
+        _check_value(name, request[name])
     if request.get("model") != model:
         raise NotAdmitted("model", SENTENCES["model"], 404)
     _check_messages(request.get("messages"), control)
     _check_format(request.get("response_format"))
     return orjson.dumps(request)
+
+
+def _check_value(name: str, value: Any) -> None:
+    """Of an allowed field; `null` is the same as nothing."""
+    if value is None:
+        return
+    if name in BOUNDS:
+        least, most = BOUNDS[name]
+        kinds = (int, float) if name in FRACTIONS else (int,)
+        if type(value) not in kinds or not least <= value <= most:
+            raise NotAdmitted(name, f"{name} is a number from {least} to {most}.")
+    elif name in FLAGS and type(value) is not bool:
+        raise NotAdmitted(name, f"{name} is true or false.")
+    elif name == "stop" and not _is_list(value, lambda each: isinstance(each, str) and 0 < len(each) <= MAX_STOP):
+        raise NotAdmitted(name, f"stop is a list of at most {MAX_STOP} texts.")
+    elif name == "stop_token_ids" and not _is_list(value, lambda each: type(each) is int and 0 <= each < 2**20):
+        raise NotAdmitted(name, f"stop_token_ids is a list of at most {MAX_STOP} tokens.")
+
+
+def _is_list(value: Any, right: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and len(value) <= MAX_STOP and all(right(each) for each in value)
 
 
 def _check_messages(messages: Any, control: re.Pattern[str]) -> None:

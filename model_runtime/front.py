@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 import orjson
 
-from model_runtime.admission import FIELDS, SENTENCES, NotAdmitted, admit
+from model_runtime.admission import SENTENCES, NotAdmitted, admit
+from model_runtime.request_rules import FIELDS
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -1,4 +1,4 @@
-"""How media enter over HTTP: a part with a `file:` or a `data:` URL, and nothing else.
+"""How volumes, pictures and images enter over HTTP: a part with a `file:` or a `data:` URL, and nothing else.
 
 vLLM's own connector also fetches http(s) URLs of a client's choice, waits on a named pipe, reads a file of any size and answers 500 to one that is
 not there: this one refuses all of them with 400.
@@ -17,8 +17,8 @@ from vllm.multimodal.media.connector import global_thread_pool
 from vllm.multimodal.media.image import ImageMediaIO
 from vllm.multimodal.video import VideoLoader
 
+from model_runtime.containers import DecodedItem, read_container
 from model_runtime.media_files import bytes_of
-from model_runtime.volumes import DecodedVolume, read_container
 
 IMAGE_MAGICS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 """PNG and JPEG. vLLM would try 35 formats: some were never written with an attacker in mind, some begin with nothing in particular."""
@@ -26,11 +26,11 @@ NOT_THE_CLIENTS = (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.EN
 """What a disk or this process lacks: the same request may well be answered later, so it is no 400."""
 
 
-class VolumeLoader(VideoLoader):
-    """Decodes the volume container; every option of a video (frames, rate) is meaningless and ignored."""
+class ContainerLoader(VideoLoader):
+    """Decodes a container; every option of a video (frames, rate) is meaningless and ignored."""
 
     @classmethod
-    def load_bytes(cls, data: bytes, num_frames: int = -1, **kwargs: Any) -> DecodedVolume:
+    def load_bytes(cls, data: bytes, num_frames: int = -1, **kwargs: Any) -> DecodedItem:
         return read_container(data)
 
 

@@ -18,7 +18,7 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 READ_FILES = (".json", ".jinja", ".model", ".txt")
 """Endings of what is read besides weights: configuration, tokenizers (`tokenizer.json`, `tokenizer.model`, `merges.txt`), chat templates."""
 UNTRAINED = "untrained"
-PREPROCESSING = "slices-1"
+PREPROCESSING = "slices-2"
 """Raised whenever the same volume would reach the model as other pixels or other tokens."""
 UNTRAINED_CARD = """# Longview, untrained
 

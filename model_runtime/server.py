@@ -147,7 +147,7 @@ async def _exit_when_dead(server: uvicorn.Server, engine: Any) -> None:
 
 async def _warm_up(front: Front, serving: Serving, token: str) -> None:
     url = _own_address(serving.settings)
-    await wait_until_ready(url, PATIENCE, token=token, kinds=family(serving.release).takes)
+    await wait_until_ready(url, PATIENCE, token=token, family=family(serving.release))
     front.warm = True
     if serving.settings.ready_file is not None:
         say_ready(serving.settings.ready_file, url)

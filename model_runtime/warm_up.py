@@ -7,7 +7,7 @@ import base64
 import io
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,21 @@ import numpy as np
 from PIL import Image
 
 from schemas.errors import PartUnavailable
-from schemas.families import Kind
+from schemas.families import MEDGEMMA, Kind, ModelFamily, Transport
 from schemas.inference import FindingsAnswer, answer_schema
+from schemas.pictures import Pictures, encode_pictures
 from schemas.volume import Volume, encode_volume
 
 LABEL, SLICES = "warm-up", 2
-VOLUME: tuple[Kind, ...] = ("volume",)
 POLL_SECONDS = 0.2
 TOKENS = 400
 
 
-async def wait_until_ready(url: str, patience: float, *, token: str = "", kinds: Collection[Kind] = VOLUME) -> float:
-    """Seconds until the server at `url` had answered one question of each kind. `PartUnavailable` if it did not within `patience` seconds."""
+async def wait_until_ready(url: str, patience: float, *, token: str = "", family: ModelFamily = MEDGEMMA) -> float:
+    """Seconds until the server at `url` had answered one question of each kind that its family takes.
+
+    `PartUnavailable` if it did not within `patience` seconds.
+    """
     begun = time.monotonic()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with httpx.AsyncClient(
@@ -37,8 +40,8 @@ async def wait_until_ready(url: str, patience: float, *, token: str = "", kinds:
             if time.monotonic() - begun > patience:
                 raise PartUnavailable("model-start", "the model server does not listen: look at its log.")
             await asyncio.sleep(POLL_SECONDS)
-        for kind in sorted(kinds):
-            await _ask(client, kind)
+        for kind in sorted(family.takes):
+            await _ask(client, kind, family.transport)
     return time.monotonic() - begun
 
 
@@ -49,10 +52,12 @@ async def _healthy(client: httpx.AsyncClient) -> bool:
         return False
 
 
-async def _ask(client: httpx.AsyncClient, kind: Kind) -> None:
+async def _ask(client: httpx.AsyncClient, kind: Kind, transport: Transport) -> None:
     try:
         models = (await client.get("/v1/models")).raise_for_status().json()
-        answer = await client.post("/v1/chat/completions", json=warm_up_request(models["data"][0]["id"], kind))
+        answer = await client.post(
+            "/v1/chat/completions", json=warm_up_request(models["data"][0]["id"], kind, transport)
+        )
         text = answer.raise_for_status().json()["choices"][0]["message"]["content"]
         FindingsAnswer.model_validate_json(text, strict=False)
     except (httpx.HTTPError, KeyError, IndexError, TypeError, ValueError) as error:
@@ -61,17 +66,17 @@ async def _ask(client: httpx.AsyncClient, kind: Kind) -> None:
         ) from error
 
 
-def warm_up_request(model: str, kind: Kind = "volume") -> dict[str, Any]:
-    """A question of the worker's own form: about text alone, about two empty slices, or about an empty picture."""
-    schema = answer_schema([LABEL], SLICES, compared=False)
+def warm_up_request(model: str, kind: Kind, transport: Transport = "container") -> dict[str, Any]:
+    """A question of the worker's own form: about text alone, two empty slices, or an empty picture."""
+    schema = answer_schema([LABEL], [SLICES], compared=False)
     return {
         "model": model,
         "messages": [
             {
                 "role": "user",
                 "content": [
-                    {"type": "text", "text": "CURRENT STUDY"},
-                    *_MEDIA[kind](),
+                    {"type": "text", "text": "STUDY 1"},
+                    *_MEDIA.get((transport, kind), list)(),
                     {"type": "text", "text": "Answer with the JSON object alone."},
                 ],
             }
@@ -87,23 +92,32 @@ def warm_up_request(model: str, kind: Kind = "volume") -> dict[str, Any]:
 
 
 def _volume() -> list[dict[str, Any]]:
-    volume = Volume(np.zeros((SLICES, 64, 64), np.int16), (1.0, 1.0, 1.0), "HU", "CT")
-    url = _data_url("application/octet-stream", b"".join(encode_volume(volume)))
-    return [{"type": "video_url", "video_url": {"url": url}}]
+    return [_part(encode_volume(Volume(np.zeros((SLICES, 64, 64), np.int16), (1.0, 1.0, 1.0), "HU", "CT")))]
 
 
-def _picture() -> list[dict[str, Any]]:
-    """As a PNG part, which every family of pictures takes."""
+def _pictures() -> list[dict[str, Any]]:
+    return [_part(encode_pictures(Pictures(np.zeros((1, 64, 64, 3), np.uint8), "DX")))]
+
+
+def _part(container: list[bytes | memoryview]) -> dict[str, Any]:
+    data = base64.b64encode(b"".join(container)).decode()
+    return {"type": "video_url", "video_url": {"url": f"data:application/octet-stream;base64,{data}"}}
+
+
+def _image() -> list[dict[str, Any]]:
     file = io.BytesIO()
     Image.new("RGB", (64, 64)).save(file, "PNG")
-    return [{"type": "image_url", "image_url": {"url": _data_url("image/png", file.getvalue())}}]
+    data = base64.b64encode(file.getvalue()).decode()
+    return [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}]
 
 
-def _data_url(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-_MEDIA: dict[Kind, Callable[[], list[dict[str, Any]]]] = {"text": list, "volume": _volume, "picture": _picture}
+Maker = Callable[[], list[dict[str, Any]]]
+_MEDIA: dict[tuple[Transport, Kind], Maker] = {
+    ("container", "volume"): _volume,
+    ("container", "picture"): _pictures,
+    ("image_url", "picture"): _image,
+}
+"""How each kind travels to a family; text alone has no medium."""
 
 
 def say_ready(path: Path, url: str) -> None:

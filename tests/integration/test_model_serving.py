@@ -18,12 +18,10 @@ import numpy as np
 import pytest
 
 from schemas.volume import Volume
-from services.parts.ports import free_port
-from services.parts.process import ProcessId, members, stop
-from services.store import FolderObjectStore
+from services.parts.process import ProcessId, members
 from tests.integration.model_fuzz.cases import case
 from tests.integration.model_fuzz.grounds import CANARY, ask, container, data_url, lay_out, part, png
-from tests.integration.model_house import BEARER, TOKEN, Server, start, vllm
+from tests.integration.model_server import BEARER, TOKEN, Server, running, vllm
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 CASES = int(os.environ.get("LONGVIEW_TEST_FUZZ") or 300)
@@ -41,17 +39,9 @@ LONG = 1500
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Every request that leaves the machine would end at a port where nobody listens."""
-    folder, port = tmp_path_factory.mktemp("serving"), free_port()
-    store = FolderObjectStore(folder / "store")
-    command, release = vllm(folder, port)
     hostile = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"} | NO_NETWORK
-
-    def again() -> ProcessId:
-        return start(command, folder, hostile)
-
-    started = Server(again(), f"http://127.0.0.1:{port}", release, store, folder / "log", port, again)
-    yield started
-    stop(started.process, 20)
+    with running(vllm, tmp_path_factory.mktemp("serving"), hostile) as started:
+        yield started
 
 
 @pytest.fixture
@@ -202,7 +192,7 @@ def test_a_server_that_is_told_to_end_gives_the_answer_it_owes(
     long = ask(model, max_tokens=LONG, min_tokens=LONG, ignore_eos=True)
     with ThreadPoolExecutor(1) as pool:
         owed = pool.submit(chat, client, long)
-        until(lambda: "vllm:num_requests_running{" in (text := client.get("/metrics").text) and running(text) == 1)
+        until(lambda: "vllm:num_requests_running{" in (text := client.get("/metrics").text) and computed(text) == 1)
         tell(server.process)
         until(lambda: client.get("/ready").status_code == 503, 2)
         late = chat(client, ask(model))
@@ -215,7 +205,7 @@ def test_a_server_that_is_told_to_end_gives_the_answer_it_owes(
     until(lambda: not list(members(server.process)), 30)
 
 
-def running(metrics: str) -> float:
+def computed(metrics: str) -> float:
     return float(
         next(line for line in metrics.splitlines() if line.startswith("vllm:num_requests_running{")).split()[-1]
     )

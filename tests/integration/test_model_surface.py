@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from model_runtime.admission import FIELDS, PARTS, control_pattern
+from model_runtime.admission import control_pattern
 from model_runtime.front import ROUTES, Front
+from model_runtime.request_rules import BOUNDS, FIELDS, FLAGS, PARTS
 
 pytestmark = [
     pytest.mark.integration,
@@ -68,6 +69,8 @@ def test_every_field_that_vllm_takes_is_decided(vllm_app: Any) -> None:
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 
     assert set(FIELDS) == set(ChatCompletionRequest.model_fields)
+    allowed = {name for name, rule in FIELDS.items() if rule.verdict == "allowed"}
+    assert {*BOUNDS, *FLAGS, "stop", "stop_token_ids"} == allowed
 
 
 def test_every_kind_of_content_that_vllm_parses_is_decided(vllm_app: Any) -> None:

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_runtime.admission import FIELDS, PARTS, NotAdmitted, admit, control_pattern
+from model_runtime.admission import NotAdmitted, admit, control_pattern
 from model_runtime.answer_rules import problem
 from model_runtime.front import CHAT, ROUTES, Front
+from model_runtime.request_rules import FIELDS, PARTS
 from schemas.inference import answer_schema, history_schema
 
 TOKEN = "w" * 43
@@ -180,6 +181,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (question(response_format={"type": "structural_tag"}), "response_format"),
     (question(response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": 1}}), "response_format"),
     (question(unheard_of=1), "body"),
+    (question(top_k=2**62), "top_k"),
+    (question(max_tokens=True), "max_tokens"),
+    (question(max_tokens=1.5), "max_tokens"),
+    (question(temperature="hot"), "temperature"),
+    (question(priority=2**40), "priority"),
+    (question(ignore_eos=1), "ignore_eos"),
+    (question(stop=[""]), "stop"),
+    (question(stop="x"), "stop"),
+    (question(stop_token_ids=[-1]), "stop_token_ids"),
 ]
 
 
@@ -322,8 +332,8 @@ async def test_on_loopback_a_server_without_a_token_asks_for_none() -> None:
 def test_every_schema_of_the_workers_may_be_asked() -> None:
     labels = [f"finding-{n}" for n in range(60)]
     for schema in (
-        answer_schema(labels, 85, compared=True),
-        answer_schema(labels, 1, compared=False),
+        answer_schema(labels, [85, 20, 125], compared=True),
+        answer_schema(labels, [1], compared=False),
         history_schema(labels, [f"E{n}" for n in range(400)]),
     ):
         assert problem(schema) is None

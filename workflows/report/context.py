@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from schemas.codes import DCM, DICOM_UID, V2_0203, Canonical, Json, coding, concept
-from schemas.identifiers import Namespace
-from schemas.imaging import SeriesVolume
+from schemas.identifiers import Namespace, without_version
+from schemas.imaging import SeriesSource
 from schemas.inference import ModelRelease
 from schemas.report import Priority, Reading
 from schemas.timeline import StudyEntry, Timeline
@@ -27,9 +27,9 @@ class ResultContext:
     result_id: str
     manifest_ni: str
     timeline: Timeline
-    series: SeriesVolume
+    series: SeriesSource
     prior: StudyEntry | None
-    """The study that the model compared with."""
+    """The study that the model compared with: the newest of those it was shown."""
     reading: Reading
     model: ModelRelease
     release: str
@@ -47,6 +47,8 @@ class ResultContext:
     """Name and version of the policy by which people are told of the result."""
     conclusion_codes: bool = False
     """Site switch: some records file `conclusionCode` to the problem list, so it is off until that was tested there (contract 1.1)."""
+    earlier: tuple[StudyEntry, ...] = ()
+    """Priors before the named one that the model was shown as well, oldest first."""
     kept: tuple[Kept, ...] = ()
     """Objects of the evidence store that reproducing the result needs, named by digest in Provenance (contract 1.4)."""
 
@@ -56,7 +58,7 @@ class ResultContext:
 
     @cached_property
     def patient(self) -> Json:
-        return {"reference": plain(self.timeline.patient.resource)}
+        return {"reference": without_version(self.timeline.patient.resource)}
 
     @cached_property
     def tag(self) -> Json:
@@ -71,7 +73,7 @@ class ResultContext:
             "value": f"urn:oid:{self.series.study_instance_uid}",
         }
         known = self.timeline.study
-        return ({"reference": plain(known.resource)} if known else {"type": "ImagingStudy"}) | {
+        return ({"reference": without_version(known.resource)} if known else {"type": "ImagingStudy"}) | {
             "identifier": identifier
         }
 
@@ -80,7 +82,7 @@ class ResultContext:
         order = self.timeline.order
         if order is None:
             return []
-        reference: Json = {"reference": plain(order.resource)}
+        reference: Json = {"reference": without_version(order.resource)}
         if order.accession is not None:
             identifier: Json = {
                 "type": concept(coding(V2_0203, "ACSN", "Accession ID")),
@@ -113,10 +115,6 @@ class ResultContext:
         order = self.timeline.order
         known = order is not None and order.encounter is not None and _ENCOUNTER.fullmatch(order.encounter)
         return {"encounter": {"reference": order.encounter}} if order is not None and known else {}
-
-
-def plain(reference: str) -> str:
-    return reference.split("/_history/")[0]
 
 
 def who(text: str) -> Json:

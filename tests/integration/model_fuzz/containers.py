@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from schemas.pictures import Pictures
+from schemas.pictures import MAX_PICTURES, Pictures
 from schemas.volume import MAX_MODEL_SLICES, Volume
 from tests.integration.model_fuzz.grounds import NUMBERS, Grounds, Made, ask, container, png, sent
 
@@ -93,10 +93,12 @@ def odd_volume(grounds: Grounds, chance: random.Random) -> Made:
 
 
 def odd_pictures(grounds: Grounds, chance: random.Random) -> Made:
-    """Whole picture containers, and more pictures than a container may hold."""
-    count = chance.choice([1, 2, 126, 300])
-    data = container(Pictures(np.zeros((count, 4, 4, 3), np.uint8), "SM"))
-    return str(count), ask(grounds.model, sent(grounds, chance, "video_url", data)), False
+    """Whole picture containers, and more or larger pictures than the model takes."""
+    shape = chance.choice(
+        [(1, 4, 4, 3), (3, 9, 1, 1), (MAX_PICTURES + 1, 4, 4, 3), (300, 1, 1, 1), (1, 1, 70_000_000, 1)]
+    )
+    data = container(Pictures(np.zeros(shape, np.uint8), "SM"))
+    return str(shape), ask(grounds.model, sent(grounds, chance, "video_url", data)), max(shape) > MAX_PICTURES
 
 
 def wrong_route(grounds: Grounds, chance: random.Random) -> Made:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from model_runtime.admission import FIELDS, PARTS
+from model_runtime.request_rules import FIELDS, PARTS
 from tests.integration.model_fuzz.containers import good_volume
 from tests.integration.model_fuzz.grounds import NUMBERS, Grounds, Made, ask, data_url, part
 

@@ -1,4 +1,4 @@
-"""A model server as a process: how the tests start one, with the worker's token, and whatever it serves."""
+"""A model server as a process of its own: vLLM with our plugin and the untrained checkpoint, or the scripted model."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.clients.model import VllmModel
 from services.parts.environment import cache_folder
-from services.parts.process import ProcessId, is_alive, spawn
+from services.parts.ports import free_port
+from services.parts.process import ProcessId, is_alive, spawn, stop
 from services.scripted_model.server import write_release
 from services.store import FolderObjectStore
 
@@ -37,7 +39,7 @@ class Server:
         return VllmModel(self.url, self.release, self.store.path, token=TOKEN)
 
 
-def start(command: list[str], folder: Path, environment: Mapping[str, str] = os.environ) -> ProcessId:
+def start(command: list[str], folder: Path, environment: Mapping[str, str]) -> ProcessId:
     ready = folder / "ready"
     ready.unlink(missing_ok=True)
     (folder / "token").write_text(TOKEN)
@@ -66,3 +68,21 @@ def vllm(folder: Path, port: int) -> tuple[list[str], Path]:
 
 def scripted(folder: Path, port: int) -> tuple[list[str], Path]:
     return ["services.scripted_model", "--port", str(port)], write_release(folder)
+
+
+@contextmanager
+def running(
+    kind: Callable[[Path, int], tuple[list[str], Path]], folder: Path, environment: Mapping[str, str] = os.environ
+) -> Iterator[Server]:
+    """A server of this kind (`vllm`, `scripted`), ready; stopped afterwards."""
+    port, store = free_port(), FolderObjectStore(folder / "store")
+    command, release = kind(folder, port)
+
+    def again() -> ProcessId:
+        return start(command, folder, environment)
+
+    server = Server(again(), f"http://127.0.0.1:{port}", release, store, folder / "log", port, again)
+    try:
+        yield server
+    finally:
+        stop(server.process, 20)
