@@ -2,9 +2,6 @@
 
 An item is one container: a volume of any depth, or any number of pictures. Pixels travel to the model as they are, raw int16 or uint8 of their native
 size (nine times smaller in the cache than SigLIP's pixels); it applies the windows.
-
-Stock vLLM takes a client's `uuid` as the cache key without looking at the data, so that an equal uuid with other pixels would be answered from the
-OTHER patient's study. Here an item's uuid must be the SHA-256 of its container, and an image may carry none.
 """
 
 from __future__ import annotations
@@ -30,6 +27,7 @@ from vllm.multimodal.processing import PromptReplacement, PromptUpdateDetails
 from vllm.multimodal.processing.processor import PlaceholderFeaturesInfo, ResolvedPromptUpdate, cached_encode
 
 from model_runtime.containers import MOST, DecodedItem, Kind, identify, read_container, require_servable
+from model_runtime.identity import refuse_unsafe_identity
 from model_runtime.recall import RecalledItem
 from schemas.pictures import Pictures
 from schemas.volume import Volume
@@ -156,7 +154,7 @@ class ItemProcessor(Gemma3MultiModalProcessor):
         return outputs
 
     def _get_mm_hashes(self, inputs: Any) -> Any:
-        _refuse_unsafe_identity(inputs.mm_data_items, inputs.mm_uuid_items or {})
+        refuse_unsafe_identity(inputs.mm_data_items, inputs.mm_uuid_items or {})
         _refuse_processor_options(inputs.hf_processor_mm_kwargs)
         return super()._get_mm_hashes(inputs)
 
@@ -242,19 +240,6 @@ def _native(content: Volume | Pictures) -> np.ndarray[Any, Any]:
     if isinstance(content, Pictures):
         return np.array(content.pixels)
     return np.array(content.voxels, dtype=np.int16)
-
-
-def _refuse_unsafe_identity(data_items: Mapping[str, Any], uuids: Mapping[str, Sequence[str | None]]) -> None:
-    if any(uuid is not None for uuid in uuids.get("image", ())):
-        raise VLLMValidationError("An image may not carry a uuid: it would be taken for its content.", parameter="uuid")
-    for modality in MODALITIES:
-        given = uuids.get(modality) or ()
-        for item, uuid in zip(data_items.get(modality) or (), given, strict=False):
-            if uuid is not None and uuid != item.digest:
-                raise VLLMValidationError(
-                    "The uuid of an item must be the SHA-256 of its container, in lower-case hexadecimal.",
-                    parameter="uuid",
-                )
 
 
 def _refuse_processor_options(options: Mapping[str, object]) -> None:

@@ -12,11 +12,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
-from vllm.exceptions import VLLMValidationError
+from vllm.exceptions import VLLMClientError, VLLMValidationError
 
-from model_runtime.containers import DecodedItem
+from model_runtime.containers import DecodedItem, read_container
+from model_runtime.media_files import opened_below, read_whole
 
 MOST_FILES = 65536
 """Remembered: about 10 MB."""
@@ -32,11 +35,20 @@ class RecalledItem:
     read: Callable[[], DecodedItem]
 
     def decoded(self) -> DecodedItem:
-        """`VLLMValidationError` if the file has become another since."""
-        item = self.read()
+        """`VLLMValidationError` if the file has gone or become another since."""
+        try:
+            item = self.read()
+        except VLLMClientError:
+            raise
+        except (FileNotFoundError, ValueError) as error:
+            raise _changed() from error
         if item.digest != self.digest:
-            raise VLLMValidationError("The media changed while they were read.", parameter="url")
+            raise _changed()
         return item
+
+
+def _changed() -> VLLMValidationError:
+    return VLLMValidationError("The media changed while they were read.", parameter="url")
 
 
 class KnownFiles:
@@ -47,14 +59,15 @@ class KnownFiles:
         self._digests: OrderedDict[Identity, str] = OrderedDict()
         self._lock = threading.Lock()
 
-    def load(self, path: Path, read: Callable[[], DecodedItem]) -> DecodedItem | RecalledItem:
-        """What the file at `path` holds; `read` reads it whole. `OSError` if there is none. The caller has checked that it may be read."""
-        before = identity(path)
-        if self._digest(before) == path.name:
-            return RecalledItem(path.name, read)
-        item = read()
-        if item.digest == path.name and identity(path) == before:
-            self._remember(before, item.digest)
+    def load(self, root: Path, path: Path) -> DecodedItem | RecalledItem:
+        """The container in the file at `path` below `root`; `OSError` or `ValueError` if there is none, or none that may be read."""
+        with opened_below(root, path) as file:
+            before = identity(file)
+            if self._digest(before) == path.name:
+                return RecalledItem(path.name, partial(_read, root, path))
+            item = read_container(read_whole(file))
+            if item.digest == path.name and identity(file) == before:
+                self._remember(before, item.digest)
         return item
 
     def _digest(self, file: Identity) -> str | None:
@@ -70,7 +83,12 @@ class KnownFiles:
                 self._digests.popitem(last=False)
 
 
-def identity(path: Path) -> Identity:
+def identity(file: BinaryIO) -> Identity:
     """Device, inode, size, and when content (mtime) and anything at all (ctime, which no program can set back) was last changed, in ns."""
-    status = os.stat(path)
+    status = os.fstat(file.fileno())
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _read(root: Path, path: Path) -> DecodedItem:
+    with opened_below(root, path) as file:
+        return read_container(read_whole(file))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -109,6 +110,23 @@ def test_large_pictures_are_taken_one_by_one() -> None:
 
 
 # -- the checkpoint ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "tokenizer.model", "merges.txt", "chat_template.jinja"]
+)
+def test_a_checkpoint_whose_tokenizer_or_configuration_was_changed_is_not_served(
+    checkpoint: Path, tmp_path: Path, name: str
+) -> None:
+    """The weights alone do not make an answer: with another tokenizer the same question is another one."""
+    from model_runtime.release import read_release
+
+    copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    read_release(copy)
+    with (copy / name).open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(PartUnavailable, match=r"release\.json"):
+        read_release(copy)
 
 
 def test_the_untrained_checkpoint_is_the_same_bytes_wherever_it_is_built(checkpoint: Path, tmp_path: Path) -> None:
@@ -243,13 +261,18 @@ def test_more_or_larger_pictures_than_the_model_takes_are_refused(shape: tuple[i
 def test_the_server_is_started_private_and_by_priority(checkpoint: Path, tmp_path: Path) -> None:
     from model_runtime.release import read_release
     from model_runtime.serving import Serving, arguments, environment, model_length
+    from model_runtime.settings import ServerSettings
 
-    given = arguments(Serving(checkpoint, read_release(checkpoint), tmp_path, tmp_path / "store", "127.0.0.1", 1234))
+    settings = ServerSettings(port=1234, max_num_seqs=7, kv_cache_gib=3)
+    serving = Serving(checkpoint, read_release(checkpoint), tmp_path, tmp_path / "store", settings)
+    given = arguments(serving)
     pairs = dict(pairwise(given))
     assert pairs["--scheduling-policy"] == "priority"
     assert pairs["--allowed-local-media-path"] == str(tmp_path / "store")
     assert "--no-enable-log-requests" in given
     assert json.loads(pairs["--hf-overrides"])["architectures"] == ["LongviewGemma3ForConditionalGeneration"]
     assert model_length(checkpoint) >= 2 * 85 * 4
-    surroundings = environment(tmp_path, {"OMP_NUM_THREADS": "7", "HF_HUB_OFFLINE": "0"})
+    assert (pairs["--port"], pairs["--max-num-seqs"], pairs["--load-format"]) == ("1234", "7", "safetensors")
+    surroundings = environment(serving, {"OMP_NUM_THREADS": "7", "HF_HUB_OFFLINE": "0"})
     assert (surroundings["OMP_NUM_THREADS"], surroundings["HF_HUB_OFFLINE"]) == ("7", "1")
+    assert surroundings["VLLM_CPU_KVCACHE_SPACE"] == "3"
