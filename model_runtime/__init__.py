@@ -9,6 +9,8 @@ from __future__ import annotations
 ARCHITECTURE = "LongviewGemma3ForConditionalGeneration"
 VIDEO_BACKEND = "longview_volume"
 MEDIA_CONNECTOR = "longview_local"
+ENCODED_CACHE_GIB = "longview_encoded_cache_gib"
+"""Key of vLLM's additional configuration."""
 
 
 def register() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def serve(**given: Any) -> None:
     from model_runtime.checkpoint import build_checkpoint
     from model_runtime.promises import require_versions
     from model_runtime.release import read_release
-    from model_runtime.serving import Serving, environment
+    from model_runtime.serving import Serving, environment, metrics_folder
 
     settings = ServerSettings(**given)
     refuse_unknown(os.environ)
@@ -61,6 +62,8 @@ def serve(**given: Any) -> None:
     cache = (settings.cache or base / "longview").resolve()
     folder = settings.checkpoint.resolve() if settings.checkpoint else build_checkpoint(cache)
     serving = Serving(folder, read_release(folder), cache, settings.media_folder(), settings)
+    shutil.rmtree(metrics_folder(serving), ignore_errors=True)  # of a server that used the port before
+    metrics_folder(serving).mkdir(parents=True)
     os.environ.update(environment(serving, os.environ))
     from model_runtime.server import run
 

@@ -36,7 +36,7 @@ MODALITIES = ("video", "volume")
 """`video` is what the HTTP API can carry, `volume` is the offline modality of `LLM.generate`."""
 ITEM_TOKEN = "<unused10>"  # noqa: S105  a token of the vocabulary, not a secret
 """Stands for an item in the prompt until it is replaced by its images; a token that Gemma's vocabulary reserves."""
-FIELDS = ("pixels", "count", "kind")
+FIELDS = ("pixels", "count", "kind", "digest")
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MOST_IMAGES = max(MOST.values())
 
@@ -232,6 +232,7 @@ def _model_inputs(items: Sequence[DecodedItem]) -> dict[str, Any]:
         "pixels": [torch.from_numpy(_native(item.content)) for item in items],
         "count": torch.tensor([item.shape[0] for item in items]),
         "kind": torch.tensor([KINDS.index(item.kind) for item in items]),
+        "digest": torch.tensor([list(bytes.fromhex(item.digest)) for item in items], dtype=torch.uint8),
     }
 
 

@@ -19,6 +19,7 @@ from typing import BinaryIO
 from vllm.exceptions import VLLMClientError, VLLMValidationError
 
 from model_runtime.containers import DecodedItem, read_container
+from model_runtime.counters import FILES
 from model_runtime.media_files import opened_below, read_whole
 
 MOST_FILES = 65536
@@ -63,7 +64,9 @@ class KnownFiles:
         """The container in the file at `path` below `root`; `OSError` or `ValueError` if there is none, or none that may be read."""
         with opened_below(root, path) as file:
             before = identity(file)
-            if self._digest(before) == path.name:
+            known = self._digest(before) == path.name
+            FILES.labels("known" if known else "read").inc()
+            if known:
                 return RecalledItem(path.name, partial(_read, root, path))
             item = read_container(read_whole(file))
             if item.digest == path.name and identity(file) == before:

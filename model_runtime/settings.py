@@ -57,6 +57,9 @@ class ServerSettings:
     media_cache_gib: float = field(
         default=2.0, metadata=_meaning("memory of decoded volumes and images (0: none are kept)")
     )
+    encoded_cache_gib: float = field(
+        default=2.0, metadata=_meaning("memory of what the image encoder made of recent studies (0: nothing is kept)")
+    )
     max_body_mib: int = field(
         default=512, metadata=_meaning("largest body of a request; a larger one is refused with 413")
     )
@@ -75,7 +78,8 @@ class ServerSettings:
             _require(getattr(self, name) >= least, name, f"must be {least} or more")
         _require(0 < self.port < 65536, "port", "must be between 1 and 65535")
         _require(0 < self.gpu_memory_share <= 1, "gpu_memory_share", "must be above 0 and at most 1")
-        _require(0 <= self.media_cache_gib < 2**20, "media_cache_gib", "must be 0 or more")
+        for name in ("media_cache_gib", "encoded_cache_gib"):
+            _require(0 <= getattr(self, name) < 2**20, name, "must be 0 or more")
 
     def media_folder(self) -> Path:
         """The folder of media, absolute and with its links followed."""
