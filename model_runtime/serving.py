@@ -26,6 +26,9 @@ LABEL_TOKENS_A_SLICE = 12
 """Most tokens of what stands around a slice's image: line feeds, begin and end of image, `SLICE k`."""
 TOKENS_AROUND_A_PICTURE = 3
 """Begin and end of image, and the line feeds between two."""
+URGENT_PLACES = 4
+"""Of urgent requests, beside those that are computed together (`urgent`)."""
+SCHEDULER = "model_runtime.urgent.scheduler"
 MAX_IMAGE_PIXELS = 8192 * 8192
 """Of one PNG or JPEG part: a mammogram has a third of it."""
 TEXT_TOKENS, ANSWER_TOKENS = 4096, 4096
@@ -67,7 +70,9 @@ def arguments(serving: Serving) -> list[str]:
         "--max-model-len", str(model_length(serving.checkpoint)),
         # A whole item must fit into one step: a slice's tokens must not be split on CUDA, and the encoder's cache holds what a step holds.
         "--max-num-batched-tokens", str(step_length(serving.checkpoint)),
-        "--max-num-seqs", str(settings.max_num_seqs),
+        "--max-num-active-seqs", str(settings.max_num_seqs),
+        "--max-num-seqs", str(settings.max_num_seqs + URGENT_PLACES),
+        "--scheduler-cls", SCHEDULER,
         "--tensor-parallel-size", str(settings.tensor_parallel),
         # Without this policy vLLM ignores `priority` and says nothing.
         "--scheduling-policy", "priority",
