@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
 
+import numpy as np
 import pybase64
 
+CHUNK = 4 * 1024 * 1024
 MAX_BYTES = 1024 * 1024 * 1024
 """Of one item: the voxels of 85 sections of 1,024 x 1,024 take 178 MB."""
 
@@ -77,3 +81,16 @@ def read_whole(file: BinaryIO) -> bytes:
     if len(data) > MAX_BYTES:
         raise ValueError("too large")
     return data
+
+
+def read_digested(file: BinaryIO) -> tuple[memoryview, str]:
+    """A file's bytes, writable, and their SHA-256 in hexadecimal, which a second thread counts while the first reads on."""
+    data = np.empty(os.fstat(file.fileno()).st_size, np.uint8).data
+    digest = hashlib.sha256()
+    with ThreadPoolExecutor(1) as pool:
+        for begin in range(0, len(data), CHUNK):
+            chunk = data[begin : begin + CHUNK]
+            if file.readinto(chunk) != len(chunk):  # type: ignore[attr-defined]
+                raise ValueError("cut while it was read")
+            pool.submit(digest.update, chunk)
+    return data, digest.hexdigest()

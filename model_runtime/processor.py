@@ -237,10 +237,9 @@ def _model_inputs(items: Sequence[DecodedItem]) -> dict[str, Any]:
 
 
 def _native(content: Volume | Pictures) -> np.ndarray[Any, Any]:
-    """Writable and in the machine's byte order: the container's own bytes are read-only, which torch warns about."""
-    if isinstance(content, Pictures):
-        return np.array(content.pixels)
-    return np.array(content.voxels, dtype=np.int16)
+    """Writable and in the machine's byte order: torch warns about bytes that are not, such as those of a data: URL."""
+    array, dtype = (content.pixels, np.uint8) if isinstance(content, Pictures) else (content.voxels, np.int16)
+    return np.require(array, dtype, ["C", "W"])
 
 
 def _refuse_processor_options(options: Mapping[str, object]) -> None:

@@ -20,7 +20,7 @@ from vllm.exceptions import VLLMClientError, VLLMValidationError
 
 from model_runtime.containers import DecodedItem, read_container
 from model_runtime.counters import FILES
-from model_runtime.media_files import opened_below, read_whole
+from model_runtime.media_files import opened_below, read_digested
 
 MOST_FILES = 65536
 """Remembered: about 10 MB."""
@@ -68,7 +68,7 @@ class KnownFiles:
             FILES.labels("known" if known else "read").inc()
             if known:
                 return RecalledItem(path.name, partial(_read, root, path))
-            item = read_container(read_whole(file))
+            item = read_container(*read_digested(file))
             if item.digest == path.name and identity(file) == before:
                 self._remember(before, item.digest)
         return item
@@ -94,4 +94,4 @@ def identity(file: BinaryIO) -> Identity:
 
 def _read(root: Path, path: Path) -> DecodedItem:
     with opened_below(root, path) as file:
-        return read_container(read_whole(file))
+        return read_container(*read_digested(file))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from model_runtime.windows import HU_WINDOWS, SLICES_AT_ONCE, grey_channels, grey_table
+from model_runtime.windows import HU_WINDOWS, PIXELS_AT_ONCE, grey_channels, grey_table
 from schemas.errors import PartUnavailable
 
 SHAPE = (85, 512, 512)
@@ -45,5 +45,5 @@ def _numpy(voxels: np.ndarray[Any, np.dtype[np.int16]]) -> np.ndarray[Any, np.dt
 def _device(voxels: torch.Tensor, device: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
     there = voxels.to(device)
     table = grey_table(there, hounsfield=True)
-    grey = torch.cat([grey_channels(some, table) for some in there.split(SLICES_AT_ONCE)])
-    return grey.cpu().numpy()
+    few = PIXELS_AT_ONCE // (voxels.shape[1] * voxels.shape[2])
+    return torch.cat([grey_channels(some, table) for some in there.split(few)]).cpu().numpy()

@@ -2,8 +2,8 @@
 
 What an item costs as one part and as PNG parts; what priors cost that were seen before; what a STAT study waits for on a full server; what windows
 cost in numpy and on the model's device. The checkpoint is small, so that everything that is not the model weighs more than beside one of 4 billion
-parameters: for caches and urgency this is the hard case. CT is 85 x 512 x 512, studies that must be new are new in every round, kinds are interleaved,
-and medians are compared.
+parameters: for caches and urgency this is the hard case. CT is 85 x 512 x 512, studies that must be new are new in every round, kinds are
+interleaved, and medians are compared.
 """
 
 from __future__ import annotations
