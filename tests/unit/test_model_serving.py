@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from model_runtime import promises
 from model_runtime.media_files import bytes_of
+from model_runtime.serving import SCHEDULER
 from model_runtime.settings import PREFIX, TOKEN, ServerSettings, options, refuse_unknown, table, take_token
 from schemas.errors import PartUnavailable
 from services.parts.environment import model_environment, model_token
@@ -152,7 +153,7 @@ class Tree(SimpleNamespace):
     @classmethod
     def kept(cls, media: Path) -> Tree:
         return cls(
-            scheduler_config=cls(policy="priority", max_num_batched_tokens=10**6),
+            scheduler_config=cls(policy="priority", scheduler_cls=SCHEDULER, max_num_batched_tokens=10**6),
             structured_outputs_config=cls(backend="guidance", disable_any_whitespace=True),
             cache_config=cls(enable_prefix_caching=True),
             load_config=cls(load_format="safetensors"),
@@ -169,6 +170,7 @@ class Tree(SimpleNamespace):
 
 BROKEN = [
     ("scheduler_config.policy", "fcfs", "--scheduling-policy"),
+    ("scheduler_config.scheduler_cls", None, "--scheduler-cls"),
     ("scheduler_config.max_num_batched_tokens", 2048, "--max-num-batched-tokens"),
     ("structured_outputs_config.backend", "auto", "guidance"),
     ("structured_outputs_config.disable_any_whitespace", False, "white space"),
