@@ -39,7 +39,8 @@ def study(server: Server, seed: int) -> str:
     return server.store.put(encode_volume(Volume(voxels, (1.0, 1.0, 1.0), "HU", "CT")))
 
 
-def read(server: Server, studies: list[str], tokens: int = 1, priority: int = 20) -> None:
+def read(server: Server, studies: list[str], tokens: int = 1, priority: int = 20) -> str:
+    """The answer, of exactly so many tokens."""
     content: list[dict[str, Any]] = [{"type": "text", "text": "You are reading a study."}]
     for k, digest in enumerate(studies, 1):
         part = {"type": "video_url", "video_url": {"url": server.store.path(digest).as_uri()}, "uuid": digest}
@@ -54,7 +55,7 @@ def read(server: Server, studies: list[str], tokens: int = 1, priority: int = 20
         "priority": priority,
     }
     answer = httpx.post(f"{server.url}/v1/chat/completions", json=body, headers=BEARER, timeout=120, trust_env=False)
-    answer.raise_for_status()
+    return str(answer.raise_for_status().json()["choices"][0]["message"]["content"])
 
 
 def counted(server: Server) -> dict[str, float]:
@@ -91,7 +92,7 @@ def test_a_prior_that_no_cache_of_vllm_holds_is_still_not_encoded_again(server: 
 
 
 def test_a_stat_study_is_answered_while_the_server_is_full(server: Server) -> None:
-    """Eight routine studies on four places, each with a long answer: the STAT study comes last and is answered first."""
+    """Eight routine studies on four places, each with a long answer: the STAT study comes last and is answered first, and the others lose nothing."""
     routine, stat = [study(server, 200 + k) for k in range(8)], study(server, 300)
     with ThreadPoolExecutor(len(routine)) as readers:
         waiting = [readers.submit(read, server, [each], 1500) for each in routine]
@@ -99,5 +100,5 @@ def test_a_stat_study_is_answered_while_the_server_is_full(server: Server) -> No
             time.sleep(0.05)
         read(server, [stat], 20, priority=0)
         assert not any(each.done() for each in waiting)
-        for each in waiting:
-            each.result()
+        answers = [each.result() for each in waiting]
+    assert answers == [read(server, [each], 1500) for each in routine]

@@ -160,18 +160,24 @@ def _kept(cache: Any, digest: bytes) -> Any:
 # -- who goes first ----------------------------------------------------------------------------------------------------
 
 
-def _places(monkeypatch: pytest.MonkeyPatch, running: list[int], waiting: list[int]) -> int:
-    """How many requests may be computed together, with these priorities on the server: four as a rule, eight at most."""
+def _step(
+    monkeypatch: pytest.MonkeyPatch, running: list[int], waiting: list[int], usage: float = 0.5
+) -> tuple[list[int], int]:
+    """Which of those that run are computed in a step, and how many there may be: four as a rule, eight places in all. Numbers are priorities."""
     from vllm.v1.core.sched.scheduler import Scheduler
 
     from model_runtime.urgent import UrgentFirst
 
-    scheduler = UrgentFirst.__new__(UrgentFirst)
+    scheduler: Any = UrgentFirst.__new__(UrgentFirst)
     scheduler.running = [SimpleNamespace(priority=priority) for priority in running]
     scheduler.waiting = _Queue(sorted(waiting))
     scheduler.max_num_running_reqs, scheduler._usual = 8, 4
-    monkeypatch.setattr(Scheduler, "schedule", lambda self, throttle: self.max_num_active_reqs)
-    return int(scheduler.schedule())
+    scheduler.kv_cache_manager = SimpleNamespace(usage=usage)
+    shown: list[int] = []
+    monkeypatch.setattr(Scheduler, "schedule", lambda self, throttle: shown.extend(r.priority for r in self.running))
+    scheduler.schedule()
+    assert sorted(r.priority for r in scheduler.running) == sorted(running), "nobody is lost"
+    return shown, int(scheduler.max_num_active_reqs)
 
 
 class _Queue(list[Any]):
@@ -183,19 +189,25 @@ class _Queue(list[Any]):
 
 
 @pytest.mark.parametrize(
-    ("running", "waiting", "places"),
+    ("running", "waiting", "shown", "places"),
     [
-        ([], [], 4),
-        ([20, 20, 20, 20], [20, 10], 4),
-        ([20, 20, 20, 20], [0, 20], 5),
-        ([20, 20, 20, 20], [0, 0, 20], 6),
-        ([20, 20, 20, 20, 0], [20], 5),
-        ([20, 20, 0], [20, 20], 3),
-        ([], [0, 20], 1),
-        ([20, 20, 20, 20, 0, 0, 0], [0, 0, 20], 8),
+        ([], [], [], 4),
+        ([20, 20, 20, 20], [20, 10], [20, 20, 20, 20], 4),
+        ([20, 20, 20, 20], [0, 20], [20, 20, 20, 20], 5),
+        ([20, 20, 20, 20], [0, 0, 20], [20, 20, 20, 20], 6),
+        ([20, 20, 20, 20, 0], [20], [0], 1),
+        ([20, 20, 20, 20, 0], [0, 20], [0], 2),
+        ([20, 20, 0], [20, 20], [0], 1),
+        ([], [0, 20], [], 1),
+        ([20, 20, 20, 20, 0, 0, 0], [0, 0, 20], [0, 0, 0], 4),
     ],
 )
-def test_a_stat_study_never_waits_for_a_place_and_nothing_begins_beside_it(
-    monkeypatch: pytest.MonkeyPatch, running: list[int], waiting: list[int], places: int
+def test_a_stat_study_never_waits_for_a_place_and_nothing_is_computed_beside_it(
+    monkeypatch: pytest.MonkeyPatch, running: list[int], waiting: list[int], shown: list[int], places: int
 ) -> None:
-    assert _places(monkeypatch, running, waiting) == places
+    assert _step(monkeypatch, running, waiting) == (shown, places)
+
+
+def test_memory_can_be_taken_from_those_that_wait_for_a_stat_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the KV cache is nearly full they are shown, so that vLLM can take back what the least urgent holds."""
+    assert _step(monkeypatch, [20, 20, 0], [20], usage=0.95) == ([20, 20, 0], 3)
