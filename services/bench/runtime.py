@@ -31,7 +31,7 @@ from services.parts.environment import cache_folder, model_environment
 from services.settings import Settings
 from services.store import FolderObjectStore
 
-ROUNDS = 5
+ROUNDS = 7
 DEPTHS = (10, 85, 170, 300, 600)
 PRIORS = (0, 1, 2, 3, 4, 5, 6)
 GOAL_PRIORS = 3
@@ -132,24 +132,25 @@ def _depths(reader: Reader, studies: Studies) -> dict[int, float]:
 
 def _stat(server: ModelServer, reader: Reader, studies: Studies) -> dict[str, float]:
     """A new study: alone on the server, on a full server as STAT, and on a full server among its equals, which is first come, first served."""
-    fresh = [studies.volume(MAX_MODEL_SLICES) for _ in range(3 * ROUNDS + FIFO_ROUNDS)]
+    others = [studies.volume(MAX_MODEL_SLICES) for _ in range(READERS)]
+    seconds: dict[str, list[float]] = {"idle": [], "stat": [], "fifo": []}
 
-    def asked(priority: int) -> float:
-        return reader.seconds([fresh.pop()], tokens=STAT_TOKENS, priority=priority)
+    def ask(name: str, priority: int) -> None:
+        study = studies.volume(MAX_MODEL_SLICES)
+        seconds[name].append(reader.seconds([study], tokens=STAT_TOKENS, priority=priority))
 
-    idle = [asked(STAT) for _ in range(ROUNDS)]
-    with _full(server, [studies.volume(MAX_MODEL_SLICES) for _ in range(READERS)]):
-        stat, fifo = [], []
-        for number in range(ROUNDS):
-            stat.append(asked(STAT))
-            if number < FIFO_ROUNDS:
-                fifo.append(asked(ROUTINE))
-    idle += [asked(STAT) for _ in range(ROUNDS)]
-    return {"idle": statistics.median(idle), "stat": statistics.median(stat), "fifo": statistics.median(fifo)}
+    for _ in range(PHASES):
+        for _ in range(ROUNDS // PHASES + 1):
+            ask("idle", STAT)
+        with _full(server, others):
+            for _ in range(ROUNDS // PHASES + 1):
+                ask("stat", STAT)
+            ask("fifo", ROUTINE)
+    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-FIFO_ROUNDS = 3
-"""Each waits for everybody who came before."""
+PHASES = 3
+"""Idle and full by turns."""
 
 
 @contextmanager
