@@ -47,6 +47,11 @@ test-faults: setup ## 1,000 events of 50 patients while processes are killed, FH
 	@export LONGVIEW_TEST_EVENTS=1000 LONGVIEW_TEST_PATIENTS=50 LONGVIEW_TEST_KILLS=3 LONGVIEW_TEST_RATE=8; \
 	exec $(BIN)/pytest tests/integration/faults -s $(OPTIONS)
 
+.PHONY: test-fuzz
+test-fuzz: setup ## 2,000 malformed volumes, pictures, media URLs and requests against the model server (about 5 minutes)
+	@export LONGVIEW_TEST_FUZZ=2000; \
+	exec $(BIN)/pytest tests/integration/test_model_serving.py -s $(OPTIONS)
+
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, import rules
 	@$(BIN)/ruff check .
@@ -77,6 +82,14 @@ test-bench: setup ## the speeds that are promised, as tests (CI only reports the
 .PHONY: lock
 lock: setup ## renew requirements.lock where pyproject.toml asks for it; OPTIONS=--upgrade for the newest of everything
 	@scripts/lock.sh $(OPTIONS)
+
+.PHONY: lock-gpu
+lock-gpu: setup ## the same for requirements.gpu.lock, the model server's environment on a GPU
+	@scripts/lock.sh --gpu $(OPTIONS)
+
+.PHONY: lock-gpu-check
+lock-gpu-check: setup ## requirements.gpu.lock must resolve as it stands; nothing is installed
+	@scripts/lock.sh --gpu --check
 
 .PHONY: clean
 clean: ## stop everything, remove the environment and the state (not the cache)

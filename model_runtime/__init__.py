@@ -10,6 +10,8 @@ ARCHITECTURE = "LongviewGemma3ForConditionalGeneration"
 LLAVA_ARCHITECTURE = "LongviewLlavaForConditionalGeneration"
 VIDEO_BACKEND = "longview_volume"
 MEDIA_CONNECTOR = "longview_local"
+ENCODED_CACHE_GIB = "longview_encoded_cache_gib"
+"""Key of vLLM's additional configuration."""
 
 
 def register() -> None:

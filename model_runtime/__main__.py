@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import orjson
 
+from model_runtime.settings import TOKEN, ServerSettings, options, refuse_unknown, take_token
 from schemas.errors import LongviewError
 from schemas.families import FAMILIES, MEDGEMMA
 
@@ -92,52 +95,54 @@ def describe(checkpoint: Path, name: str, manufacturer: str) -> None:
 
 
 @main.command()
-@click.option(
-    "--cache",
-    type=FOLDER,
-    help="Serve the untrained checkpoint of this cache; with --checkpoint, where vLLM keeps its own.",
-)
-@click.option("--checkpoint", type=EXISTING, help="Serve this checkpoint; it must have been described.")
-@FAMILY
-@click.option("--port", type=int, required=True)
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--media-dir", type=EXISTING, required=True, help="The only folder that file: URLs may name.")
-@click.option("--ready-file", type=click.Path(path_type=Path), help="Written once a question has been answered.")
-def serve(
-    cache: Path | None,
-    checkpoint: Path | None,
-    family: str,
-    port: int,
-    host: str,
-    media_dir: Path,
-    ready_file: Path | None,
-) -> None:
-    """Serve a checkpoint over vLLM's OpenAI API until SIGTERM."""
+@options
+def serve(**given: Any) -> None:
+    """Serve a checkpoint over vLLM's OpenAI API until SIGTERM; every option can be given as LONGVIEW_MODEL_SERVER_<NAME> too."""
     from model_runtime.checkpoint import built_apart
+    from model_runtime.promises import require_versions
     from model_runtime.release import read_release
-    from model_runtime.serving import Serving, environment
+    from model_runtime.serving import Serving, environment, metrics_folder
 
-    if ready_file is not None:
-        ready_file.unlink(missing_ok=True)
-    cache = (cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longview").resolve()
-    folder = checkpoint.resolve() if checkpoint else built_apart(cache, FAMILIES[family])
-    serving = Serving(folder, read_release(folder), cache, media_dir.resolve(), host, port)
-    os.environ.update(environment(cache, os.environ))
+    settings = ServerSettings(**given)
+    refuse_unknown(os.environ)
+    token = take_token(settings, os.environ)
+    require_versions()
+    if settings.ready_file is not None:
+        settings.ready_file.unlink(missing_ok=True)
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = (settings.cache or base / "longview").resolve()
+    folder = settings.checkpoint.resolve() if settings.checkpoint else built_apart(cache, FAMILIES[settings.family])
+    serving = Serving(folder, read_release(folder), cache, settings.media_folder(), settings)
+    shutil.rmtree(metrics_folder(serving), ignore_errors=True)  # of a server that used the port before
+    metrics_folder(serving).mkdir(parents=True)
+    os.environ.update(environment(serving, os.environ))
     from model_runtime.server import run
 
-    run(serving, ready_file)
+    run(serving, token)
 
 
 @main.command()
 @click.option("--url", required=True, help="The server's address, for example http://127.0.0.1:8000.")
 @click.option("--patience", type=float, default=60.0, show_default=True, help="Seconds to wait.")
 @FAMILY
-def probe(url: str, patience: float, family: str) -> None:
-    """Ask a server one question of its family's form; exit status 0 once it has answered."""
+@click.option("--token-file", type=click.Path(path_type=Path), help=f"File of the worker's token (or {TOKEN}).")
+def probe(url: str, patience: float, token_file: Path | None, family: str) -> None:
+    """Ask a server one question of each kind; exit status 0 once all have been answered."""
     from model_runtime.warm_up import wait_until_ready
 
-    seconds = asyncio.run(wait_until_ready(url, patience, FAMILIES[family]))
+    token = take_token(ServerSettings(token_file=token_file), os.environ)
+    seconds = asyncio.run(wait_until_ready(url, patience, token=token, family=FAMILIES[family]))
     click.echo(f"ready after {seconds:.1f} s")
+
+
+@main.command()
+def windows() -> None:
+    """Measure how long a CT takes to become grey levels, by numpy and on this machine's device."""
+    import orjson
+
+    from model_runtime.window_speed import window_seconds
+
+    click.echo(orjson.dumps(window_seconds()).decode())
 
 
 if __name__ == "__main__":

@@ -8,9 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from vllm.config import VllmConfig
 from vllm.model_executor.models.gemma3_mm import Gemma3ForConditionalGeneration
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
+from model_runtime import ENCODED_CACHE_GIB
+from model_runtime.counters import ENCODED_IMAGES, ENCODED_ITEMS
+from model_runtime.encoded import EncodedCache
 from model_runtime.processor import ITEM_TOKEN, KINDS, MODALITIES, ItemDummyInputs, ItemProcessingInfo, ItemProcessor
 from model_runtime.windows import picture_batches, slice_batches
 
@@ -18,6 +22,10 @@ from model_runtime.windows import picture_batches, slice_batches
 @MULTIMODAL_REGISTRY.register_processor(ItemProcessor, info=ItemProcessingInfo, dummy_inputs=ItemDummyInputs)
 class SliceVolumeGemma3(Gemma3ForConditionalGeneration):
     """`embed_multimodal` is called once for each modality of a batch."""
+
+    def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
+        super().__init__(vllm_config=vllm_config, prefix=prefix)
+        self._encoded = EncodedCache(int(vllm_config.additional_config.get(ENCODED_CACHE_GIB, 0) * 1024**3))
 
     @classmethod
     def get_placeholder_str(cls, modality: str, i: int) -> str | None:
@@ -28,8 +36,20 @@ class SliceVolumeGemma3(Gemma3ForConditionalGeneration):
             pixels = kwargs.get(f"{modality}_pixels")
             if pixels is not None:
                 kinds = kwargs[f"{modality}_kind"].flatten().tolist()
-                return [self._embed(p, KINDS[kind]) for p, kind in zip(pixels, kinds, strict=True)]
+                digests = (bytes(digest.flatten().tolist()) for digest in kwargs[f"{modality}_digest"])
+                items = zip(pixels, kinds, digests, strict=True)
+                return [self._tokens(p, KINDS[kind], digest) for p, kind, digest in items]
         return super().embed_multimodal(**kwargs)
+
+    def _tokens(self, pixels: torch.Tensor, kind: str, digest: bytes) -> torch.Tensor:
+        """Of one item, encoded unless it was before."""
+        tokens = self._encoded.get(digest, pixels.device)
+        ENCODED_ITEMS.labels("encoded" if tokens is None else "cached").inc()
+        if tokens is None:
+            ENCODED_IMAGES.inc(pixels.shape[0])
+            tokens = self._embed(pixels, kind)
+            self._encoded.put(digest, tokens)
+        return tokens
 
     def _embed(self, pixels: torch.Tensor, kind: str) -> torch.Tensor:
         """int16 [D, H, W] or uint8 [N, H, W, C] -> [images * tokens of an image, hidden size of the language model]."""

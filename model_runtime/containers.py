@@ -39,14 +39,20 @@ class DecodedItem:
         array = self.content.pixels if isinstance(self.content, Pictures) else self.content.voxels
         return tuple(array.shape)
 
+    def decoded(self) -> DecodedItem:
+        return self
 
-def read_container(data: bytes) -> DecodedItem:
-    """What a container holds (`schemas.volume`, `schemas.pictures`). `VLLMValidationError`, which vLLM answers as 400, if it is not one."""
+
+def read_container(data: bytes | memoryview, digest: str | None = None) -> DecodedItem:
+    """What a container holds (`schemas.volume`, `schemas.pictures`), its pixels a view of `data`; `digest` is that of `data`, if it is known.
+
+    `VLLMValidationError`, which vLLM answers as 400, if it is no container.
+    """
     try:
         content = decode_container(data)
     except PermanentFailure as error:
         raise VLLMValidationError(f"The container is not valid: {error.hint}.", parameter="video_url") from error
-    return DecodedItem(content, hashlib.sha256(data).hexdigest())
+    return DecodedItem(content, digest or hashlib.sha256(data).hexdigest())
 
 
 def identify(content: Volume | Pictures) -> DecodedItem:

@@ -1,7 +1,7 @@
-"""The guard on what a client may say an item is: one for every model that takes pixels.
+"""What an item may be called: by the SHA-256 of its own bytes, or by nothing.
 
-Stock vLLM takes a client's `uuid` as the cache key without looking at the data, so that an equal uuid with other pixels would be answered from the
-OTHER patient's item. Here the uuid of an item must be the SHA-256 of the bytes that came with it.
+Stock vLLM takes a client's `uuid` as the key of its caches without looking at the data, so that an equal uuid with other voxels or pixels would be
+answered from the OTHER patient's study. Here a uuid is compared with the content, whatever the modality, before any cache is asked.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from vllm.multimodal.media import MediaWithBytes
 
 
 def refuse_unsafe_identity(data_items: Mapping[str, Any], uuids: Mapping[str, Sequence[str | None]]) -> None:
-    """`VLLMValidationError`, which vLLM answers as 400, for a uuid that is not the digest of its own item."""
+    """`VLLMValidationError`, which vLLM answers as 400, if any uuid is not the digest of the item that came with it."""
     for modality, given in uuids.items():
-        if not any(uuid is not None for uuid in given or ()):
-            continue
-        items = data_items[modality].get_all_items_for_hash() if modality in data_items else [None] * len(given)
-        for item, uuid in zip(items, given, strict=True):
-            if uuid is not None and uuid != _digest(item):
+        for index, uuid in enumerate(given):
+            if uuid is not None and uuid != _digest(data_items.get(modality), index):
                 raise VLLMValidationError(
                     "The uuid of an item must be the SHA-256 of its bytes, in lower-case hexadecimal.", parameter="uuid"
                 )
 
 
-def _digest(item: Any) -> str | None:
-    """A container's items stand for themselves by their digest (`VolumeItems`); of a picture the bytes are hashed here; what is neither has none."""
+def _digest(items: Any, index: int) -> str | None:
+    """Of the bytes that were sent; None for what has none (a tensor, a picture of Python's, a uuid in the place of data)."""
+    data = getattr(items, "data", None)
+    item = data[index] if isinstance(data, Sequence) and index < len(data) else None
     if isinstance(item, MediaWithBytes):
         return hashlib.sha256(item.original_bytes).hexdigest()
-    return item if isinstance(item, str) else None
+    digest = getattr(item, "digest", None)
+    return digest if isinstance(digest, str) else None
 
 
 def refuse_processor_options(options: Mapping[str, object]) -> None:

@@ -2,8 +2,6 @@
 
 An item is one container: a volume of any depth, or any number of pictures. Pixels travel to the model as they are, raw int16 or uint8 of their native
 size (nine times smaller in the cache than SigLIP's pixels); it applies the windows.
-
-A uuid of an item must be the SHA-256 of its bytes (`identity`).
 """
 
 from __future__ import annotations
@@ -30,6 +28,7 @@ from vllm.multimodal.processing.processor import PlaceholderFeaturesInfo, Resolv
 
 from model_runtime.containers import MOST, DecodedItem, Kind, identify, read_container, require_servable
 from model_runtime.identity import refuse_processor_options, refuse_unsafe_identity
+from model_runtime.recall import RecalledItem
 from schemas.pictures import Pictures
 from schemas.volume import Volume
 
@@ -37,7 +36,7 @@ MODALITIES = ("video", "volume")
 """`video` is what the HTTP API can carry, `volume` is the offline modality of `LLM.generate`."""
 ITEM_TOKEN = "<unused10>"  # noqa: S105  a token of the vocabulary, not a secret
 """Stands for an item in the prompt until it is replaced by its images; a token that Gemma's vocabulary reserves."""
-FIELDS = ("pixels", "count", "kind")
+FIELDS = ("pixels", "count", "kind", "digest")
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MOST_IMAGES = max(MOST.values())
 
@@ -75,9 +74,9 @@ def _parse_items(data: Any, modality: str) -> ContainerItems | None:
     return ContainerItems([_parse_item(item) for item in items], modality)
 
 
-def _parse_item(item: Any) -> DecodedItem:
+def _parse_item(item: Any) -> DecodedItem | RecalledItem:
     media = item.media if isinstance(item, MediaWithBytes) else item
-    if isinstance(media, DecodedItem):
+    if isinstance(media, DecodedItem | RecalledItem):
         return media
     if isinstance(media, Volume | Pictures):
         return identify(media)
@@ -147,7 +146,8 @@ class ItemProcessor(Gemma3MultiModalProcessor):
         rest: dict[str, Any] = dict(hf_data)
         ours = {modality: rest.pop(f"{modality}s") for modality in MODALITIES if f"{modality}s" in rest}
         outputs = super()._call_hf_processor(rest, hf_kwargs) if "images" in rest else BatchFeature()
-        for modality, items in ours.items():
+        for modality, given in ours.items():
+            items = [item.decoded() for item in given]
             for item in items:
                 require_servable(item)
             outputs.update({f"{modality}_{field}": values for field, values in _model_inputs(items).items()})
@@ -232,11 +232,11 @@ def _model_inputs(items: Sequence[DecodedItem]) -> dict[str, Any]:
         "pixels": [torch.from_numpy(_native(item.content)) for item in items],
         "count": torch.tensor([item.shape[0] for item in items]),
         "kind": torch.tensor([KINDS.index(item.kind) for item in items]),
+        "digest": torch.tensor([list(bytes.fromhex(item.digest)) for item in items], dtype=torch.uint8),
     }
 
 
 def _native(content: Volume | Pictures) -> np.ndarray[Any, Any]:
-    """Writable and in the machine's byte order: the container's own bytes are read-only, which torch warns about."""
-    if isinstance(content, Pictures):
-        return np.array(content.pixels)
-    return np.array(content.voxels, dtype=np.int16)
+    """Writable and in the machine's byte order: torch warns about bytes that are not, such as those of a data: URL."""
+    array, dtype = (content.pixels, np.uint8) if isinstance(content, Pictures) else (content.voxels, np.int16)
+    return np.require(array, dtype, ["C", "W"])

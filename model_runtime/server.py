@@ -1,4 +1,4 @@
-"""The server process: vLLM's own OpenAI server with our arguments, started fast on a CPU, and said to be ready once it has answered.
+"""The server process: vLLM's OpenAI app behind our front, started fast on a CPU, ready once it has answered, ended without leaving a caller alone.
 
 Imported only after the environment is set (`serving.environment`): vLLM reads it on import.
 """
@@ -8,34 +8,41 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import warnings
 from argparse import Namespace
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
+import uvicorn
 import uvloop
-from vllm.entrypoints.launchers.api_server.entry import build_and_serve, build_async_engine_client
+from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+from vllm.entrypoints.launchers.api_server.entry import build_async_engine_client
+from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
-from vllm.entrypoints.launchers.launcher import setup_server
+from vllm.entrypoints.launchers.launcher import NoSignalServer, setup_server, terminate_if_errored
 from vllm.platforms import current_platform
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
+from model_runtime.admission import control_pattern
 from model_runtime.children import forked_children_die_with_parent
-from model_runtime.serving import CPU_ARGUMENTS, Serving, arguments
+from model_runtime.front import Front
+from model_runtime.promises import require_promises
+from model_runtime.serving import CPU_ARGUMENTS, Serving, arguments, family, gpu_arguments
+from model_runtime.settings import ServerSettings
 from model_runtime.warm_up import say_ready, wait_until_ready
-from schemas.errors import PartUnavailable
-from schemas.families import ModelFamily, family_of
 
 PATIENCE = 600.0
+ENGINE_POLL_SECONDS = 5.0
+CLOSE_SECONDS = 5
+"""How long connections may take to close once every answer has been given."""
 
 
-def run(serving: Serving, ready_file: Path | None) -> None:
+def run(serving: Serving, token: str) -> None:
     """Serve until SIGTERM or SIGINT; returns once every child has ended."""
-    extra = _prepare_fork() if current_platform.is_cpu() else ()
+    extra = _prepare_fork() if current_platform.is_cpu() else gpu_arguments(serving)
     parsed = _parse([*arguments(serving), *extra])
-    url = f"http://{serving.host}:{serving.port}"
-    uvloop.run(_serve(parsed, url, ready_file, family_of(serving.release.family)))
+    uvloop.run(_serve(parsed, serving, token))
 
 
 def _parse(argument_list: list[str]) -> Namespace:
@@ -45,50 +52,117 @@ def _parse(argument_list: list[str]) -> Namespace:
     return parsed
 
 
-async def _serve(parsed: Namespace, url: str, ready_file: Path | None, family: ModelFamily) -> None:
-    """vLLM's `run_server` with two steps of ours: the scheduling policy is asserted, and the server warms up before it says that it is ready."""
-    address, listener = setup_server(parsed, reuse_port=False)
+async def _serve(parsed: Namespace, serving: Serving, token: str) -> None:
+    """vLLM's `run_server` with steps of ours: promises are looked up, the front stands before the app, questions are answered before it is said to be
+    ready, and answers that are owed are given before it ends."""
+    _, listener = setup_server(parsed, reuse_port=False)
     with contextlib.closing(listener):
         async with build_async_engine_client(parsed) as engine:
-            _require_priority(engine.vllm_config)
-            warming = asyncio.create_task(_warm_up(url, ready_file, family))
-            with _watching(warming):
-                shutdown = await build_and_serve(engine, address, listener, parsed)
-        await shutdown
+            require_promises(engine.vllm_config, serving)
+            app = await _application(engine, parsed)
+            front = Front(
+                app,
+                token,
+                model=serving.release.served_model_name,
+                control=_control(engine),
+                max_body=serving.settings.max_body_mib * 1024**2,
+            )
+            server = app.state.server = _http_server(front, parsed)
+            warming = asyncio.create_task(_warm_up(front, serving, token))
+            async with _ending(server, front, engine, warming, serving.settings.drain_seconds):
+                await server.serve(sockets=[listener])
     if warming.done() and not warming.cancelled():
         warming.result()
 
 
-@contextlib.contextmanager
-def _watching(warming: asyncio.Task[None]) -> Iterator[None]:
-    """A server that cannot answer its first question ends, as if it had been told to; one that ends first needs no answer."""
+async def _application(engine: Any, parsed: Namespace) -> Any:
+    tasks = await engine.get_supported_tasks()
+    app = build_app(parsed, tasks, engine.model_config)
+    await init_app_state(engine, app.state, parsed, tasks)
+    return app
+
+
+def _control(engine: Any) -> Any:
+    """What the tokenizer reads as a token of its own in any text: media, turns, and the reserved tokens that stand for volumes."""
+    tokenizer = engine.get_tokenizer()
+    added = [(str(token), token.special) for token in tokenizer.added_tokens_decoder.values()]
+    own = {text for text, special in added if special or text.startswith("<unused")}
+    return control_pattern({*tokenizer.all_special_tokens, *own})
+
+
+def _http_server(front: Front, parsed: Namespace) -> uvicorn.Server:
+    config = uvicorn.Config(
+        front,
+        log_level=parsed.uvicorn_log_level,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=CLOSE_SECONDS,
+    )
+    return NoSignalServer(config)
+
+
+@contextlib.asynccontextmanager
+async def _ending(
+    server: uvicorn.Server, front: Front, engine: Any, warming: asyncio.Task[None], drain_seconds: float
+) -> AsyncIterator[None]:
+    """What ends the server: SIGTERM or SIGINT after the drain, an engine that has died, a warm-up that failed."""
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def drain() -> None:
+        front.drain()  # at once: a load balancer that asks /ready now must hear it
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, drain)
 
     def stop_if_failed(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
-            os.kill(os.getpid(), 15)
+            server.should_exit = True
 
     warming.add_done_callback(stop_if_failed)
+    watchers = [
+        asyncio.create_task(_exit_when_drained(server, front, told, drain_seconds)),
+        asyncio.create_task(_exit_when_dead(server, engine)),
+    ]
     try:
         yield
     finally:
-        warming.cancel()
+        for task in (warming, *watchers):
+            task.cancel()
 
 
-async def _warm_up(url: str, ready_file: Path | None, family: ModelFamily) -> None:
-    await wait_until_ready(url, PATIENCE, family)
-    if ready_file is not None:
-        say_ready(ready_file, url)
+async def _exit_when_drained(server: uvicorn.Server, front: Front, told: asyncio.Event, seconds: float) -> None:
+    await told.wait()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(front.idle(), seconds)
+    server.should_exit = True
 
 
-def _require_priority(config: Any) -> None:
-    if config.scheduler_config.policy != "priority":
-        raise PartUnavailable(
-            "model-policy", "vLLM does not schedule by priority: start it with --scheduling-policy priority."
-        )
+async def _exit_when_dead(server: uvicorn.Server, engine: Any) -> None:
+    while True:
+        await asyncio.sleep(ENGINE_POLL_SECONDS)
+        terminate_if_errored(server, engine)
+
+
+async def _warm_up(front: Front, serving: Serving, token: str) -> None:
+    url = _own_address(serving.settings)
+    await wait_until_ready(url, PATIENCE, token=token, family=family(serving.release))
+    front.warm = True
+    if serving.settings.ready_file is not None:
+        say_ready(serving.settings.ready_file, url)
+
+
+def _own_address(settings: ServerSettings) -> str:
+    """A server that listens everywhere reaches itself on loopback."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  asked, not bound
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 def _prepare_fork() -> tuple[str, ...]:
     """Fork the engine from this process, which has imported vLLM already, instead of importing it again (41 s -> 16 s on two cores).
+
+    Nothing may have made torch start its threads before: a child of such a fork waits for ever (seen after `model_runtime.processor` was imported).
 
     vLLM's CPU platform forces `spawn` and a worker process of its own while it checks its configuration, so both are set after that check. The worker
     process is there to give OpenMP its environment before it is loaded; ours has it already, and as a process of its own the worker would keep a core

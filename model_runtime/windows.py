@@ -5,7 +5,7 @@ Windows are tables from int16 to uint8, made in double precision: a table gives 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -15,8 +15,10 @@ from torchvision.transforms.v2 import functional as transforms
 
 HU_WINDOWS = ((-1024, 1024), (-135, 215), (0, 80))
 """Low and high HU of the channels R, G and B (MedGemma 1.5 model card: wide, soft tissue, brain)."""
-SLICES_AT_ONCE = 16
-PIXELS_AT_ONCE = 16 * 1024 * 1024
+PIXELS_AT_ONCE = 2 * 512 * 512
+"""Turned into grey levels and resized together: what is in between stays in a processor's cache, and one radiograph is not held sixteen times."""
+ENCODED_PIXELS_AT_ONCE = 16 * 896 * 896
+"""Of one pass of the image encoder: 16 images of MedGemma's size."""
 INT16_LOW, INT16_COUNT = -(2**15), 2**16
 
 
@@ -28,21 +30,24 @@ def window_table(low: int, high: int) -> npt.NDArray[np.uint8]:
     return np.rint(grey).astype(np.uint8)
 
 
-def channel_tables(voxels: torch.Tensor, *, hounsfield: bool) -> torch.Tensor:
-    """uint8 [3, 65536] on the voxels' device. Without an absolute scale: minimum to maximum of the whole volume, three equal channels."""
+def grey_table(voxels: torch.Tensor, *, hounsfield: bool) -> torch.Tensor:
+    """int32 [65536] on the voxels' device, each entry the bytes R, G, B and 0 of one int16: a voxel is looked up once for three channels.
+
+    Without an absolute scale: minimum to maximum of the whole volume, three equal channels.
+    """
     if hounsfield:
         windows = HU_WINDOWS
     else:
         low, high = (int(extreme) for extreme in torch.aminmax(voxels))
         windows = ((low, high),) * 3
-    tables = np.stack([window_table(low, high) for low, high in windows])
-    return torch.from_numpy(tables).to(voxels.device)
+    channels = [*(window_table(low, high) for low, high in windows), np.zeros(INT16_COUNT, np.uint8)]
+    return torch.from_numpy(np.stack(channels, axis=-1)).view(torch.int32).flatten().to(voxels.device)
 
 
-def grey_channels(voxels: torch.Tensor, tables: torch.Tensor) -> torch.Tensor:
+def grey_channels(voxels: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
     """int16 [D, H, W] -> uint8 [D, 3, H, W]."""
-    index = voxels.to(torch.int32) - INT16_LOW
-    return torch.stack([table[index] for table in tables], dim=1)
+    index = (voxels.to(torch.int32) - INT16_LOW).flatten()
+    return table.index_select(0, index).view(torch.uint8).view(*voxels.shape, 4)[..., :3].permute(0, 3, 1, 2)
 
 
 def colour_channels(pixels: torch.Tensor) -> torch.Tensor:
@@ -58,18 +63,19 @@ def siglip_input(grey: torch.Tensor, size: int, dtype: torch.dtype) -> torch.Ten
 
 
 def slice_batches(voxels: torch.Tensor, *, hounsfield: bool, size: int, dtype: torch.dtype) -> Iterator[torch.Tensor]:
-    """The volume as SigLIP inputs, a few slices at a time: an 85-slice volume at 896 x 896 would not fit otherwise."""
-    tables = channel_tables(voxels, hounsfield=hounsfield)
-    for some in voxels.split(_at_once(voxels)):
-        yield siglip_input(grey_channels(some, tables), size, dtype)
+    """The volume as SigLIP inputs, some slices at a time: an 85-slice volume at 896 x 896 would not fit otherwise."""
+    table = grey_table(voxels, hounsfield=hounsfield)
+    return _batches(voxels, lambda some: grey_channels(some, table), size, dtype)
 
 
 def picture_batches(pixels: torch.Tensor, *, size: int, dtype: torch.dtype) -> Iterator[torch.Tensor]:
-    """Pictures uint8 [N, H, W, C] as SigLIP inputs, a few at a time."""
-    for some in pixels.split(_at_once(pixels)):
-        yield siglip_input(colour_channels(some), size, dtype)
+    """Pictures uint8 [N, H, W, C] as SigLIP inputs, some at a time."""
+    return _batches(pixels, colour_channels, size, dtype)
 
 
-def _at_once(images: torch.Tensor) -> int:
-    """Fewer of large images: a radiograph has as many pixels as forty slices."""
-    return max(1, min(SLICES_AT_ONCE, PIXELS_AT_ONCE // (images.shape[1] * images.shape[2])))
+def _batches(
+    images: torch.Tensor, channels: Callable[[torch.Tensor], torch.Tensor], size: int, dtype: torch.dtype
+) -> Iterator[torch.Tensor]:
+    few = max(1, PIXELS_AT_ONCE // (images.shape[1] * images.shape[2]))
+    for batch in images.split(max(1, ENCODED_PIXELS_AT_ONCE // size**2)):
+        yield torch.cat([siglip_input(channels(some), size, dtype) for some in batch.split(few)])

@@ -237,7 +237,7 @@ def model(settings: Settings, store: FolderObjectStore) -> VllmModel:
 
     release = Path(settings.require("model_release"))
     return VllmModel(
-        settings.require("model_url"), release, store.path, media=settings.media, token=settings.model_token
+        settings.require("model_url"), release, store.path, media=settings.media, token=settings.bearer_of_model()
     )
 
 

@@ -48,6 +48,7 @@ class Settings:
     database_url: str = _setting("", "SQLAlchemy URL of the database (default: SQLite in state_dir)", secret=True)
     model_url: str = _setting("", "base URL of the vLLM server, without /v1")
     model_token: str = _setting("", "bearer token for the vLLM server", secret=True)
+    model_token_file: str = _setting("", "file that holds the bearer token for the vLLM server")
     model_media: str = _setting("file", "how volumes reach vLLM: file (shared disk) or data (in the request)")
     model_release: str = _setting("", "path of the served checkpoint's release.json")
     payload_key_file: str = _setting("", "file with the AES-256 key, or the keyring, that encrypts Temporal payloads")
@@ -194,6 +195,17 @@ class Settings:
     def event_source(self) -> str:
         return f"urn:longview:{re.sub(r'[^A-Za-z0-9-]', '-', self.tenant)}:ai"
 
+    def bearer_of_model(self) -> str:
+        """The worker's token for the model server: the setting, else what its file holds, else "". `PartUnavailable` if the file cannot be read."""
+        if self.model_token or not self.model_token_file:
+            return self.model_token
+        try:
+            return Path(self.model_token_file).read_text("ascii").strip()
+        except (OSError, ValueError) as error:
+            raise PartUnavailable(
+                "setting-model-token", "LONGVIEW_MODEL_TOKEN_FILE cannot be read: check its name and who may read it."
+            ) from error
+
     def require(self, name: str) -> str:
         """A setting that must be given; one sentence says which and how."""
         value = str(getattr(self, name))
@@ -216,5 +228,5 @@ class Settings:
 
 
 _RECONCILE_NUMBERS = ("reconcile_minutes", "reconcile_days", "reconcile_grace_minutes", "reconcile_cap")
-_NOT_SETTINGS = ("LONGVIEW_TEST_", "LONGVIEW_CACHE", "LONGVIEW_BENCH_")
-"""Variables of the build and of the tests, which no process reads."""
+_NOT_SETTINGS = ("LONGVIEW_MODEL_SERVER_", "LONGVIEW_TEST_", "LONGVIEW_CACHE", "LONGVIEW_BENCH_")
+"""Variables of the model server, which is no process of these settings, of the build and of the tests."""

@@ -4,6 +4,7 @@ BENCHES: dict[str, str] = {
     "timeline": "services.bench.timeline:run",
     "gateway": "services.bench.gateway:run",
     "throughput": "services.bench.throughput:run",
+    "runtime": "services.bench.runtime:run",
     "volume": "services.bench.volume:run",
 }
 """Name -> "module:function"."""

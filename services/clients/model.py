@@ -117,6 +117,10 @@ class VllmModel:
             response = self._http.request(method, path, **arguments)
         except httpx.HTTPError as error:
             raise TransientFailure("model-unavailable", "the model server does not answer") from error
+        if response.status_code in (401, 403):
+            raise TransientFailure(
+                "model-token", "the model server does not take the worker's token: give both the same"
+            )
         if response.status_code in (408, 429) or response.status_code >= 500:
             raise TransientFailure("model-unavailable", f"the model server answered {response.status_code}")
         if response.status_code != 200:

@@ -9,7 +9,13 @@ from pathlib import Path
 
 from schemas.errors import PartUnavailable
 from services.parts import probes, steps
-from services.parts.environment import cache_folder, child_environment, model_environment, part_environment
+from services.parts.environment import (
+    cache_folder,
+    child_environment,
+    model_environment,
+    model_token,
+    part_environment,
+)
 from services.parts.part import HOST, Command, Launch, Part
 from services.parts.state import write_private
 
@@ -84,16 +90,21 @@ def _archive(launch: Launch) -> Command:
     return Command([*PYTHON, *arguments], part_environment())
 
 
+DRAIN_SECONDS = 10
+"""How long the model server may finish what it was asked: those who ask are stopped before it."""
+
+
 def _model(launch: Launch) -> Command:
     launch.settings.store.mkdir(parents=True, exist_ok=True, mode=0o700)
     arguments = ["model_runtime", "serve", "--cache", str(cache_folder()), "--port", str(launch.port)]
     arguments += ["--media-dir", str(launch.settings.store), "--ready-file", str(launch.ready_file)]
-    return Command([*PYTHON, *arguments], model_environment(launch.settings))
+    arguments += ["--drain-seconds", str(DRAIN_SECONDS)]
+    return Command([*PYTHON, *arguments], model_environment(launch.settings) | model_token(launch.settings))
 
 
 def _model_healthy(launch: Launch) -> None:
     probes.ready_file_ok(launch.ready_file)
-    probes.http_ok(f"http://{launch.address}/health")
+    probes.http_ok(f"http://{launch.address}/ready")
 
 
 def _healthy_at(launch: Launch) -> None:
@@ -156,7 +167,7 @@ MODEL = Part(
     command=_model,
     provides=lambda launch: {"model_url": f"http://{launch.address}"},
     healthy=_model_healthy,
-    found=lambda settings: probes.model_ok(settings.model_url, settings.model_token),
+    found=lambda settings: probes.model_ok(settings.model_url, settings.bearer_of_model()),
     patience=300.0,
     grace=15.0,
 )  # fmt: skip

@@ -22,7 +22,9 @@ INHERITED = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 )
-MODEL_PREFIXES = ("VLLM_", "OMP_", "HF_", "CUDA_", "LONGVIEW_CACHE")
+MODEL_SERVER = PREFIX + "MODEL_SERVER_"
+"""What the model server's own settings begin with."""
+MODEL_PREFIXES = ("VLLM_", "OMP_", "HF_", "CUDA_", "LONGVIEW_CACHE", MODEL_SERVER)
 """What the model server may be tuned with besides our settings."""
 
 
@@ -43,15 +45,23 @@ def part_environment(source: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def model_environment(settings: Settings, source: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """For vLLM: what tunes it, and no setting of ours (it takes arguments)."""
+    """For vLLM: what tunes it, and no setting of ours (it has its own, and takes arguments)."""
     tuned = {name: value for name, value in source.items() if name.startswith(MODEL_PREFIXES)}
     return part_environment(source) | tuned
+
+
+def model_token(settings: Settings) -> dict[str, str]:
+    """Where a model server finds the token that the worker will show: in a file, or in a variable that it takes out of its environment."""
+    if settings.model_token:
+        return {MODEL_SERVER + "TOKEN": settings.model_token}
+    return {MODEL_SERVER + "TOKEN_FILE": settings.model_token_file} if settings.model_token_file else {}
 
 
 def absolute(settings: Settings) -> Settings:
     """The same settings with absolute paths, since a child runs in a folder of its own."""
     release = str(Path(settings.model_release).resolve()) if settings.model_release else ""
     key = str(Path(settings.payload_key_file).resolve()) if settings.payload_key_file else ""
+    token = str(Path(settings.model_token_file).resolve()) if settings.model_token_file else ""
     return replace(
         settings,
         state_dir=str(settings.state),
@@ -59,6 +69,7 @@ def absolute(settings: Settings) -> Settings:
         database_url=settings.database,
         model_release=release,
         payload_key_file=key,
+        model_token_file=token,
     )
 
 

@@ -18,7 +18,7 @@ from services.parts.ports import choose_ports
 from services.parts.probes import NotReady
 from services.parts.process import ProcessId, is_alive, spawn, stop
 from services.parts.scrub import last_words, scrub
-from services.parts.state import PartRecord, PartsFile, launcher_lock, payload_key_file
+from services.parts.state import PartRecord, PartsFile, launcher_lock, model_token_file, payload_key_file
 from services.settings import Settings
 
 HEALTH_POLL_SECONDS = 0.1
@@ -63,7 +63,14 @@ class Launcher:
         if self._given.inbox_url:
             provided.pop("inbox_url", None)  # the address that people use may be another than the one it listens on
         key = self._given.payload_key_file or str(payload_key_file(self._given.state))
-        return absolute(replace(self._given, **(provided | {"payload_key_file": key})))
+        secrets = {"payload_key_file": key, "model_token_file": self._model_token_file()}
+        return absolute(replace(self._given, **(provided | secrets)))
+
+    def _model_token_file(self) -> str:
+        """The one given; one of our own for a model server that is started here."""
+        given = self._given
+        ours = not (given.model_url or given.model_token or given.model_token_file)
+        return str(model_token_file(given.state)) if ours else given.model_token_file
 
     def records(self) -> dict[str, PartRecord]:
         return self._file.read()

@@ -48,8 +48,9 @@ def dicomweb_ok(base_url: str) -> None:
 
 
 def model_ok(base_url: str, token: str = "") -> None:
-    """vLLM's own health."""
-    http_ok(f"{base_url.rstrip('/')}/health", token=token)
+    """It lives, and it takes our token."""
+    http_ok(f"{base_url.rstrip('/')}/health")
+    http_ok(f"{base_url.rstrip('/')}/v1/models", token=token)
 
 
 def kafka_ok(bootstrap: str) -> None:

@@ -1,10 +1,11 @@
-"""What the launcher remembers on disk: `parts.json`, the lock that keeps two launchers apart, and the payload key."""
+"""What the launcher remembers on disk: `parts.json`, the lock that keeps two launchers apart, the payload key and the model server's token."""
 
 from __future__ import annotations
 
 import base64
 import fcntl
 import os
+import secrets
 import tempfile
 import threading
 import time
@@ -116,6 +117,14 @@ def _acquire(handle: int, wait: float) -> None:
                     "launcher-busy", "another 'longview' is starting or stopping these parts: wait for it to end."
                 ) from None
             time.sleep(0.1)
+
+
+def model_token_file(folder: Path) -> Path:
+    """The file with the token that the worker shows to the model server, created once (256 random bits, mode 0600)."""
+    path = folder / "model.token"
+    if not path.exists():
+        write_private(path, secrets.token_urlsafe(32).encode() + b"\n")
+    return path
 
 
 def payload_key_file(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -15,9 +16,11 @@ from services.scripted_model.server import serve
     "--media-dir", type=click.Path(path_type=Path), required=True, help="Folder of the volumes that may be read."
 )
 @click.option("--ready-file", type=click.Path(path_type=Path), default=None, help="Written when it listens.")
-def main(port: int, media_dir: Path, ready_file: Path | None) -> None:
+@click.option("--token-file", type=click.Path(path_type=Path), default=None, envvar="LONGVIEW_MODEL_SERVER_TOKEN_FILE")
+def main(port: int, media_dir: Path, ready_file: Path | None, token_file: Path | None) -> None:
     """Answer by rule, as a model server would."""
-    serve(port, media_dir, ready_file)
+    token = token_file.read_text("ascii").strip() if token_file else os.environ.get("LONGVIEW_MODEL_SERVER_TOKEN", "")
+    serve(port, media_dir, ready_file, token)
 
 
 if __name__ == "__main__":

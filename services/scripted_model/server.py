@@ -1,7 +1,7 @@
-"""`/health`, `/v1/models` and `/v1/chat/completions` as our vLLM has them, by rule: nothing is seen, nothing is learned, nothing is logged.
+"""`/health`, `/ready`, `/v1/models` and `/v1/chat/completions` as our vLLM has them, by rule: nothing is seen, nothing is learned, nothing is logged.
 
-What our clients rely on is kept: the served model's name, priority and response format are taken, an item must be a whole container (volume or
-pictures) from the store whose SHA-256 is its `uuid`, an answer that does not fit into `max_tokens` ends with `length`.
+What our clients rely on is kept: a caller must show the token, the served model's name, priority and response format are taken, an item must be a
+whole container (volume or pictures) from the store whose SHA-256 is its `uuid`, an answer that does not fit into `max_tokens` ends with `length`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -62,22 +63,23 @@ def write_release(folder: Path) -> Path:
     return path
 
 
-def serve(port: int, media: Path, ready_file: Path | None = None) -> None:
+def serve(port: int, media: Path, ready_file: Path | None = None, token: str = "") -> None:
     """On loopback, until the process is told to end."""
-    server = ScriptedModelServer(port, media)
+    server = ScriptedModelServer(port, media, token)
     if ready_file is not None:
         ready_file.write_text(f"{server.server_port}\n")
     server.serve_forever()
 
 
 class ScriptedModelServer(ThreadingHTTPServer):
-    """`media` is the folder whose files may be named by `file://`."""
+    """`media` is the folder whose files may be named by `file://`; `token` is what a caller must show, "" for nothing."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, media: Path) -> None:
+    def __init__(self, port: int, media: Path, token: str = "") -> None:
         super().__init__(("127.0.0.1", port), _Handler)
+        self.bearer = f"Bearer {token}" if token else None
         self.media = media.resolve()
         self.release = release()
 
@@ -96,8 +98,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Neither prompts nor addresses of volumes are written anywhere."""
 
     def do_GET(self) -> None:
-        if self.path == "/health":
+        if self.path in ("/health", "/ready"):
             self._send(HTTPStatus.OK, {})
+        elif self._is_stranger():
+            self._send(HTTPStatus.UNAUTHORIZED, {"error": "the worker's token is needed"})
         elif self.path == "/v1/models":
             self._send(HTTPStatus.OK, {"object": "list", "data": [{"id": self.server.release.served_model_name}]})
         else:
@@ -110,6 +114,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"error": "too large"})
             return
         body = self.rfile.read(length)
+        if self._is_stranger():
+            self._send(HTTPStatus.UNAUTHORIZED, {"error": "the worker's token is needed"})
+            return
         if self.path != "/v1/chat/completions":
             self._send(HTTPStatus.NOT_FOUND, {"error": "not found"})
             return
@@ -117,6 +124,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, self._complete(body))
         except (_Refused, PermanentFailure, ValueError, KeyError, TypeError):
             self._send(HTTPStatus.BAD_REQUEST, {"error": "the request cannot be answered"})
+
+    def _is_stranger(self) -> bool:
+        bearer = self.server.bearer
+        return bearer is not None and not hmac.compare_digest(
+            self.headers.get("authorization", "").encode(), bearer.encode()
+        )
 
     def _send(self, status: HTTPStatus, body: dict[str, Any]) -> None:
         data = orjson.dumps(body)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from services.scripted_model.server import write_release
 from services.store import FolderObjectStore
 
 START_SECONDS = 120
+TOKEN = "w" * 43
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @dataclass
@@ -34,14 +36,15 @@ class Server:
     start: Callable[[], ProcessId]
 
     def model(self) -> VllmModel:
-        return VllmModel(self.url, self.release, self.store.path)
+        return VllmModel(self.url, self.release, self.store.path, token=TOKEN)
 
 
-def start(command: list[str], folder: Path) -> ProcessId:
+def start(command: list[str], folder: Path, environment: Mapping[str, str]) -> ProcessId:
     ready = folder / "ready"
     ready.unlink(missing_ok=True)
-    given = ["--media-dir", str(folder / "store"), "--ready-file", str(ready)]
-    process = spawn([sys.executable, "-P", "-m", *command, *given], dict(os.environ), folder, folder / "log")
+    (folder / "token").write_text(TOKEN)
+    given = ["--media-dir", str(folder / "store"), "--ready-file", str(ready), "--token-file", str(folder / "token")]
+    process = spawn([sys.executable, "-P", "-m", *command, *given], dict(environment), folder, folder / "log")
     deadline = time.monotonic() + START_SECONDS
     while not ready.exists():
         assert is_alive(process), (folder / "log").read_text()[-2000:]
@@ -68,13 +71,15 @@ def scripted(folder: Path, port: int) -> tuple[list[str], Path]:
 
 
 @contextmanager
-def running(kind: Callable[[Path, int], tuple[list[str], Path]], folder: Path) -> Iterator[Server]:
+def running(
+    kind: Callable[[Path, int], tuple[list[str], Path]], folder: Path, environment: Mapping[str, str] = os.environ
+) -> Iterator[Server]:
     """A server of this kind (`vllm`, `scripted`), ready; stopped afterwards."""
     port, store = free_port(), FolderObjectStore(folder / "store")
     command, release = kind(folder, port)
 
     def again() -> ProcessId:
-        return start(command, folder)
+        return start(command, folder, environment)
 
     server = Server(again(), f"http://127.0.0.1:{port}", release, store, folder / "log", port, again)
     try:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from schemas.pictures import Pictures, encode_pictures
 from schemas.volume import Volume, encode_volume
-from tests.integration.model_server import Server, running, vllm
+from tests.integration.model_server import BEARER, Server, running, vllm
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 Part = dict[str, Any]
@@ -60,7 +60,7 @@ def ask(server: Server, parts: Sequence[Part]) -> dict[str, Any]:
         "prompt_logprobs": 0,
         "return_token_ids": True,
     }
-    answer = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=120, trust_env=False)
+    answer = httpx.post(f"{server.url}/v1/chat/completions", json=body, headers=BEARER, timeout=120, trust_env=False)
     return dict(answer.raise_for_status().json())
 
 

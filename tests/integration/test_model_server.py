@@ -20,7 +20,7 @@ from schemas.pictures import MAX_PICTURES, Pictures, encode_pictures
 from schemas.volume import MAX_MODEL_SLICES, Volume, encode_volume
 from services.clients.model import VllmModel
 from services.parts.process import members, stop
-from tests.integration.model_server import Server, running, scripted, vllm
+from tests.integration.model_server import BEARER, TOKEN, Server, running, scripted, vllm
 from workflows.reading.check import read_answer
 from workflows.reading.prompt import build_request
 
@@ -118,8 +118,16 @@ def test_what_is_seen_reaches_the_answer(server: Server) -> None:
 
 def first_logprob(server: Server, item: VolumeItem) -> float:
     body = chat(server, server.store.path(item.digest).as_uri(), item.digest) | {"logprobs": True, "max_tokens": 1}
-    answer = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60, trust_env=False).raise_for_status()
+    answer = post(server, body).raise_for_status()
     return float(answer.json()["choices"][0]["logprobs"]["content"][0]["logprob"])
+
+
+def post(server: Server, body: dict[str, Any], token: dict[str, str] = BEARER) -> httpx.Response:
+    return httpx.post(f"{server.url}/v1/chat/completions", json=body, headers=token, timeout=60, trust_env=False)
+
+
+def get(server: Server, path: str, token: dict[str, str] | None = None) -> int:
+    return httpx.get(f"{server.url}{path}", headers=token, timeout=60, trust_env=False).status_code
 
 
 def chat(server: Server, url: str, uuid: str | None = None) -> dict[str, Any]:
@@ -134,7 +142,7 @@ def chat(server: Server, url: str, uuid: str | None = None) -> dict[str, Any]:
 
 
 def status(server: Server, body: dict[str, Any]) -> int:
-    return httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60, trust_env=False).status_code
+    return post(server, body).status_code
 
 
 def test_another_volumes_identity_is_refused(server: Server) -> None:
@@ -173,10 +181,31 @@ def test_a_broken_or_too_large_container_is_refused(server: Server) -> None:
         assert status(server, chat(server, url)) == 400
 
 
+def test_a_caller_without_the_workers_token_is_not_answered(server: Server) -> None:
+    item = volume(server, 2, 28)
+    body = chat(server, server.store.path(item.digest).as_uri(), item.digest)
+    for token in ({}, {"Authorization": f"Bearer {TOKEN[:-1]}"}, {"Authorization": TOKEN}):
+        assert post(server, body, token).status_code == 401
+        assert get(server, "/v1/models", token) == 401
+    assert post(server, body).status_code == 200
+    stranger = VllmModel(server.url, server.release, server.store.path, token="x" * 43)
+    with pytest.raises(TransientFailure) as refused:
+        stranger.ask(question(item))
+    assert refused.value.code == "model-token"
+    stranger.close()
+
+
+def test_probes_need_no_token_and_no_other_way_leads_in(server: Server) -> None:
+    assert [get(server, path) for path in ("/health", "/ready")] == [200, 200]
+    for path in ("/invocations", "/inference/v1/generate", "/pooling", "/tokenize", "/v1/completions", "/v1/responses"):
+        answer = httpx.post(f"{server.url}{path}", json={}, headers=BEARER, timeout=60, trust_env=False)
+        assert answer.status_code == 404
+
+
 def test_a_server_that_serves_another_model_is_not_believed(server: Server, tmp_path: Path) -> None:
     other = server.model().release().model_copy(update={"served_model_name": "other"})
     (tmp_path / "release.json").write_text(other.model_dump_json())
-    model = VllmModel(server.url, tmp_path / "release.json", server.store.path)
+    model = VllmModel(server.url, tmp_path / "release.json", server.store.path, token=TOKEN)
     with pytest.raises(PermanentFailure) as refused:
         model.ask(question(volume(server, 2, 25)))
     assert refused.value.code == "model-release-mismatch"
@@ -187,7 +216,7 @@ def test_the_log_holds_neither_prompts_nor_addresses_of_volumes(server: Server, 
     item = volume(server, 2, 26)
     model.ask(question(item))
     log = server.log.read_text()
-    for secret in (item.digest, str(server.log.parent / "store"), "Pulmonary nodule", "presence"):
+    for secret in (TOKEN, item.digest, str(server.log.parent / "store"), "Pulmonary nodule", "presence"):
         assert secret not in log
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,20 +45,29 @@ def test_a_window_is_what_the_model_card_says(low: int, high: int) -> None:
         assert table[value + 32768] == round((value - low) / (high - low) * 255.0)
 
 
-def test_slices_reach_siglip_in_batches_as_they_would_alone() -> None:
+def test_slices_reach_siglip_in_batches_as_they_would_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from model_runtime.windows import SLICES_AT_ONCE, slice_batches
+    from model_runtime import windows
 
-    voxels = torch.from_numpy(np.random.default_rng(1).integers(-1100, 1500, (SLICES_AT_ONCE + 3, 40, 50), np.int16))
-    together = torch.cat(list(slice_batches(voxels, hounsfield=True, size=56, dtype=torch.float32)))
-    alone = torch.cat(
-        [b for voxel in voxels for b in slice_batches(voxel[None], hounsfield=True, size=56, dtype=torch.float32)]
-    )
-    assert together.shape == (SLICES_AT_ONCE + 3, 3, 56, 56)
-    assert torch.equal(together, alone)
-    assert together.min() >= -1
-    assert together.max() <= 1
+    voxels = torch.from_numpy(np.random.default_rng(1).integers(-1100, 1500, (19, 40, 50), np.int16))
+    alone = torch.cat([b for v in voxels for b in _slice_batches(v[None])])
+    assert [len(batch) for batch in _slice_batches(voxels)] == [19]
+    monkeypatch.setattr(windows, "ENCODED_PIXELS_AT_ONCE", 16 * 56 * 56)
+    monkeypatch.setattr(windows, "PIXELS_AT_ONCE", 3 * 40 * 50)
+    batches = _slice_batches(voxels)
+    assert [len(batch) for batch in batches] == [16, 3]
+    assert torch.equal(torch.cat(batches), alone)
+    assert alone.min() >= -1
+    assert alone.max() <= 1
+
+
+def _slice_batches(voxels: Any) -> list[Any]:
+    import torch
+
+    from model_runtime.windows import slice_batches
+
+    return list(slice_batches(voxels, hounsfield=True, size=56, dtype=torch.float32))
 
 
 def test_a_volume_without_hounsfield_units_is_scaled_over_all_its_slices() -> None:
@@ -84,31 +95,44 @@ def test_deep_stacks_are_sampled_as_the_weights_were_trained() -> None:
 
 
 @pytest.mark.parametrize("samples", [1, 3])
-def test_pictures_reach_siglip_in_batches_with_their_own_grey_levels(samples: int) -> None:
-    import torch
-
-    from model_runtime.windows import SLICES_AT_ONCE, picture_batches
-
-    pixels = torch.from_numpy(
-        np.random.default_rng(2).integers(0, 256, (SLICES_AT_ONCE + 3, 56, 56, samples), np.uint8)
-    )
-    batches = list(picture_batches(pixels, size=56, dtype=torch.float32))
-    together = torch.cat(batches)
-    assert [len(batch) for batch in batches] == [SLICES_AT_ONCE, 3]
-    assert torch.equal(together, (pixels.permute(0, 3, 1, 2).expand(-1, 3, -1, -1).float() / 255 - 0.5) / 0.5)
-
-
-def test_large_pictures_are_taken_one_by_one() -> None:
-    """125 radiographs of 4,096 x 4,096 at once would need tens of gigabytes."""
+def test_pictures_reach_siglip_with_their_own_grey_levels(samples: int) -> None:
     import torch
 
     from model_runtime.windows import picture_batches
 
-    pixels = torch.zeros((1, 1, 1, 1), dtype=torch.uint8).expand(3, 4096, 4096, 1)
-    assert [len(batch) for batch in picture_batches(pixels, size=56, dtype=torch.float32)] == [1, 1, 1]
+    pixels = torch.from_numpy(np.random.default_rng(2).integers(0, 256, (19, 56, 56, samples), np.uint8))
+    together = torch.cat(list(picture_batches(pixels, size=56, dtype=torch.float32)))
+    assert torch.equal(together, (pixels.permute(0, 3, 1, 2).expand(-1, 3, -1, -1).float() / 255 - 0.5) / 0.5)
+
+
+def test_the_patches_of_a_slide_are_encoded_a_few_at_a_time() -> None:
+    """125 of MedGemma's own size at once would need several gigabytes."""
+    import torch
+
+    from model_runtime.windows import picture_batches
+
+    pixels = torch.zeros((1, 1, 1, 1), dtype=torch.uint8).expand(35, 896, 896, 3)
+    assert [len(batch) for batch in picture_batches(pixels, size=896, dtype=torch.bfloat16)] == [16, 16, 3]
 
 
 # -- the checkpoint ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "tokenizer.model", "merges.txt", "chat_template.jinja"]
+)
+def test_a_checkpoint_whose_tokenizer_or_configuration_was_changed_is_not_served(
+    checkpoint: Path, tmp_path: Path, name: str
+) -> None:
+    """The weights alone do not make an answer: with another tokenizer the same question is another one."""
+    from model_runtime.release import read_release
+
+    copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    read_release(copy)
+    with (copy / name).open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(PartUnavailable, match=r"release\.json"):
+        read_release(copy)
 
 
 def test_the_untrained_checkpoint_is_the_same_bytes_wherever_it_is_built(checkpoint: Path, tmp_path: Path) -> None:
@@ -243,13 +267,20 @@ def test_more_or_larger_pictures_than_the_model_takes_are_refused(shape: tuple[i
 def test_the_server_is_started_private_and_by_priority(checkpoint: Path, tmp_path: Path) -> None:
     from model_runtime.release import read_release
     from model_runtime.serving import Serving, arguments, environment, model_length
+    from model_runtime.settings import ServerSettings
 
-    given = arguments(Serving(checkpoint, read_release(checkpoint), tmp_path, tmp_path / "store", "127.0.0.1", 1234))
+    settings = ServerSettings(port=1234, max_num_seqs=7, kv_cache_gib=3)
+    serving = Serving(checkpoint, read_release(checkpoint), tmp_path, tmp_path / "store", settings)
+    given = arguments(serving)
     pairs = dict(pairwise(given))
     assert pairs["--scheduling-policy"] == "priority"
     assert pairs["--allowed-local-media-path"] == str(tmp_path / "store")
     assert "--no-enable-log-requests" in given
     assert json.loads(pairs["--hf-overrides"])["architectures"] == ["LongviewGemma3ForConditionalGeneration"]
-    assert model_length(checkpoint) >= 2 * 85 * 4
-    surroundings = environment(tmp_path, {"OMP_NUM_THREADS": "7", "HF_HUB_OFFLINE": "0"})
+    assert model_length(checkpoint) >= 7 * 85 * 4
+    assert int(pairs["--max-num-batched-tokens"]) >= 4 * 85 * 4
+    assert (pairs["--port"], pairs["--max-num-active-seqs"], pairs["--load-format"]) == ("1234", "7", "safetensors")
+    assert int(pairs["--max-num-seqs"]) > 7, "places of urgent requests"
+    surroundings = environment(serving, {"OMP_NUM_THREADS": "7", "HF_HUB_OFFLINE": "0"})
     assert (surroundings["OMP_NUM_THREADS"], surroundings["HF_HUB_OFFLINE"]) == ("7", "1")
+    assert surroundings["VLLM_CPU_KVCACHE_SPACE"] == "3"
