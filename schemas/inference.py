@@ -148,6 +148,10 @@ class ModelRelease(Record):
     runtime: str
     max_slices: int
     model_card: str
+    quantization: Literal["w8a8", "w4a16"] | None = None
+    """How the weights were rounded, where they were."""
+    parent_sha256: str | None = None
+    """`weights_sha256` of what was quantized."""
 
 
 class VolumeItem(Record):

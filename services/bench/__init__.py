@@ -5,5 +5,6 @@ BENCHES: dict[str, str] = {
     "gateway": "services.bench.gateway:run",
     "throughput": "services.bench.throughput:run",
     "volume": "services.bench.volume:run",
+    "quantization": "services.bench.quantization:run",
 }
 """Name -> "module:function"."""
