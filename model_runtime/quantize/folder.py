@@ -44,7 +44,8 @@ CARD = """
 
 - {title}. Rounded to nearest, without data; vision tower, projector, embeddings, head and norms are unchanged.
 - Made from the weights with SHA-256 {parent}.
-- What the rounding costs in accuracy was not measured. Compare it with the model it was made from, on this site's studies, before anybody is shown its answers.
+- What the rounding costs in accuracy was not measured. Compare it with the model it was made from, on this site's studies, before anybody is shown
+  its answers.
 """
 
 
@@ -91,7 +92,8 @@ class Plan:
 
 
 def quantize_checkpoint(checkpoint: Path, out: Path, bits: Bits, group: int | None = None) -> Path:
-    """`out`, complete. `PartUnavailable` if it is there already, if the checkpoint is not described, not complete, quantized already or does not divide."""
+    """`out`, complete. `PartUnavailable` if it is there already; if the checkpoint is not described or not complete, is quantized already, or
+    does not divide."""
     if out.exists():
         raise PartUnavailable("quantize-target", "the folder to write is there already: name another one.")
     plan = planned(checkpoint, bits, group)
@@ -161,7 +163,8 @@ def _weight_files(checkpoint: Path) -> list[Path]:
 def _write_weights(plan: Plan, building: Path) -> None:
     from safetensors.torch import save_file
 
-    shards, places = plan.shards(), {}
+    shards = plan.shards()
+    places: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         path = building / _shard_name(number, len(shards))
         tensors = {name: tensor for stored in shard for name, tensor in _converted(plan, stored)}

@@ -24,8 +24,8 @@ GROUPS = (128, 32)
 
 @dataclass(frozen=True)
 class Layout:
-    """One family's matrices. `ignore` holds the patterns of compressed-tensors for modules that are no less linear but stay as they are; they match the
-    names in the file and those that vLLM gives its modules."""
+    """One family's matrices. `ignore` holds compressed-tensors' patterns of linear modules that stay as they are; they match the names in files and
+    those that vLLM gives its modules."""
 
     matrix: re.Pattern[str]
     matrices_a_layer: int
@@ -98,7 +98,7 @@ def layout_of(config: Mapping[str, Any]) -> Layout:
 
 
 def matrices_of(layout: Layout, config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> dict[str, tuple[int, int]]:
-    """Name -> (outputs, inputs) of every matrix to quantize, in the order of `shapes`. `PartUnavailable` (`quantize-incomplete`) unless all are there."""
+    """Name -> (outputs, inputs) of every matrix to quantize. `PartUnavailable` (`quantize-incomplete`) unless all are there."""
     found = {name: shape for name, shape in shapes.items() if layout.matrix.fullmatch(name) and len(shape) == 2}
     layers = config.get("text_config", config).get(layout.layers_key)
     if not isinstance(layers, int) or len(found) != layers * layout.matrices_a_layer:

@@ -54,7 +54,7 @@ def restored(stored: dict[str, torch.Tensor], scheme: Scheme) -> torch.Tensor:
 
 
 def rounded_up(scale: torch.Tensor) -> torch.Tensor:
-    """bfloat16, the type that vLLM's 4 bit kernels keep scales in; never below the exact scale, or the extremes would be clipped by more than half a step."""
+    """bfloat16, as vLLM's 4 bit kernels keep scales; never below the exact scale, or extremes would be clipped by more than half a step."""
     near = scale.to(torch.bfloat16)
     above = torch.nextafter(near, torch.full_like(near, torch.inf))
     return torch.where(near.to(torch.float32) < scale, above, near)

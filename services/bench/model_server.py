@@ -1,4 +1,4 @@
-"""The model runtime as processes of a benchmark: checkpoints made, one served, its memory counted. It is reached as everybody reaches it, over HTTP."""
+"""The model runtime as processes of a benchmark: checkpoints made, one served, its memory counted. It is reached over HTTP, as everywhere."""
 
 from __future__ import annotations
 

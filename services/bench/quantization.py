@@ -4,8 +4,8 @@ The checkpoint has the released layout, random weights and 95 million parameters
 time. The three servers live side by side and are asked in turn, so that a busy machine is busy for all. Only the chat route is used, and of it only
 what the server lets through.
 
-Agreement on random weights is the worst case: where nothing was learned the first choices lie close together, and whatever moves a weight turns some
-of them over. What quantization costs a trained model this benchmark cannot tell.
+Agreement on random weights is the worst case: where nothing was learned the likeliest tokens lie close together, and whatever moves a weight turns
+some of them over. What quantization costs a trained model this benchmark cannot tell.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from workflows.reading.check import read_answer
 from workflows.reading.prompt import build_request
 
 BITS = {"int8": "8", "int4": "4"}
-ROUNDS = 3
+ROUNDS = 5
 PREFILL_WORDS, DECODED_TOKENS = 1200, 48
 PROMPTS, PROMPT_WORDS, ANSWER_TOKENS, TOP = 12, 40, 16, 20
-STUDIES, SLICES, FINDINGS = 2, 4, 2
+STUDIES, SLICES, FINDINGS = 6, 4, 2
 SECONDS = 300.0
 SEED = 6
 WORST_CASE = "The weights are random: agreement is the worst case, and says nothing about a trained model's accuracy."
@@ -245,5 +245,8 @@ def told(table: dict[str, dict[str, float]], agreement: dict[str, dict[str, floa
         for kind in BITS
         for name in ("equal_tokens", "equal_first_token", "equal_findings")
     }
-    notes = [WORST_CASE, f"Slower or larger than bf16: {'; '.join(worse) or 'nothing'}."]
+    notes = [
+        f"{WORST_CASE} Asked: {PROMPTS} prompts, {STUDIES * FINDINGS} findings.",
+        f"Slower or larger than bf16: {'; '.join(worse) or 'nothing'}.",
+    ]
     return {"ratios": ratios | shares, "table": table, "agreement": agreement, "worse": worse, "notes": notes}
