@@ -161,19 +161,24 @@ def _weight_files(checkpoint: Path) -> list[Path]:
 
 
 def _write_weights(plan: Plan, building: Path) -> None:
-    from safetensors.torch import save_file
-
     shards = plan.shards()
     places: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         path = building / _shard_name(number, len(shards))
-        tensors = {name: tensor for stored in shard for name, tensor in _converted(plan, stored)}
-        save_file(tensors, path, metadata={"format": "pt"})
-        path.chmod(0o644)
-        places |= dict.fromkeys(tensors, path.name)
+        places |= dict.fromkeys(_write_shard(plan, shard, path), path.name)
     if len(shards) > 1:
         index = {"metadata": {"total_size": plan.bytes}, "weight_map": places}
         _write_json(building / WEIGHTS_INDEX, index)
+
+
+def _write_shard(plan: Plan, shard: list[Stored], path: Path) -> list[str]:
+    """The names of what was written. The tensors live no longer than this call."""
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor for stored in shard for name, tensor in _converted(plan, stored)}
+    save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(0o644)
+    return list(tensors)
 
 
 def _shard_name(number: int, of: int) -> str:
@@ -189,7 +194,7 @@ def _converted(plan: Plan, stored: Stored) -> Iterator[tuple[str, torch.Tensor]]
     with safe_open(stored.file, framework="pt") as file:
         tensor = file.get_tensor(stored.name)
         if stored.name not in plan.matrices:
-            yield stored.name, tensor.clone()
+            yield stored.name, tensor
             return
         parts = quantized(tensor.t() if plan.layout.transposed else tensor, plan.scheme)
     if plan.layout.transposed and "weight" in parts:

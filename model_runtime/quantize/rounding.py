@@ -18,6 +18,8 @@ from compressed_tensors.quantization.utils import calculate_qparams
 from model_runtime.quantize.layouts import Layout, Scheme
 from schemas.errors import PartUnavailable
 
+ROWS_AT_ONCE = 1024
+"""No row depends on another; the library needs several float32 copies of what it is given."""
 TARGET = "Linear"
 """Every linear module that is not ignored, in transformers' and in vLLM's names of classes."""
 
@@ -28,21 +30,28 @@ def quantized(weight: torch.Tensor, scheme: Scheme) -> dict[str, torch.Tensor]:
     8 bit: `weight` int8 [outputs, inputs], `weight_scale` float32 [outputs, 1]. 4 bit: `weight_packed` int32 [outputs, inputs / 8], `weight_scale`
     bfloat16 [outputs, inputs / group], `weight_shape` int64 [2]. `PartUnavailable` (`quantize-weights`) if a weight is not finite.
     """
-    exact = weight.to(torch.float32)
+    blocks = [_block(rows, scheme) for rows in weight.split(ROWS_AT_ONCE)]
+    stored = {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
+    if scheme.bits == 4:
+        stored["weight_shape"] = torch.tensor(weight.shape)
+    return stored
+
+
+def _block(rows: torch.Tensor, scheme: Scheme) -> dict[str, torch.Tensor]:
+    exact = rows.to(torch.float32)
     if not bool(torch.isfinite(exact).all()):
         raise PartUnavailable(
             "quantize-weights", "the checkpoint holds weights that are not numbers: download it again."
         )
     library = library_scheme(scheme)
-    rows = exact.unflatten(-1, (-1, scheme.group or exact.shape[-1]))
-    scale, _ = calculate_qparams(rows.amin(-1), rows.amax(-1), library.weights)
+    groups = exact.unflatten(-1, (-1, scheme.group or exact.shape[-1]))
+    scale, _ = calculate_qparams(groups.amin(-1), groups.amax(-1), library.weights)
     if scheme.bits == 4:
         scale = rounded_up(scale)
     stored = BaseCompressor.get_value_from_registry(scheme.format).compress(
         {"weight": exact, "weight_scale": scale.to(torch.float32)}, library
     )
-    stored["weight_scale"] = scale
-    return {name: tensor.contiguous() for name, tensor in stored.items()}
+    return stored | {"weight_scale": scale}
 
 
 def restored(stored: dict[str, torch.Tensor], scheme: Scheme) -> torch.Tensor:

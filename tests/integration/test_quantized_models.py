@@ -1,4 +1,4 @@
-"""A checkpoint in 8 and in 4 bit, served by vLLM on the CPU and asked as the worker asks: the answer is the JSON, under the quantized release's name."""
+"""A checkpoint in 8 and in 4 bit, served by vLLM on the CPU and asked as the worker asks: the answer is the JSON, under the quantized name."""
 
 from __future__ import annotations
 

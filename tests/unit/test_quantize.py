@@ -105,6 +105,22 @@ def test_what_is_packed_are_the_nearest_of_sixteen_steps(weight: Any) -> None:
     assert np.array_equal(unpacked, np.clip(np.rint(weight.float().numpy() / steps), -8, 7).astype(np.int8))
 
 
+def test_rows_are_rounded_alike_however_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of rows bound the memory, and no row depends on another."""
+    import torch
+
+    from model_runtime.quantize.rounding import quantized
+
+    weight = torch.randn((96, 128), generator=torch.Generator().manual_seed(2)).to(torch.bfloat16)
+    for scheme in SCHEMES:
+        whole = quantized(weight, scheme)
+        with monkeypatch.context() as patch:
+            patch.setattr("model_runtime.quantize.rounding.ROWS_AT_ONCE", 40)
+            blocks = quantized(weight, scheme)
+        assert whole.keys() == blocks.keys()
+        assert all(torch.equal(whole[name], blocks[name]) for name in whole)
+
+
 def test_weights_that_are_not_numbers_are_refused_and_nothing_is_left(copy: Path, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
