@@ -1,4 +1,4 @@
-"""`python -m model_runtime`: build an untrained checkpoint; convert, check and describe another; serve one; probe a server."""
+"""`python -m model_runtime`: build an untrained checkpoint; convert, check, describe and quantize another; serve one; probe a server."""
 
 from __future__ import annotations
 
@@ -32,11 +32,18 @@ def main() -> None:
 @main.command()
 @click.option("--cache", type=FOLDER, required=True, help="Where checkpoints are kept.")
 @FAMILY
-def build(cache: Path, family: str) -> None:
+@click.option(
+    "--size",
+    type=click.Choice(["tiny", "bench"]),
+    default="tiny",
+    show_default=True,
+    help="bench: 95 million parameters, of MedGemma alone.",
+)
+def build(cache: Path, family: str, size: str) -> None:
     """Build the untrained checkpoint of a family, unless it is there, and print its folder."""
     from model_runtime.checkpoint import build_checkpoint
 
-    click.echo(str(build_checkpoint(cache.resolve(), FAMILIES[family])))
+    click.echo(str(build_checkpoint(cache.resolve(), FAMILIES[family], size)))
 
 
 @main.command()
@@ -92,6 +99,21 @@ def describe(checkpoint: Path, name: str, manufacturer: str) -> None:
     from model_runtime.release import described_release, write_release
 
     click.echo(str(write_release(checkpoint, described_release(checkpoint, name, manufacturer))))
+
+
+@main.command()
+@click.option("--checkpoint", type=EXISTING, required=True, help="A described checkpoint that can be served.")
+@click.option("--bits", type=click.Choice(["8", "4"]), required=True, help="8: W8A8; 4: W4A16.")
+@click.option(
+    "--group", type=click.Choice(["128", "32"]), help="Weights with one scale, in 4 bit; by default what divides."
+)
+@click.option("--out", type=FOLDER, required=True, help="The folder to write; it must not be there.")
+def quantize(checkpoint: Path, bits: str, group: str | None, out: Path) -> None:
+    """Write a checkpoint with rounded weights and a release of its own, and print its folder."""
+    from model_runtime.quantize.folder import quantize_checkpoint
+
+    size = int(group) if group else None
+    click.echo(str(quantize_checkpoint(checkpoint.resolve(), out.resolve(), 8 if bits == "8" else 4, size)))
 
 
 @main.command()

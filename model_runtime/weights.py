@@ -20,6 +20,9 @@ SEED = 4
 DEVIATION = 0.2
 """Large enough that different slices give different answers; what random weights say means nothing all the same."""
 
+ADDED_NORMS = ("post_attention_layernorm.weight", "post_feedforward_layernorm.weight")
+"""Gemma multiplies by 1 + weight."""
+
 Shape = tuple[int, ...]
 
 
@@ -41,13 +44,19 @@ class Sizes:
     image: int = 56
     patch: int = 14
     image_tokens: int = 4
+    layer_gain: float = 1.0
+    """By which the norms after attention and feed-forward multiply what a layer adds to the residual stream."""
 
 
 def random_weights(sizes: Sizes) -> dict[str, torch.Tensor]:
     """Every tensor of the checkpoint in bfloat16; norms are the identity and biases zero, as in a fresh model."""
     import torch
 
-    return {name: random_tensor(name, shape).to(torch.bfloat16) for name, shape in tensor_shapes(sizes)}
+    weights = {name: random_tensor(name, shape).to(torch.bfloat16) for name, shape in tensor_shapes(sizes)}
+    for name in weights:
+        if name.endswith(ADDED_NORMS):
+            weights[name].fill_(sizes.layer_gain - 1)
+    return weights
 
 
 def tensor_shapes(sizes: Sizes) -> Iterator[tuple[str, Shape]]:

@@ -152,6 +152,10 @@ class ModelRelease(Record):
     """A name of `schemas.families`: what may be asked, and how."""
     source_sha256: str | None = None
     """Of the publisher's weights, where these were converted from them."""
+    quantization: Literal["w8a8", "w4a16"] | None = None
+    """How the weights were rounded, where they were."""
+    parent_sha256: str | None = None
+    """`weights_sha256` of what was quantized."""
 
 
 class VolumeItem(Record):

@@ -6,5 +6,6 @@ BENCHES: dict[str, str] = {
     "throughput": "services.bench.throughput:run",
     "runtime": "services.bench.runtime:run",
     "volume": "services.bench.volume:run",
+    "quantization": "services.bench.quantization:run",
 }
 """Name -> "module:function"."""

@@ -139,3 +139,5 @@ def bench(name: str | None, all_of_them: bool, as_json: bool) -> None:
         else:
             rows = [[key, f"{value:.3g}"] for key, value in result["ratios"].items()]
             table(f"bench {each}", ["ratio", "value"], rows)
+            for note in result.get("notes", []):
+                click.echo(note)
