@@ -167,7 +167,7 @@ class VolumeItem(Record):
     role: Literal["prior", "current"]
     kind: Literal["volume", "picture"] = "volume"
     heading: str | None = None
-    """The text before it; None in requests of before 0.3, which name the role; empty: none."""
+    """The text before it; None in requests of earlier versions, which name the role; empty: none."""
 
 
 class ModelRequest(Record):

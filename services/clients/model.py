@@ -18,7 +18,7 @@ from workflows.reading.fits import require_askable
 
 SEED = 0
 STACK_HEADINGS = {"prior": "PRIOR STUDY", "current": "CURRENT STUDY"}
-"""Of requests of before 0.3, which are asked again as they were."""
+"""Of requests of earlier versions, which are asked again as they were."""
 
 
 class VllmModel:
