@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SHARD_BYTES = 1 << 30
 CONFIG = "config.json"
 SERVED_TYPE = "bfloat16"
-"""Of activations: vLLM's kernels for integers take no float32, and the engine dies at the first request that asks for it."""
+"""Of activations: vLLM's CPU kernels for integers take no float32, and the engine dies at the first request."""
 GOES_ALONG = (".json", ".jinja", ".txt", ".model", ".md")
 """Suffixes of what a checkpoint holds besides weights: tokenizer, processor, template, terms."""
 WRITTEN_ANEW = (CONFIG, RELEASE_FILE, WEIGHTS_INDEX)

@@ -42,16 +42,19 @@ def test_no_two_prompts_begin_alike() -> None:
     assert words(3, 5) == words(3, 5)
 
 
-def test_what_is_slower_or_larger_is_said() -> None:
-    row = {"size_mib": 100.0, "memory_mib": 50.0, "decode_tokens_a_second": 10.0, "prefill_tokens_a_second": 1000.0}
-    worse = row | {
-        "size_mib": 25.0,
-        "memory_mib": 55.0,
-        "decode_tokens_a_second": 20.0,
-        "prefill_tokens_a_second": 800.0,
+def test_what_is_slower_or_larger_is_said_with_how_much_rounds_differ() -> None:
+    """Round by round against bf16 of the same round: a machine that was busy for one round was busy for all three models."""
+    space = {"bf16": {"size_mib": 100.0, "memory_mib": 50.0}, "int8": {"size_mib": 50.0, "memory_mib": 50.0}}
+    space["int4"] = {"size_mib": 25.0, "memory_mib": 55.0}
+    speeds = {
+        "bf16": {"decode": [10.0, 5.0, 10.0], "prefill": [1000.0, 500.0, 1000.0]},
+        "int8": {"decode": [20.0, 10.0, 20.0], "prefill": [1000.0, 500.0, 1000.0]},
+        "int4": {"decode": [30.0, 10.0, 20.0], "prefill": [800.0, 450.0, 700.0]},
     }
-    result = told({"bf16": row, "int8": row, "int4": worse}, dict.fromkeys(("bf16", "int8", "int4"), AGREED))
+    result = told(space, speeds, dict.fromkeys(space, AGREED))
     assert result["ratios"]["int4_to_bf16_decode"] == 2.0
     assert result["ratios"]["int4_to_bf16_size"] == 0.25
-    assert result["worse"] == ["int4_to_bf16_memory: 1.1", "int4_to_bf16_prefill: 0.8"]
-    assert "worst case" in " ".join(result["notes"])
+    assert result["rounds"]["int4_to_bf16_decode"] == [2.0, 3.0]
+    assert result["table"]["bf16"]["prefill_tokens_a_second"] == 1000.0
+    assert result["worse"] == ["int4_to_bf16_memory 1.1", "int4_to_bf16_prefill 0.8 (rounds 0.7 to 0.9)"]
+    assert all(sentence in result["notes"][1] for sentence in result["worse"])
