@@ -17,6 +17,7 @@ from model_runtime.media_files import bytes_of
 from model_runtime.serving import SCHEDULER
 from model_runtime.settings import PREFIX, TOKEN, ServerSettings, options, refuse_unknown, table, take_token
 from schemas.errors import PartUnavailable
+from schemas.families import MEDGEMMA
 from services.parts.environment import model_environment, model_token
 from services.parts.launcher import Launcher
 from services.settings import Settings
@@ -190,7 +191,12 @@ BROKEN = [
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "config.json").write_text('{"mm_tokens_per_image": 256, "text_config": {}}')
     monkeypatch.setenv("VLLM_MEDIA_CONNECTOR", "longview_local")
-    return SimpleNamespace(release=None, checkpoint=tmp_path, media=tmp_path / "store", settings=ServerSettings())
+    return SimpleNamespace(
+        release=SimpleNamespace(family=MEDGEMMA.name),
+        checkpoint=tmp_path,
+        media=tmp_path / "store",
+        settings=ServerSettings(),
+    )
 
 
 def test_a_server_that_keeps_its_promises_starts(served: Any) -> None:
