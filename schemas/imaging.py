@@ -99,17 +99,65 @@ class SeriesVolume(SeriesSource):
 
 
 StackKind = Literal["volume", "pictures", "slide", "document"]
-MODALITIES_OF: dict[StackKind, tuple[str, ...]] = {"volume": ("CT", "MR", "PT")}
+MODALITIES_OF: dict[StackKind, tuple[str, ...]] = {"volume": ("CT", "MR", "PT"), "pictures": ("DX", "CR")}
 """Modalities that are read, by the kind they are read as: both most wanted first (of a PET/CT the CT is the one with anatomy)."""
 MODALITIES_READ = tuple(modality for modalities in MODALITIES_OF.values() for modality in modalities)
 
 
+class Square(Record):
+    """How a frame of rows x columns lies in the square that the model is shown: drawn as height x width, centred, black around it (PS3.3 C.7.6.3).
+
+    Drawn and source size differ only where the source's pixels are not square.
+    """
+
+    rows: int
+    columns: int
+    height: int
+    width: int
+
+    @property
+    def side(self) -> int:
+        return max(self.height, self.width)
+
+    @property
+    def top(self) -> int:
+        return (self.side - self.height) // 2
+
+    @property
+    def left(self) -> int:
+        return (self.side - self.width) // 2
+
+
+class PixelSize(Record):
+    """Millimetres from row to row and from column to column. `projected`: at the detector, where everything is magnified (PS3.3 10.7.1.3)."""
+
+    row: float
+    column: float
+    projected: bool
+
+
+class PictureFrame(FrameSource):
+    """A single picture, its geometry, and what its tags say of the patient in it."""
+
+    square: Square
+    view: str | None = None
+    """As `workflows.pictures` names it: PA, AP, lateral, ..."""
+    left_along_row: int = 0
+    """1: column numbers rise towards the patient's left, -1: towards the right, 0: nothing tells it (Patient Orientation, PS3.3 C.7.6.1.1.1)."""
+    pixel_size: PixelSize | None = None
+    """None where nothing says it, or not of what."""
+
+
 class SeriesPictures(SeriesSource):
-    """Projection radiographs and other single pictures of a series."""
+    """One projection radiograph or other single picture of a study."""
 
     kind: Literal["pictures"] = "pictures"
-    frames: list[FrameSource]
+    frames: list[PictureFrame]
     """One for each picture, in the order they are shown in."""
+    views: int | None = None
+    """How many different views of the body the study was shown in."""
+    portable: bool = False
+    """Taken at the bedside."""
 
 
 class SeriesSlide(SeriesSource):
