@@ -69,9 +69,14 @@ def _kind(series: SeriesInventory) -> int:
     return 1 if words & _MADE_LATER else 0
 
 
+def is_stack(series: SeriesInventory) -> bool:
+    """Whether its description names no localizer or the like."""
+    return _kind(series) < 2
+
+
 def may_stand_in(series: SeriesInventory) -> bool:
     """Whether this series may be read in place of a preferred one that was refused: a localizer or a few slices must not pass for the study."""
-    return _kind(series) < 2 and series.instance_count >= STAND_IN_SLICES
+    return is_stack(series) and series.instance_count >= STAND_IN_SLICES
 
 
 def _plane_named(words: frozenset[str]) -> str | None:
