@@ -73,6 +73,8 @@ class Finding(Record):
     region: ImageRegion | None
     long_axis_mm: float | None
     change: Change
+    projected: bool = False
+    """`long_axis_mm` was measured at the detector of a radiograph, where everything is magnified (DICOM PS3.3 10.7.1.3)."""
     chart: ChartRelation | None = None
     """What the history says about it, by the second pass; None where the history was not weighed."""
     cites: list[TimelineEntry] = []

@@ -259,11 +259,17 @@ def finding_line(finding: Finding) -> FindingLine:
         detected=finding.presence == "detected",
         likelihood=finding.likelihood,
         side=finding.side if finding.side not in (None, "not-applicable") else "",
-        size=f"{finding.long_axis_mm:g} mm" if finding.long_axis_mm is not None else "",
+        size=size_of(finding),
         change=finding.change.replace("-", " "),
         relation=CHART_RELATION.display(finding.chart) if finding.chart else "",
         cites=[Cited(moment(entry.when)[:10] or "undated", kind_text(entry), fact(entry)) for entry in finding.cites],
     )
+
+
+def size_of(finding: Finding) -> str:
+    if finding.long_axis_mm is None:
+        return ""
+    return f"{finding.long_axis_mm:g} mm{' at the detector' if finding.projected else ''}"
 
 
 def kind_text(entry: TimelineEntry) -> str:

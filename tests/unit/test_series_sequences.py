@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,32 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import PermanentFailure
-from schemas.imaging import SeriesInventory, StoredStack, StudyInventory
-from schemas.inference import ModelRelease
+from schemas.imaging import StoredStack, StudyInventory
 from schemas.volume import decode_volume
 from services.store import FolderObjectStore
+from tests.unit.archive_samples import RELEASE, Shelf, inventory
 from tests.unit.series_samples import file_of, noise, stack
 from workflows.series import choose_series, contrast_of, sequences_of, shares
 from workflows.stacks.kind import Sources
 from workflows.stacks.volume import VolumeKind
 
-RELEASE = ModelRelease(
-    name="m", served_model_name="m", trained=False, model_number="1", manufacturer="x", architecture="a",
-    weights_sha256="0", runtime="r", max_slices=85, model_card="none",
-)  # fmt: skip
-
 
 def study(*series: tuple[str | None, int], modality: str = "MR") -> StudyInventory:
-    listed = [
-        SeriesInventory(
-            series_instance_uid=f"1.2.{n}", modality=modality, series_number=n, description=text, instance_count=count
-        )
-        for n, (text, count) in enumerate(series, start=1)
-    ]
-    return StudyInventory(
-        study_instance_uid="1.2.3", patient_id="P1", issuer_of_patient_id=None, accession_number=None, study_date=None, study_time=None,
-        description=None, series=listed, sop_instance_uids=[],
-    )  # fmt: skip
+    return inventory(*[(modality, text, count) for text, count in series])
 
 
 def shown(found: StudyInventory, like: str | None = None) -> list[list[int | None]]:
@@ -102,18 +87,6 @@ def test_all_stacks_together_show_no_more_than_one_may(depths: list[int], most: 
 
 
 # -- fetched ----------------------------------------------------------------------------------------------------------
-
-
-class Shelf:
-    """An archive of made-up series; counts what is asked for."""
-
-    def __init__(self, **series: list[bytes]) -> None:
-        self._series = series
-        self.asked: list[str] = []
-
-    def retrieve_series(self, study_instance_uid: str, series_instance_uid: str) -> Iterator[bytes]:
-        self.asked.append(series_instance_uid)
-        yield from self._series[series_instance_uid]
 
 
 def series(number: int, description: str, slices: int, *, top: int = 900, missing: int | None = None) -> list[bytes]:

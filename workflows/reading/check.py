@@ -89,6 +89,7 @@ def _check_one(label: str, answered: AnsweredFinding, places: Places, dropped: l
         side=None if answered.side == "not-applicable" or place is None else answered.side,
         region=place.region if place else None,
         long_axis_mm=long_axis,
+        projected=place is not None and place.projected and long_axis is not None,
         change=answered.change,
     )
 

@@ -82,7 +82,7 @@ def _conclusion_codes(context: ResultContext) -> list[Json]:
 def _report(context: ResultContext) -> Json:
     canonical, series = context.canonical, context.series
     order = context.timeline.order.codings if context.timeline.order else []
-    code = report_code(series.modality, series.body_part, series.description, order)
+    code = report_code(series, order)
     media_links = [
         {"comment": f"Key image of {finding.label}", "link": {"reference": media_urn(context, finding)}}
         for finding in context.reading.findings

@@ -19,10 +19,13 @@ UNTRAINED = "Untrained model: this output is meaningless and shows only that the
 _PRESENCE = {"detected": "detected", "not-detected": "not detected", "indeterminate": "indeterminate"}
 _DROPPED = {
     "box-not-a-box": "its box is not a box",
+    "box-outside-image": "its box lies outside the image",
+    "series-outside-study": "it names a series or image that the study does not have",
     "slice-outside-stack": "its slice does not exist",
     "laterality-conflict": "its side contradicts its box",
     "measurement-outside-box": "its measure does not fit its box (measure dropped, finding kept)",
     "measurement-outside-body": "its measure is longer than the body (measure dropped, finding kept)",
+    "measurement-without-scale": "nothing tells how large a pixel is (measure dropped, finding kept)",
     "box-outside-body": "its box lies outside the body",
     "likelihood-conflict": "its likelihood contradicts its answer",
     "change-conflict": "its change contradicts its answer",
@@ -61,7 +64,8 @@ def finding_sentence(finding: Finding) -> str:
     if finding.side:
         parts.append(finding.side)
     if finding.long_axis_mm is not None:
-        parts.append(f"long axis {finding.long_axis_mm:g} mm")
+        where = " at the detector (magnified)" if finding.projected else ""
+        parts.append(f"long axis {finding.long_axis_mm:g} mm{where}")
     if finding.region is not None:
         region = finding.region
         parts.append(f"series {_or_dash(region.series_number)} image {_or_dash(region.instance_number)}")

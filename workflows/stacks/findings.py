@@ -22,7 +22,7 @@ def ask_findings(timeline: Timeline, shown: Shown, priority: Priority) -> ModelR
     return build_request(
         shown.series.modality,
         [(label.code, label.text) for label in labels_of(timeline, shown)],
-        items_of(shown),
+        items_of(shown, headings([len(stacks) for stacks in [*shown.priors, shown.current]])),
         priority,
     )
 
@@ -30,13 +30,12 @@ def ask_findings(timeline: Timeline, shown: Shown, priority: Priority) -> ModelR
 def labels_of(timeline: Timeline, shown: Shown) -> list[FindingLabel]:
     order = without_instructions(timeline).order
     series = shown.series
-    return labels_for(series.body_part, series.description, order.codings if order else [])
+    return labels_for(series.modality, series.body_part, series.description, order.codings if order else [])
 
 
-def items_of(shown: Shown) -> list[VolumeItem]:
-    """Oldest study first, the current one last; each stack under its heading."""
+def items_of(shown: Shown, told: list[list[str]]) -> list[VolumeItem]:
+    """Oldest study first, the current one last; each stack under its heading, which `told` has for each study's stacks."""
     studies = [*shown.priors, shown.current]
-    told = headings([len(stacks) for stacks in studies])
     return [
         VolumeItem(
             digest=stack.model_volume_digest,
