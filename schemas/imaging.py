@@ -19,6 +19,13 @@ class SeriesInventory(Record):
     series_number: int | None
     description: str | None
     instance_count: int
+    frame_count: int = 0
+    """Of all its instances, as far as the archive tells."""
+
+    @property
+    def images(self) -> int:
+        """An enhanced object holds a whole stack in one instance."""
+        return max(self.instance_count, self.frame_count)
 
 
 class StudyInventory(Record):

@@ -20,7 +20,8 @@ STUDY_INSTANCES, MODALITIES_IN_STUDY = "00201208", "00080061"
 LISTING_FIELDS = (PATIENT_ID, MODALITIES_IN_STUDY)
 STUDY_FIELDS = (PATIENT_ID, ISSUER, STUDY_DESCRIPTION, STUDY_INSTANCES)
 SERIES_FIELDS = (STUDY_UID, PATIENT_ID, SERIES_DESCRIPTION)
-INSTANCE_FIELDS = (STUDY_UID, SERIES_UID, PATIENT_ID)
+FRAMES = "00280008"
+INSTANCE_FIELDS = (STUDY_UID, SERIES_UID, PATIENT_ID, FRAMES)
 
 
 def checked_uid(uid: str) -> str:
@@ -76,8 +77,10 @@ def inventory(study_uid: str, study: Row, series: list[Row], instances: list[Row
     sop_uids = [uid for uid in (_text(row, INSTANCE_UID) for row in instances) if uid]
     if len(set(sop_uids)) != len(instances) or len(sop_uids) < (_number(study, STUDY_INSTANCES) or 1):
         raise TransientFailure("archive-incomplete", "the archive lists fewer instances than it says the study has")
-    counts = Counter(_text(row, SERIES_UID) for row in instances)
-    listed = [_series(row, counts) for row in series]
+    counts, frames = Counter(_text(row, SERIES_UID) for row in instances), Counter[str | None]()
+    for row in instances:
+        frames[_text(row, SERIES_UID)] += max(_number(row, FRAMES) or 1, 1)
+    listed = [_series(row, counts, frames) for row in series]
     if {entry.series_instance_uid for entry in listed} != set(counts) or len(listed) != len(counts):
         raise TransientFailure("archive-incomplete", "the archive's lists of series and of instances do not agree")
     return StudyInventory(
@@ -111,7 +114,7 @@ def _check_row(row: Row, study: str, patient: str | None) -> None:
         raise PermanentFailure("study-mismatch", "the archive names different patients for one study")
 
 
-def _series(row: Row, counts: Counter[str | None]) -> SeriesInventory:
+def _series(row: Row, counts: Counter[str | None], frames: Counter[str | None]) -> SeriesInventory:
     uid = _text(row, SERIES_UID) or ""
     return SeriesInventory(
         series_instance_uid=uid,
@@ -119,6 +122,7 @@ def _series(row: Row, counts: Counter[str | None]) -> SeriesInventory:
         series_number=_number(row, SERIES_NUMBER),
         description=_text(row, SERIES_DESCRIPTION),
         instance_count=counts[uid],
+        frame_count=frames[uid],
     )
 
 
