@@ -15,7 +15,7 @@ from pydicom.data import get_testdata_file
 from pydicom.pixels.processing import apply_modality_lut, apply_presentation_lut, apply_voi_lut
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from schemas.errors import PermanentFailure
+from schemas.errors import LongviewError, PermanentFailure
 from tests.unit.picture_samples import film, ramp, table
 from tests.unit.series_samples import file_of
 from workflows.pictures import read_exposure, render
@@ -258,3 +258,28 @@ def test_a_picture_without_preamble_is_read() -> None:
     dataset = film(ramp(), **TWELVE)
     file = BytesIO(file_of(dataset, ImplicitVRLittleEndian)[132:])
     np.testing.assert_array_equal(shown(file.getvalue()), shown(dataset))
+
+
+WHOLE = [
+    file_of(film(ramp(), **TWELVE, VOILUTSequence=[table(CURVE, 0, 16)], RescaleSlope=1, RescaleIntercept=0), ImplicitVRLittleEndian),
+    file_of(film(ramp(), **TWELVE, WindowCenter=2000, WindowWidth=4000, ModalityLUTSequence=[table(list(range(4096)), 0, 16)])),
+]  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    which=st.integers(0, 1),
+    places=st.lists(st.tuples(st.integers(0, 1400), st.integers(0, 255)), min_size=1, max_size=8),
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_damaged_header_ends_in_a_named_failure_or_a_picture(which: int, places: list[tuple[int, int]]) -> None:
+    damaged = bytearray(WHOLE[which])
+    for at, value in places:
+        damaged[at] = value
+    try:
+        exposure = read_exposure(bytes(damaged))
+        levels = render(exposure)
+    except LongviewError:
+        return
+    assert levels.dtype == np.uint8
+    assert levels.shape[:2] == (exposure.frame.square.rows, exposure.frame.square.columns)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import warnings
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -191,3 +193,24 @@ def test_the_file_is_read_as_it_was_written() -> None:
     """The samples above are DICOM files that another reader takes too."""
     [part, _] = series_in(SYNTAXES[-1], body(16) // 2)
     np.testing.assert_array_equal(dcmread(BytesIO(part)).pixel_array, (body(16) // 2)[0])
+
+
+@named
+def test_a_damaged_codestream_ends_in_a_named_failure_or_an_image(syntax: Syntax) -> None:
+    """And soon: none of the decoders that are used is held up by one, or shows memory that it has not written to."""
+    voxels = body(syntax.bits) // (2 if syntax.bits == 16 else 1)
+    tags = {"modality": "MR", "BitsStored": syntax.bits, "HighBit": syntax.bits - 1, "RescaleIntercept": 0}
+    whole, rng = [syntax.encode(pixels) for pixels in voxels], random.Random(7)
+    for _ in range(30):
+        damaged = bytearray(whole[1])
+        for _ in range(rng.randint(1, 6)):
+            damaged[rng.randrange(rng.choice([len(damaged), min(len(damaged), 120)]))] = rng.randrange(256)
+        first, second = stack(voxels, **tags)
+        parts = [compressed(first, syntax.uid, whole[0]), compressed(second, syntax.uid, bytes(damaged))]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                _, volume = read_series(parts)
+        except PermanentFailure:
+            continue
+        np.testing.assert_allclose(volume.voxels[0], voxels[0].astype(int), atol=syntax.error)
