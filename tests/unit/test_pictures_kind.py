@@ -11,16 +11,18 @@ import orjson
 import pytest
 from PIL import Image
 
+from schemas.codes import LOINC, labels_for, report_category, report_code
 from schemas.errors import PermanentFailure
 from schemas.imaging import SeriesPictures, StoredStack
 from schemas.inference import FindingsAnswer, ModelRequest
 from schemas.pictures import decode_pictures
-from schemas.timeline import PatientBanner, Timeline
+from schemas.timeline import Coding, PatientBanner, Timeline
 from services.store import FolderObjectStore
 from tests.unit.archive_samples import RELEASE, Shelf, inventory
 from tests.unit.picture_samples import film, ramp
 from tests.unit.series_samples import file_of
 from workflows.reading.check import CheckedAnswer, check_findings
+from workflows.report.text import finding_sentence
 from workflows.stacks import kind_of
 from workflows.stacks.kind import Shown, Sources
 from workflows.stacks.pictures import PicturesKind
@@ -248,3 +250,43 @@ def test_the_record_loads_as_what_it_is(tmp_path: Path) -> None:
     again = StoredStack.model_validate_json(stack.model_dump_json())
     assert isinstance(again.series, SeriesPictures)
     assert again == stack
+
+
+# -- coded ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("films", "code"),
+    [
+        ([{}], "36554-4"),
+        ([{}, {"ViewPosition": "LL"}], "36643-5"),
+        ([{"ViewPosition": "AP", "SeriesDescription": "CHEST PORTABLE"}], "30746-2"),
+        ([{}, {"ViewPosition": "LL"}, {"ViewPosition": "LLD"}], "18748-4"),
+        ([{"BodyPartExamined": "HAND"}], "18748-4"),
+    ],
+)
+def test_a_chest_film_is_coded_by_its_views(tmp_path: Path, films: list[dict[str, Any]], code: str) -> None:
+    held = sources(tmp_path, **{"1_2_1": [dx(n, **tags) for n, tags in enumerate(films, start=1)]})
+    stacks = KIND.fetch(held, inventory(("DX", None, len(films))), RELEASE, None)
+    assert report_code(stacks[0].series, [])["code"] == code
+    ordered = Coding(system=LOINC, code="24648-8", display="XR Chest PA upright")
+    assert report_code(stacks[0].series, [ordered])["code"] == "24648-8"
+    assert report_category("DX")["code"] == report_category("CR")["code"] == "RX"
+
+
+def test_what_is_asked_of_a_film_is_not_asked_of_a_ct() -> None:
+    """Cardiomegaly is a matter of films; of a limb the question is a fracture."""
+    film_labels = {label.code for label in labels_for("DX", "CHEST", None, [])}
+    assert film_labels - {label.code for label in labels_for("CT", "CHEST", None, [])} == {
+        "cardiomegaly", "pulmonary-oedema", "atelectasis",
+    }  # fmt: skip
+    assert {label.code for label in labels_for("CR", "HAND", None, [])} == {"focal-lesion", "fracture"}
+    portable = Coding(system=LOINC, code="30746-2", display=None)
+    assert {label.code for label in labels_for("DX", None, None, [portable])} == film_labels
+
+
+def test_a_length_at_the_detector_is_said_to_be_one(tmp_path: Path) -> None:
+    held, stack = one_film(tmp_path)
+    [shadow] = checked(held, [stack]).findings
+    assert "long axis 5 mm at the detector (magnified)" in finding_sentence(shadow)
+    assert "at the detector" not in finding_sentence(shadow.model_copy(update={"projected": False}))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from schemas.inference import MAX_LONG_AXIS_MM, ModelRequest, VolumeItem, answer_schema
 from schemas.report import Priority
 from workflows.reading.history_prompt import DATA_BEGINS, DATA_ENDS, HISTORY_INSTRUCTION, HISTORY_QUERY
+from workflows.reading.picture_prompt import PICTURE, PICTURE_WORDS, picture_query
 
 INSTRUCTION = (
     "You are reading {modality} studies of one patient, from the oldest to the newest. Each study is given as stacks of slices; slice numbers count "
@@ -23,18 +24,6 @@ QUERY = (
     f"long_axis_mm is the longest diameter in millimetres, at most {MAX_LONG_AXIS_MM}. Answer with the JSON object alone."
 )
 SEVERAL_SERIES = "series is the number of the stack within the current study. "
-PICTURE = "STUDY {study}, IMAGE {image}"
-ONE_PICTURE = "This is a radiograph of a patient. "
-PAIR = "The first image is an earlier radiograph of the patient, the second the current one. "
-PICTURES = "These are the radiographs of one study of a patient. "
-COMPARED = "Images of study 1 are earlier radiographs of the patient, those of study 2 the current ones. "
-PICTURE_QUERY = (
-    "{which}Judge from the images alone. Left and right are the patient's. For each of these findings say whether it is there, how likely, on which "
-    "side, where and how it changed: {labels}. Boxes belong to the current {image}; slice is 1. {series}box_2d is [y0, x0, y1, x1] in thousandths of "
-    f"the image's height and width; long_axis_mm is the longest diameter in millimetres, at most {MAX_LONG_AXIS_MM}. "
-    "Answer with the JSON object alone."
-)
-SEVERAL_PICTURES = "series is the number of the image within the current study. "
 PROMPT_TEMPLATE = "\n".join(
     [
         "# Longview reading prompt, version 3",
@@ -48,12 +37,7 @@ PROMPT_TEMPLATE = "\n".join(
         "## Radiographs: nothing before the images, before each where a study has several",
         PICTURE,
         "## After the last radiograph",
-        ONE_PICTURE,
-        PAIR,
-        PICTURES,
-        COMPARED,
-        PICTURE_QUERY,
-        SEVERAL_PICTURES,
+        *PICTURE_WORDS,
         "## Second pass, without images",
         HISTORY_INSTRUCTION,
         DATA_BEGINS,
@@ -82,48 +66,31 @@ def build_request(
     modality: str, labels: list[tuple[str, str]], volumes: list[VolumeItem], priority: Priority
 ) -> ModelRequest:
     """The request for `labels` (code, text) about the current ones of `volumes`; priors stand before them."""
-    current = [volume.slices for volume in volumes if volume.role == "current"]
-    return ModelRequest(
-        instruction=INSTRUCTION.format(modality=modality),
-        volumes=volumes,
-        query=QUERY.format(
-            labels="; ".join(f"{code} ({text})" for code, text in labels),
-            series=SEVERAL_SERIES if len(current) > 1 else "",
-        ),
-        answer_schema=answer_schema([code for code, _ in labels], current, compared=len(volumes) > len(current)),
-        max_tokens=TOKENS_A_FINDING * len(labels) + TOKENS_TO_SPARE,
-        priority=VLLM_PRIORITY[priority],
-    )
-
-
-def picture_headings(pictures: list[int]) -> list[list[str]]:
-    """What stands before each radiograph, of studies of so many, the earlier first. A single one, or a pair, is not named: so it was published."""
-    if max(pictures) == 1:
-        return [[""] for _ in pictures]
-    return [
-        [PICTURE.format(study=study, image=image) for image in range(1, count + 1)]
-        for study, count in enumerate(pictures, start=1)
-    ]
+    several = sum(volume.role == "current" for volume in volumes) > 1
+    query = QUERY.format(labels=_named(labels), series=SEVERAL_SERIES if several else "")
+    return _request(INSTRUCTION.format(modality=modality), query, labels, volumes, priority)
 
 
 def build_picture_request(
     labels: list[tuple[str, str]], pictures: list[VolumeItem], priority: Priority
 ) -> ModelRequest:
     """The request about the current ones of `pictures`, radiographs of one picture each: earlier picture, current picture, text."""
-    current = [picture.slices for picture in pictures if picture.role == "current"]
-    compared, named = len(pictures) > len(current), len(pictures) > 2 or len(current) > 1
-    which = (COMPARED if named else PAIR) if compared else (PICTURES if named else ONE_PICTURE)
-    several = len(current) > 1
+    return _request("", picture_query(_named(labels), pictures), labels, pictures, priority)
+
+
+def _request(
+    instruction: str, query: str, labels: list[tuple[str, str]], items: list[VolumeItem], priority: Priority
+) -> ModelRequest:
+    current = [item.slices for item in items if item.role == "current"]
     return ModelRequest(
-        instruction="",
-        volumes=pictures,
-        query=PICTURE_QUERY.format(
-            which=which,
-            labels="; ".join(f"{code} ({text})" for code, text in labels),
-            image="study" if several else "image",
-            series=SEVERAL_PICTURES if several else "",
-        ),
-        answer_schema=answer_schema([code for code, _ in labels], current, compared=compared),
+        instruction=instruction,
+        volumes=items,
+        query=query,
+        answer_schema=answer_schema([code for code, _ in labels], current, compared=len(items) > len(current)),
         max_tokens=TOKENS_A_FINDING * len(labels) + TOKENS_TO_SPARE,
         priority=VLLM_PRIORITY[priority],
     )
+
+
+def _named(labels: list[tuple[str, str]]) -> str:
+    return "; ".join(f"{code} ({text})" for code, text in labels)

@@ -28,9 +28,10 @@ from workflows.pictures import (
 )
 from workflows.ports import ObjectStore
 from workflows.reading.caution import tag_cautions
+from workflows.reading.picture_prompt import picture_headings
 from workflows.reading.places import Dropped, Place, Places, Side, stack_of
 from workflows.reading.plausible import implausible
-from workflows.reading.prompt import build_picture_request, picture_headings
+from workflows.reading.prompt import build_picture_request
 from workflows.series import free_texts
 from workflows.stacks.cautions import grey
 from workflows.stacks.findings import items_of, labels_of, read_findings
