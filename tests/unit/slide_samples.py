@@ -44,13 +44,16 @@ def pyramid(base: Rgb, levels: int, times: int = 2) -> list[Rgb]:
     return found
 
 
+SOURCE = SlideSource("1.2.826.0.1.3680043.8.498.1", "1.2.840.10008.5.1.4.1.1.77.1.6", 1)
+
+
 @dataclass
 class ArraySlide:
     """An opened slide of arrays; `read` counts the pixels that were asked for."""
 
     arrays: list[Rgb]
     micrometres: tuple[float, float]
-    source: SlideSource = SlideSource("1.2.826.0.1.3680043.8.498.1", "1.2.840.10008.5.1.4.1.1.77.1.6", 1)
+    source: SlideSource = SOURCE
     read: int = 0
     most: int = 0
 
