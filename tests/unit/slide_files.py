@@ -79,12 +79,19 @@ def without_tables(stream: bytes) -> tuple[bytes, bytes]:
     return kept + stream[at:], b"\xff\xd8" + tables + b"\xff\xd9"
 
 
-def dicom_of(path: Path, change: Callable[[Dataset, int], None] | None = None, patient: str = "SLIDE-1") -> list[bytes]:
-    """The instances of the slide in `path`; `change` is given each before it is written."""
-    common = slide_module(patient, STUDY, SERIES, f"{STUDY}.9")
+def dicom_of(
+    path: Path,
+    change: Callable[[Dataset, int], None] | None = None,
+    *,
+    study: str = STUDY,
+    series: str = SERIES,
+    patient: str = "SLIDE-1",
+) -> list[bytes]:
+    """The instances of the slide in `path`, numbered from 1 under their series; `change` is given each before it is written."""
+    common = slide_module(patient, study, series, f"{study}.9")
     with open_tiff(path) as file:
         count = len(file.series[0].levels)
-        parts = list(slide_instances(file, common, [f"{SERIES}.{n + 1}" for n in range(count)]))
+        parts = list(slide_instances(file, common, [f"{series}.{n + 1}" for n in range(count)]))
     return parts if change is None else [changed(part, change, n) for n, part in enumerate(parts)]
 
 
@@ -102,7 +109,7 @@ def label_of(part: bytes) -> bytes:
 
     def change(dataset: Dataset, level: int) -> None:
         dataset.ImageType = ["ORIGINAL", "PRIMARY", "LABEL", "NONE"]
-        dataset.SOPInstanceUID = f"{SERIES}.99"
+        dataset.SOPInstanceUID = f"{dataset.SeriesInstanceUID}.99"
         dataset.LabelText = "Geheim, Anna"
         dataset.SpecimenLabelInImage = "YES"
 
