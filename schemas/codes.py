@@ -108,6 +108,7 @@ class FindingLabel:
 
 
 _CHEST, _HEAD, _ABDOMEN = frozenset({"chest"}), frozenset({"head"}), frozenset({"abdomen"})
+_SLIDE = frozenset({"slide"})
 LABELS = (
     FindingLabel("pulmonary-nodule", "Pulmonary nodule", "Lung", _CHEST, ("427359005", "Solitary nodule of lung")),
     FindingLabel("pleural-effusion", "Pleural effusion", "Pleural cavity", _CHEST, ("60046008", "Pleural effusion")),
@@ -119,7 +120,11 @@ LABELS = (
     FindingLabel("liver-lesion", "Focal liver lesion", "Liver", _ABDOMEN),
     FindingLabel("free-fluid", "Free abdominal fluid", "Abdominal cavity", _ABDOMEN),
     FindingLabel("focal-lesion", "Focal lesion", "Imaged region", frozenset({"other"})),
+    FindingLabel("tissue-tumour", "Tumour in the tissue", "Specimen", _SLIDE),
+    FindingLabel("tissue-inflammation", "Inflammation of the tissue", "Specimen", _SLIDE),
+    FindingLabel("tissue-necrosis", "Necrosis of the tissue", "Specimen", _SLIDE),
 )
+"""Those of whole slides are local: they say that something is there, not what a pathologist would call it."""
 LABEL_BY_CODE = {label.code: label for label in LABELS}
 
 _REGION_WORDS = {
@@ -132,6 +137,7 @@ _REPORT_CODES = {
     ("CT", "head"): ("24725-4", "CT Head"),
     ("MR", "head"): ("24590-2", "MR Brain"),
 }
+_REPORT_CODE_OF_MODALITY = {"SM": ("11526-1", "Pathology study")}
 _FALLBACK_REPORT_CODE = ("18748-4", "Diagnostic imaging study")
 _REGION_OF_LOINC = {code: region for (_, region), (code, _) in _REPORT_CODES.items()}
 _CATEGORY = {
@@ -141,6 +147,7 @@ _CATEGORY = {
     "CR": ("RX", "Radiograph"),
     "US": ("RUS", "Radiology Ultrasound"),
     "PT": ("NMS", "Nuclear Medicine Scan"),
+    "SM": ("PAT", "Pathology (gross & histopath, not surgical)"),
 }
 
 
@@ -163,14 +170,18 @@ def labels_for(body_part: str | None, description: str | None, order: list[Codin
     return [label for label in LABELS if region in label.regions]
 
 
+def slide_labels() -> list[FindingLabel]:
+    """The questions for a whole slide, of whatever tissue."""
+    return [label for label in LABELS if label.regions == _SLIDE]
+
+
 def report_code(modality: str, body_part: str | None, description: str | None, order: list[Coding]) -> Json:
     """The order's LOINC code if it has one, else by modality and region (contract 1.1)."""
     for code in order:
         if code.system == LOINC:
             return coding(LOINC, code.code, code.display)
-    return coding(
-        LOINC, *_REPORT_CODES.get((modality, body_region(body_part, description, order)), _FALLBACK_REPORT_CODE)
-    )
+    known = _REPORT_CODES.get((modality, body_region(body_part, description, order)))
+    return coding(LOINC, *(known or _REPORT_CODE_OF_MODALITY.get(modality, _FALLBACK_REPORT_CODE)))
 
 
 def report_category(modality: str) -> Json:

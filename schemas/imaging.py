@@ -99,7 +99,7 @@ class SeriesVolume(SeriesSource):
 
 
 StackKind = Literal["volume", "pictures", "slide", "document"]
-MODALITIES_OF: dict[StackKind, tuple[str, ...]] = {"volume": ("CT", "MR", "PT")}
+MODALITIES_OF: dict[StackKind, tuple[str, ...]] = {"volume": ("CT", "MR", "PT"), "slide": ("SM",)}
 """Modalities that are read, by the kind they are read as: both most wanted first (of a PET/CT the CT is the one with anatomy)."""
 MODALITIES_READ = tuple(modality for modalities in MODALITIES_OF.values() for modality in modalities)
 

@@ -36,7 +36,8 @@ NOT_READABLE = PermanentFailure(
 
 @contextmanager
 def open_slide(archive: DicomWebArchive, study: str, series: str) -> Iterator[ArchivedSlide]:
-    """The slide of a series. `PermanentFailure`: `slide-not-readable`, `slide-not-colour`, `slide-concatenated`, and those of `require_scale`."""
+    """The slide of a series. `PermanentFailure`: `slide-without-levels`, `slide-not-readable`, `slide-not-colour`, `slide-concatenated`, and
+    those of `require_scale`."""
     client = _Client(archive, study, series)
     levels = client.levels()
     if any(dataset.get("ConcatenationUID") for dataset in levels):
@@ -115,7 +116,7 @@ class _Client(WsiDicomWebClient):  # type: ignore[misc]
         """The instances that are levels of the slide (value 3 of ImageType, PS3.3 C.8.12.4.1.1); `PermanentFailure` if there are none."""
         found = [dataset for dataset in self.datasets.values() if _flavour(dataset) == "VOLUME"]
         if not found:
-            raise PermanentFailure("slide-not-readable", "the series holds no level of a whole slide")
+            raise PermanentFailure("slide-without-levels", "the series holds no level of a whole slide")
         return found
 
     def get_wsi_instances(

@@ -182,7 +182,7 @@ def grey(dataset: Dataset, level: int) -> None:
         (without_spacing, "slide-scale-missing"),
         (huge_spacing, "slide-too-coarse"),
         (concatenated, "slide-concatenated"),
-        (label_only, "slide-not-readable"),
+        (label_only, "slide-without-levels"),
         (grey, "slide-not-colour"),
     ],
 )

@@ -21,8 +21,8 @@ from workflows.slides import (
     from_matrix,
     grid,
     outlined_png,
-    overview_png,
     patch_size,
+    picture_png,
     read_overview,
     read_patch,
     require_scale,
@@ -84,8 +84,9 @@ def test_the_choice_is_the_seeds_alone_and_stands_row_by_row(seed: str, most: in
         with pytest.raises(PermanentFailure, match="slide-no-tissue"):
             choose_patches(patches, shares, most, seed)
         return
-    chosen = choose_patches(patches, shares, most, seed)
-    assert chosen == choose_patches(patches, shares, most, seed)
+    count, chosen = choose_patches(patches, shares, most, seed)
+    assert (count, chosen) == choose_patches(patches, shares, most, seed)
+    assert count == len(enough)
     assert len(chosen) == min(most, len(enough))
     assert [(p.y, p.x) for p in chosen] == sorted({(p.y, p.x) for p in chosen})
     assert {(p.y, p.x) for p in chosen} <= {(p.y, p.x) for p in enough}
@@ -93,7 +94,7 @@ def test_the_choice_is_the_seeds_alone_and_stands_row_by_row(seed: str, most: in
 
 def test_another_seed_draws_other_patches_and_each_is_drawn_about_as_often() -> None:
     patches = grid((4000, 1000), (100, 100))
-    drawn = [choose_patches(patches, [1.0] * 400, 125, str(seed)) for seed in range(64)]
+    drawn = [choose_patches(patches, [1.0] * 400, 125, str(seed))[1] for seed in range(64)]
     assert len({tuple((p.x, p.y) for p in each) for each in drawn}) == 64
     often = [sum((p.x, p.y) in {(q.x, q.y) for q in each} for each in drawn) for p in patches]
     assert min(often) > 3
@@ -266,7 +267,7 @@ def test_a_slide_without_small_levels_is_read_in_bands_or_refused() -> None:
 def test_patches_are_outlined_on_a_copy_of_the_overview() -> None:
     white = np.full((100, 200, 3), 255, np.uint8)
     patches = grid((2000, 1000), (1000, 1000))
-    with Image.open(BytesIO(outlined_png(overview_png(white), patches, (10.0, 10.0), patches[1]))) as picture:
+    with Image.open(BytesIO(outlined_png(picture_png(white), patches, (10.0, 10.0), patches[1]))) as picture:
         drawn = np.asarray(picture)
     blue = (drawn != 255).any(axis=-1)
     assert blue[0, :100].all()
@@ -279,7 +280,7 @@ def test_every_step_together_finds_the_two_pieces_of_tissue() -> None:
     pixels, scale = read_overview(slide)
     size = patch_size(slide.micrometres)
     patches = grid(slide.sizes[0], size)
-    chosen = choose_patches(patches, tissue_shares(tissue_mask(pixels), scale, patches, size), 125, "1.2.3")
+    _, chosen = choose_patches(patches, tissue_shares(tissue_mask(pixels), scale, patches, size), 125, "1.2.3")
     places = {(p.x // size[0], p.y // size[1]) for p in chosen}
     assert places == {(0, 0), (1, 0), (0, 1), (1, 1), (3, 2), (4, 2)} | places & {(3, 3), (4, 3)}
     assert all(p.tissue is not None and p.tissue >= 0.15 for p in chosen)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from schemas.inference import MAX_LONG_AXIS_MM, ModelRequest, VolumeItem, answer_schema
 from schemas.report import Priority
 from workflows.reading.history_prompt import DATA_BEGINS, DATA_ENDS, HISTORY_INSTRUCTION, HISTORY_QUERY
+from workflows.reading.slide_prompt import SLIDE_TEMPLATE
 
 INSTRUCTION = (
     "You are reading {modality} studies of one patient, from the oldest to the newest. Each study is given as stacks of slices; slice numbers count "
@@ -33,6 +34,7 @@ PROMPT_TEMPLATE = "\n".join(
         "## After the last stack",
         QUERY,
         SEVERAL_SERIES,
+        *SLIDE_TEMPLATE,
         "## Second pass, without images",
         HISTORY_INSTRUCTION,
         DATA_BEGINS,

@@ -1,6 +1,6 @@
 """Whole slides of pathology: where the tissue is, which patches the model is shown, and where on the slide they lie. Pure: no I/O."""
 
-from workflows.slides.overview import outlined_png, overview_png, read_overview
+from workflows.slides.overview import outlined_png, picture_png, read_overview
 from workflows.slides.patches import (
     SIDE,
     choose_patches,
@@ -24,8 +24,8 @@ __all__ = [
     "from_matrix",
     "grid",
     "outlined_png",
-    "overview_png",
     "patch_size",
+    "picture_png",
     "read_overview",
     "read_patch",
     "require_scale",

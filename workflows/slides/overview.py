@@ -48,7 +48,7 @@ def reduced(pixels: Rgb, times: int) -> Rgb:
     return np.asarray(Image.fromarray(pixels).reduce(times)) if times > 1 else pixels
 
 
-def overview_png(pixels: Rgb) -> bytes:
+def picture_png(pixels: Rgb) -> bytes:
     return _png(Image.fromarray(pixels))
 
 

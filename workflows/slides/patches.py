@@ -54,8 +54,10 @@ def tissue_shares(
     return shares
 
 
-def choose_patches(patches: list[SlidePatch], shares: list[float], most: int, seed: str) -> list[SlidePatch]:
-    """At most `most` of the patches with enough tissue, row by row. Which of them is drawn by `seed` alone, the same on every machine.
+def choose_patches(
+    patches: list[SlidePatch], shares: list[float], most: int, seed: str
+) -> tuple[int, list[SlidePatch]]:
+    """How many patches have enough tissue, and at most `most` of them, row by row. Which is drawn by `seed` alone, the same on every machine.
 
     `PermanentFailure` (`slide-no-tissue`) if there are none.
     """
@@ -67,7 +69,7 @@ def choose_patches(patches: list[SlidePatch], shares: list[float], most: int, se
     if not found:
         raise PermanentFailure("slide-no-tissue", "no tissue was found on the slide: look at it")
     drawn = sorted(found, key=lambda patch: hashlib.sha256(f"{seed}|{patch.y}|{patch.x}".encode()).digest())[:most]
-    return sorted(drawn, key=lambda patch: (patch.y, patch.x))
+    return len(found), sorted(drawn, key=lambda patch: (patch.y, patch.x))
 
 
 def read_patch(slide: OpenedSlide, patch: SlidePatch, size: tuple[int, int]) -> Rgb:

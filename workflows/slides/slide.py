@@ -22,6 +22,9 @@ FINEST, COARSEST = 0.05, 20.0
 TOO_COARSE = 1.1
 """A finest level may be coarser than 10x by a tenth."""
 
+OBLONG = 1.02
+"""A pixel may be longer than it is wide, or the reverse, by so much."""
+
 
 @dataclass(frozen=True)
 class SlideSource:
@@ -63,11 +66,14 @@ class ArchivedSlide(OpenedSlide, Protocol):
 
 
 def require_scale(micrometres: tuple[float, float] | None) -> tuple[float, float]:
-    """The size of a pixel as the file gives it; `PermanentFailure` (`slide-scale-missing`, `slide-too-coarse`) if it cannot be read at 10x."""
+    """The size of a pixel as the file gives it; `PermanentFailure` (`slide-scale-missing`, `slide-pixels-oblong`,
+    `slide-too-coarse`) if it cannot be read at 10x."""
     if micrometres is None or not all(math.isfinite(m) and FINEST <= m <= COARSEST for m in micrometres):
         raise PermanentFailure(
             "slide-scale-missing", "the slide does not say how large its pixels are: store it with its pixel spacing"
         )
+    if max(micrometres) > OBLONG * min(micrometres):
+        raise PermanentFailure("slide-pixels-oblong", "the slide's pixels are not square: store it with square pixels")
     if max(micrometres) > TOO_COARSE * OBJECTIVE_MICROMETRES:
         raise PermanentFailure("slide-too-coarse", "the finest level of the slide is coarser than 10x: scan it finer")
     return micrometres

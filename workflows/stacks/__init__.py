@@ -5,9 +5,10 @@ from __future__ import annotations
 from schemas.errors import PermanentFailure
 from schemas.imaging import StackKind, StudyInventory
 from workflows.stacks.kind import Kind
+from workflows.stacks.slide import SlideKind
 from workflows.stacks.volume import VolumeKind
 
-KINDS: tuple[Kind, ...] = (VolumeKind(),)
+KINDS: tuple[Kind, ...] = (VolumeKind(), SlideKind())
 """Most wanted first: a study that holds several kinds is read as the first."""
 
 
