@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.uid import UID, VLWholeSlideMicroscopyImageStorage
+from pydicom.uid import JPEG2000, UID, JPEGBaseline8Bit, JPEGLSNearLossless, VLWholeSlideMicroscopyImageStorage
 from wsidicom import Settings, WsiDicom, WsiDicomWebClient
 from wsidicom.codec import determine_media_type
 from wsidicom.errors import WsiDicomNoResolutionError
 
-from schemas.errors import LongviewError, PermanentFailure
+from schemas.errors import LongviewError, PermanentFailure, TransientFailure
 from workflows.reading.caution import tag_cautions
 from workflows.slides.slide import ArchivedSlide, Rgb, SlideSource, require_scale
 from workflows.slides.specimen import slide_texts, specimen_words
@@ -29,6 +29,8 @@ READING = Settings(strict_tile_size_check=False, open_web_threads=2, encoded_fra
 """Levels of another tile size are read as well; frames are kept once, decoded."""
 NOT_GIVEN = ("pixels-codec", "archive-refused")
 """How archives answer to a transfer syntax that they do not give: 406, some 400."""
+LOSSY_METHODS = {"ISO_10918_1": JPEGBaseline8Bit, "ISO_15444_1": JPEG2000, "ISO_14495_1": JPEGLSNearLossless}
+LOSSY = frozenset(LOSSY_METHODS.values())
 NOT_READABLE = PermanentFailure(
     "slide-not-readable", "levels of the slide do not fit together, or are compressed in a way that cannot be decoded"
 )
@@ -47,7 +49,7 @@ def open_slide(archive: DicomWebArchive, study: str, series: str) -> Iterator[Ar
     with _opened(client, study, series) as wsi:
         held = [dataset for pyramid in wsi.pyramids for level in pyramid for dataset in level.datasets]
         if len(held) != len(levels):
-            raise NOT_READABLE
+            raise client.failed or NOT_READABLE
         yield _Slide(wsi, client)
 
 
@@ -61,7 +63,7 @@ def _opened(client: _Client, study: str, series: str) -> WsiDicom:
         require_scale(None)
         raise
     except Exception:
-        raise NOT_READABLE from None
+        raise client.failed or NOT_READABLE from None
 
 
 class _Slide:
@@ -109,6 +111,8 @@ class _Client(WsiDicomWebClient):  # type: ignore[misc]
     def __init__(self, archive: DicomWebArchive, study: str, series: str) -> None:
         self._archive = archive
         self._study, self._series = study, series
+        self.failed: TransientFailure | None = None
+        """What the archive failed with when it was asked for a syntax."""
         found = archive.instances(study, series, VLWholeSlideMicroscopyImageStorage)
         self.datasets = {uid: self._attributes(uid) for uid in found}
 
@@ -142,8 +146,14 @@ class _Client(WsiDicomWebClient):  # type: ignore[misc]
     def is_transfer_syntax_supported(
         self, study_uid: UID, series_uid: UID, instance_uid: UID, transfer_syntax: UID
     ) -> bool:
+        """A lossy one counts only where the pixels have gone through it before: some archives make it anew for whoever asks."""
+        if transfer_syntax in LOSSY and transfer_syntax not in _lossy(self.datasets[str(instance_uid)]):
+            return False
         try:
             next(self.get_frames(study_uid, series_uid, instance_uid, [1], transfer_syntax))
+        except TransientFailure as failure:  # of an archive that is away, or cannot transcode: another syntax tells
+            self.failed = failure
+            return False
         except PermanentFailure as failure:
             if failure.code not in NOT_GIVEN:
                 raise
@@ -156,6 +166,15 @@ class _Client(WsiDicomWebClient):  # type: ignore[misc]
             return Dataset.from_json(row, bulk_data_uri_handler=lambda tag, vr, uri: None)
         except Exception as error:  # pydicom raises nearly any class on broken input
             raise PermanentFailure("archive-answer", "the attributes of an instance cannot be read") from error
+
+
+def _lossy(dataset: Dataset) -> frozenset[UID]:
+    """Lossy transfer syntaxes that the instance may be stored in (PS3.3 C.7.6.1.1.5)."""
+    if dataset.get("LossyImageCompression", "01") != "01":
+        return frozenset()
+    methods = dataset.get("LossyImageCompressionMethod") or []
+    known = [LOSSY_METHODS[m] for m in ([methods] if isinstance(methods, str) else methods) if m in LOSSY_METHODS]
+    return frozenset(known) or LOSSY
 
 
 def _flavour(dataset: Dataset) -> str:

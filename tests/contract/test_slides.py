@@ -16,6 +16,7 @@ from schemas.errors import PermanentFailure, TransientFailure
 from services.clients.dicomweb import DicomWebArchive
 from services.clients.tiff_slide import open_tiff_slide
 from tests.contract.archives import Scripted, embedded, scripted
+from tests.real import parts
 from tests.unit.slide_files import SERIES, STUDY, dicom_of, label_of, write_rgb_jpeg_tiff, write_tiff
 from tests.unit.slide_samples import paint, pyramid
 from workflows.slides import OpenedSlide, Rgb, grid, patch_size, read_patch
@@ -41,9 +42,13 @@ def files(base: Rgb, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path
     }
 
 
-@pytest.fixture(scope="module")
-def archive(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[DicomWebArchive]:
-    with embedded(tmp_path_factory.mktemp("archive") / "files") as url, closing(DicomWebArchive(url)) as opened:
+@pytest.fixture(scope="module", params=["embedded", pytest.param("orthanc", marks=pytest.mark.real)])
+def archive(
+    request: pytest.FixtureRequest, files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DicomWebArchive]:
+    folder = tmp_path_factory.mktemp("archive")
+    start = parts.orthanc(folder) if request.param == "orthanc" else embedded(folder / "files")
+    with start as url, closing(DicomWebArchive(url)) as opened:
         for kind in KINDS:
             opened.store(dicom_of(files[kind], study=STUDIES[kind], series=f"{STUDIES[kind]}.1"))
         yield opened
@@ -242,21 +247,32 @@ def test_an_archive_without_a_syntax_that_can_be_decoded_is_refused_and_one_that
             pass
 
 
-def test_the_embedded_archive_never_answers_bare_pixels_to_a_wish_for_jpeg(
+def bare(dataset: Dataset, level: int) -> None:
+    dataset.decompress(generate_instance_uid=False)
+    dataset.LossyImageCompression = "00"
+    del dataset.LossyImageCompressionMethod
+
+
+def test_pixels_that_were_never_lossy_are_not_made_lossy_for_us(
     files: dict[str, Path], archive: DicomWebArchive
 ) -> None:
-    def bare(dataset: Dataset, level: int) -> None:
-        dataset.decompress(generate_instance_uid=False)
-
+    """Orthanc would compress them, were it asked for JPEG."""
     study, series = f"{STUDY}.40", f"{STUDY}.40.1"
     archive.store(dicom_of(files["jpeg"], bare, study=study, series=series))
-    asked = (study, series, f"{series}.1", [2])
-    with pytest.raises(PermanentFailure, match="pixels-codec"):
-        list(archive.frames(*asked, "image/jpeg", "1.2.840.10008.1.2.4.50"))
-    (frame,) = archive.frames(*asked, "application/octet-stream", "1.2.840.10008.1.2.1")
-    assert len(frame) == 256 * 256 * 3
     with archive.open_slide(study, series) as slide, open_tiff_slide(files["jpeg"]) as file:
         assert (slide.region(0, 0, 0, WIDTH, HEIGHT) == file.region(0, 0, 0, WIDTH, HEIGHT)).all()
+
+
+def test_the_embedded_archive_never_answers_bare_pixels_to_a_wish_for_jpeg(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    with embedded(tmp_path / "files") as url, closing(DicomWebArchive(url)) as archive:
+        archive.store(dicom_of(files["jpeg"], bare))
+        asked = (STUDY, SERIES, f"{SERIES}.1", [2])
+        with pytest.raises(PermanentFailure, match="pixels-codec"):
+            list(archive.frames(*asked, "image/jpeg", "1.2.840.10008.1.2.4.50"))
+        (frame,) = archive.frames(*asked, "application/octet-stream", "1.2.840.10008.1.2.1")
+        assert len(frame) == 256 * 256 * 3
 
 
 # -- TIFF
