@@ -155,7 +155,8 @@ class SlidePlaces:
         self._stacks = stacks
 
     def place(self, location: Location) -> Place:
-        """Thousandths of the patch; a box that reaches beyond the slide, where the patch is filled up with white, is refused."""
+        """Thousandths of the patch. A box that reaches beyond the slide, where the patch is filled up with white, is refused; what lies less than a
+        thousandth beyond is the answer's own rounding, and is held at the edge."""
         stack, k = stack_of(location, self._stacks)
         slide = slide_of(stack)
         patch, size = slide.patches[k], (slide.patch_columns, slide.patch_rows)
@@ -164,7 +165,11 @@ class SlidePlaces:
             raise Dropped("box-not-a-box")
         left, top = to_matrix(patch, size, x0 / BOX_SCALE, y0 / BOX_SCALE)
         right, bottom = to_matrix(patch, size, x1 / BOX_SCALE, y1 / BOX_SCALE)
-        if right > patch.x + patch.width or bottom > patch.y + patch.height:
+        edges = patch.x + patch.width, patch.y + patch.height
+        if max(right - edges[0] - size[0] / BOX_SCALE, bottom - edges[1] - size[1] / BOX_SCALE) >= 0:
+            raise Dropped("box-outside-image")
+        right, bottom = min(right, edges[0]), min(bottom, edges[1])
+        if left >= right or top >= bottom:
             raise Dropped("box-outside-image")
         region = ImageRegion(
             study_instance_uid=slide.study_instance_uid,
