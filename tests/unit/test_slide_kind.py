@@ -39,7 +39,8 @@ from workflows.slides import SlideSource, read_patch
 from workflows.slides.specimen import ANATOMY, COLLECTION, SPECIMEN_COLLECTION, specimen_words
 from workflows.stacks import kind_of
 from workflows.stacks.kind import Shown, Sources
-from workflows.stacks.slide import SlideKind, SlidePlaces
+from workflows.stacks.slide import SlideKind
+from workflows.stacks.slide_places import SlidePlaces
 from workflows.timeline import build_timeline
 
 STUDY = "1.2.826.0.1.3680043.8.498.7"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import math
 
 from schemas.codes import slide_labels
 from schemas.errors import PermanentFailure
 from schemas.imaging import MODALITIES_OF, SeriesInventory, SeriesSlide, StackKind, StoredStack, StudyInventory
 from schemas.inference import (
-    BOX_SCALE,
-    Location,
     ModelAnswer,
     ModelRelease,
     ModelRequest,
@@ -18,11 +15,11 @@ from schemas.inference import (
     answer_schema,
 )
 from schemas.pictures import MAX_PICTURES, decode_pictures, encode_one_by_one
-from schemas.report import AbstentionReason, ImageRegion, Priority, Reading
+from schemas.report import ImageRegion, Priority, Reading
 from schemas.timeline import Timeline
 from workflows.ports import ObjectStore
 from workflows.reading.caution import BURNED_IN
-from workflows.reading.places import Dropped, Place, Places, Side, stack_of
+from workflows.reading.places import Place, Places
 from workflows.reading.prompt import TOKENS_A_FINDING, TOKENS_TO_SPARE, VLLM_PRIORITY
 from workflows.reading.slide_prompt import (
     ONE_SLIDE,
@@ -36,7 +33,6 @@ from workflows.slides import (
     SIDE,
     ArchivedSlide,
     choose_patches,
-    from_matrix,
     grid,
     outlined_png,
     patch_size,
@@ -45,10 +41,10 @@ from workflows.slides import (
     read_patch,
     tissue_mask,
     tissue_shares,
-    to_matrix,
 )
 from workflows.stacks.findings import evidence_image, read_findings
 from workflows.stacks.kind import Picture, Shown, Sources
+from workflows.stacks.slide_places import SlidePlaces, slide_of
 
 NOTHING_TO_READ = ("slide-without-levels", "slide-no-tissue")
 """Codes of series that a study may hold beside its slides: pictures of labels, glass with nothing on it."""
@@ -146,79 +142,6 @@ class SlideKind:
 
     def unit(self) -> str:
         return "patch"
-
-
-class SlidePlaces:
-    """Places on slides, in pixels of the total pixel matrix."""
-
-    def __init__(self, stacks: list[StoredStack]) -> None:
-        self._stacks = stacks
-
-    def place(self, location: Location) -> Place:
-        """Thousandths of the patch. A box that reaches beyond the slide, where the patch is filled up with white, is refused; what lies less than a
-        thousandth beyond is the answer's own rounding, and is held at the edge."""
-        stack, k = stack_of(location, self._stacks)
-        slide = slide_of(stack)
-        patch, size = slide.patches[k], (slide.patch_columns, slide.patch_rows)
-        y0, x0, y1, x1 = location.box_2d
-        if not (0 <= x0 < x1 <= BOX_SCALE and 0 <= y0 < y1 <= BOX_SCALE):
-            raise Dropped("box-not-a-box")
-        left, top = to_matrix(patch, size, x0 / BOX_SCALE, y0 / BOX_SCALE)
-        right, bottom = to_matrix(patch, size, x1 / BOX_SCALE, y1 / BOX_SCALE)
-        edges = patch.x + patch.width, patch.y + patch.height
-        if max(right - edges[0] - size[0] / BOX_SCALE, bottom - edges[1] - size[1] / BOX_SCALE) >= 0:
-            raise Dropped("box-outside-image")
-        right, bottom = min(right, edges[0]), min(bottom, edges[1])
-        if left >= right or top >= bottom:
-            raise Dropped("box-outside-image")
-        region = ImageRegion(
-            study_instance_uid=slide.study_instance_uid,
-            series_instance_uid=slide.series_instance_uid,
-            series_number=slide.series_number,
-            sop_instance_uid=slide.sop_instance_uid,
-            sop_class_uid=slide.sop_class_uid,
-            instance_number=slide.instance_number,
-            frame=None,
-            columns=slide.columns,
-            rows=slide.rows,
-            x0=round(left, 2),
-            y0=round(top, 2),
-            x1=round(right, 2),
-            y1=round(bottom, 2),
-        )
-        return Place(stack, k, region)
-
-    def find(self, region: ImageRegion) -> Place | None:
-        for stack in self._stacks:
-            slide = slide_of(stack)
-            if slide.sop_instance_uid != region.sop_instance_uid:
-                continue
-            for k, patch in enumerate(slide.patches):
-                u, v = from_matrix(patch, (slide.patch_columns, slide.patch_rows), region.x0, region.y0)
-                if 0 <= u < 1 and 0 <= v < 1:
-                    return Place(stack, k, region)
-        return None
-
-    def side(self, place: Place) -> Side | None:
-        return None
-
-    def diagonal_mm(self, place: Place) -> float | None:
-        region, (across, down) = place.region, slide_of(place.stack).micrometres
-        return math.hypot((region.x1 - region.x0) * across, (region.y1 - region.y0) * down) / 1000
-
-    def body_mm(self, place: Place) -> float | None:
-        return None
-
-    def implausible(self) -> AbstentionReason | None:
-        """Patches without tissue were not chosen."""
-        return None
-
-
-def slide_of(stack: StoredStack) -> SeriesSlide:
-    """The slide of a stack of this kind."""
-    if not isinstance(stack.series, SeriesSlide):
-        raise TypeError("the stack is not a slide")
-    return stack.series
 
 
 def _words(slide: SeriesSlide) -> str:
