@@ -112,6 +112,7 @@ class FindingLabel:
 
 _FILM = frozenset({"CR", "DX"})
 _CHEST, _HEAD, _ABDOMEN = frozenset({"chest"}), frozenset({"head"}), frozenset({"abdomen"})
+_SLIDE = frozenset({"slide"})
 LABELS = (
     FindingLabel("pulmonary-nodule", "Pulmonary nodule", "Lung", _CHEST, ("427359005", "Solitary nodule of lung")),
     FindingLabel("pleural-effusion", "Pleural effusion", "Pleural cavity", _CHEST, ("60046008", "Pleural effusion")),
@@ -127,7 +128,11 @@ LABELS = (
     FindingLabel("free-fluid", "Free abdominal fluid", "Abdominal cavity", _ABDOMEN),
     FindingLabel("focal-lesion", "Focal lesion", "Imaged region", frozenset({"other"})),
     FindingLabel("fracture", "Fracture", "Imaged region", frozenset({"other"}), modalities=_FILM),
+    FindingLabel("tissue-tumour", "Tumour in the tissue", "Specimen", _SLIDE),
+    FindingLabel("tissue-inflammation", "Inflammation of the tissue", "Specimen", _SLIDE),
+    FindingLabel("tissue-necrosis", "Necrosis of the tissue", "Specimen", _SLIDE),
 )
+"""Those of whole slides are local: they say that something is there, not what a pathologist would call it."""
 LABEL_BY_CODE = {label.code: label for label in LABELS}
 
 _REGION_WORDS = {
@@ -142,6 +147,7 @@ _REPORT_CODES = {
     ("CT", "head"): ("24725-4", "CT Head"),
     ("MR", "head"): ("24590-2", "MR Brain"),
 }
+_REPORT_CODE_OF_MODALITY = {"SM": ("11526-1", "Pathology study")}
 _FALLBACK_REPORT_CODE = ("18748-4", "Diagnostic imaging study")
 _REGION_OF_LOINC = {code: region for (_, region), (code, _) in _REPORT_CODES.items()} | {
     code: "chest" for code, _ in (*_CHEST_FILMS.values(), _CHEST_PORTABLE)
@@ -153,6 +159,7 @@ _CATEGORY = {
     "CR": ("RX", "Radiograph"),
     "US": ("RUS", "Radiology Ultrasound"),
     "PT": ("NMS", "Nuclear Medicine Scan"),
+    "SM": ("PAT", "Pathology (gross & histopath, not surgical)"),
 }
 
 
@@ -181,6 +188,11 @@ def labels_for(
     ]
 
 
+def slide_labels() -> list[FindingLabel]:
+    """The questions for a whole slide, of whatever tissue."""
+    return [label for label in LABELS if label.regions == _SLIDE]
+
+
 def report_code(series: SeriesSource, order: list[Coding]) -> Json:
     """The order's LOINC code if it has one, else by modality and region, of a chest film by its views (contract 1.1)."""
     for code in order:
@@ -190,7 +202,8 @@ def report_code(series: SeriesSource, order: list[Coding]) -> Json:
     found = _REPORT_CODES.get((series.modality, region))
     if isinstance(series, SeriesPictures) and region == "chest":
         found = _CHEST_PORTABLE if series.portable else _CHEST_FILMS.get(series.views or 0)
-    return coding(LOINC, *(found or _FALLBACK_REPORT_CODE))
+    found = found or _REPORT_CODE_OF_MODALITY.get(series.modality, _FALLBACK_REPORT_CODE)
+    return coding(LOINC, *found)
 
 
 def report_category(modality: str) -> Json:

@@ -106,7 +106,11 @@ class SeriesVolume(SeriesSource):
 
 
 StackKind = Literal["volume", "pictures", "slide", "document"]
-MODALITIES_OF: dict[StackKind, tuple[str, ...]] = {"volume": ("CT", "MR", "PT"), "pictures": ("DX", "CR")}
+MODALITIES_OF: dict[StackKind, tuple[str, ...]] = {
+    "volume": ("CT", "MR", "PT"),
+    "pictures": ("DX", "CR"),
+    "slide": ("SM",),
+}
 """Modalities that are read, by the kind they are read as: both most wanted first (of a PET/CT the CT is the one with anatomy)."""
 MODALITIES_READ = tuple(modality for modalities in MODALITIES_OF.values() for modality in modalities)
 
@@ -167,12 +171,44 @@ class SeriesPictures(SeriesSource):
     """Taken at the bedside."""
 
 
+class SlidePatch(Record):
+    """A rectangle of a slide that the model is shown, in pixels of the total pixel matrix (PS3.3 C.8.12.4); only what lies on the slide."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    tissue: float | None = None
+    """The share of the patch that is tissue."""
+
+
 class SeriesSlide(SeriesSource):
-    """A whole slide (PS3.3 A.32.8), read in patches."""
+    """A whole slide (PS3.3 A.32.8), read in patches. Sizes are those of its finest level, the total pixel matrix."""
 
     kind: Literal["slide"] = "slide"
-    frames: list[FrameSource]
-    """One for each patch, in the order they are shown in."""
+    sop_instance_uid: str
+    sop_class_uid: str
+    instance_number: int | None
+    columns: int
+    rows: int
+    micrometres: tuple[float, float]
+    """Of one pixel, across and down."""
+    patch_columns: int
+    patch_rows: int
+    """Of a whole patch; at the slide's right and lower edge it is filled up with white."""
+    patches: list[SlidePatch]
+    """In the order they are shown in: row by row."""
+    tissue_patches: int
+    """How many had enough tissue; the patches shown are all of them, or were drawn by `seed`."""
+    seed: str
+    specimen: str | None
+    """Our own words for coded tags: anatomy and how it was taken."""
+    overview_digest: str
+    """PNG of the whole slide."""
+    overview_columns: int
+    overview_rows: int
+    overview_scale: tuple[float, float]
+    """Pixels of the total pixel matrix of one pixel of the overview, across and down."""
 
 
 class SeriesDocument(SeriesSource):

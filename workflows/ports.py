@@ -6,6 +6,7 @@ All ports are synchronous: activities run in a thread pool. Errors are those of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from schemas.report import Priority
 from schemas.runs import RunFailure, RunState, SkipRun
 from schemas.timeline import PatientBanner
 from workflows.shadow.drift import DriftFinding, Rate
+from workflows.slides.slide import ArchivedSlide
 
 Resource = dict[str, Any]
 """A FHIR R4 resource as plain JSON: never round-tripped through a model, which would lose decimal precision."""
@@ -90,6 +92,10 @@ class ImageArchive(Protocol):
 
     def retrieve_series(self, study_instance_uid: str, series_instance_uid: str) -> Iterator[bytes]:
         """The series' instances as DICOM Part 10 files, in the syntax they are stored in."""
+        ...
+
+    def open_slide(self, study_instance_uid: str, series_instance_uid: str) -> AbstractContextManager[ArchivedSlide]:
+        """The whole slide of a series (SM), read region by region, never as a whole."""
         ...
 
 

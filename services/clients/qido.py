@@ -12,6 +12,7 @@ from schemas.imaging import SeriesInventory, StudyInventory, StudyListing
 Row = dict[str, Any]
 
 STUDY_UID, SERIES_UID, INSTANCE_UID = "0020000D", "0020000E", "00080018"
+SOP_CLASS_UID = "00080016"
 PATIENT_ID, ISSUER, ACCESSION = "00100020", "00100021", "00080050"
 STUDY_DATE, STUDY_TIME, STUDY_DESCRIPTION = "00080020", "00080030", "00081030"
 MODALITY, SERIES_NUMBER, SERIES_DESCRIPTION = "00080060", "00200011", "0008103E"
@@ -21,7 +22,7 @@ LISTING_FIELDS = (PATIENT_ID, MODALITIES_IN_STUDY)
 STUDY_FIELDS = (PATIENT_ID, ISSUER, STUDY_DESCRIPTION, STUDY_INSTANCES)
 SERIES_FIELDS = (STUDY_UID, PATIENT_ID, SERIES_DESCRIPTION)
 FRAMES = "00280008"
-INSTANCE_FIELDS = (STUDY_UID, SERIES_UID, PATIENT_ID, FRAMES)
+INSTANCE_FIELDS = (STUDY_UID, SERIES_UID, PATIENT_ID, FRAMES, SOP_CLASS_UID)
 
 
 def checked_uid(uid: str) -> str:
@@ -105,6 +106,21 @@ def instance_uids(rows: list[Row], study: str, series: str) -> set[str | None]:
                 "study-mismatch", "the archive answers with instances of another series than was asked for"
             )
     return {_text(row, INSTANCE_UID) for row in rows}
+
+
+def of_class(rows: list[Row], sop_class_uid: str) -> list[str]:
+    """The SOP Instance UIDs of those rows that are of this SOP class."""
+    return [uid for row in rows if _text(row, SOP_CLASS_UID) == sop_class_uid and (uid := _text(row, INSTANCE_UID))]
+
+
+def only_instance(rows: list[Row], study: str, series: str, instance: str) -> Row:
+    """The one row of an instance's metadata, which must be of what was asked for."""
+    if len(rows) != 1:
+        raise PermanentFailure("archive-answer", "the archive does not answer with the attributes of one instance")
+    found = [_text(rows[0], tag) for tag in (STUDY_UID, SERIES_UID, INSTANCE_UID)]
+    if found != [study, series, instance]:
+        raise PermanentFailure("study-mismatch", "the archive answers with another instance than was asked for")
+    return rows[0]
 
 
 def _check_row(row: Row, study: str, patient: str | None) -> None:

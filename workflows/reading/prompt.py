@@ -11,6 +11,7 @@ from schemas.inference import MAX_LONG_AXIS_MM, ModelRequest, VolumeItem, answer
 from schemas.report import Priority
 from workflows.reading.history_prompt import DATA_BEGINS, DATA_ENDS, HISTORY_INSTRUCTION, HISTORY_QUERY
 from workflows.reading.picture_prompt import PICTURE, PICTURE_WORDS, picture_query
+from workflows.reading.slide_prompt import SLIDE_TEMPLATE
 
 INSTRUCTION = (
     "You are reading {modality} studies of one patient, from the oldest to the newest. Each study is given as stacks of slices; slice numbers count "
@@ -38,6 +39,7 @@ PROMPT_TEMPLATE = "\n".join(
         PICTURE,
         "## After the last radiograph",
         *PICTURE_WORDS,
+        *SLIDE_TEMPLATE,
         "## Second pass, without images",
         HISTORY_INSTRUCTION,
         DATA_BEGINS,

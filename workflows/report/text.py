@@ -22,6 +22,7 @@ _DROPPED = {
     "box-outside-image": "its box lies outside the image",
     "series-outside-study": "it names a series or image that the study does not have",
     "slice-outside-stack": "its slice does not exist",
+    "box-outside-image": "its box lies outside the image",
     "laterality-conflict": "its side contradicts its box",
     "measurement-outside-box": "its measure does not fit its box (measure dropped, finding kept)",
     "measurement-outside-body": "its measure is longer than the body (measure dropped, finding kept)",
@@ -69,6 +70,8 @@ def finding_sentence(finding: Finding) -> str:
     if finding.region is not None:
         region = finding.region
         parts.append(f"series {_or_dash(region.series_number)} image {_or_dash(region.instance_number)}")
+        if region.frame is None:
+            parts.append(f"from column {region.x0:.0f}, row {region.y0:.0f} of the total pixel matrix")
     if finding.change != NOT_COMPARED:
         parts.append(f"change from prior: {finding.change}")
     if finding.chart is not None:

@@ -6,9 +6,10 @@ from schemas.errors import PermanentFailure
 from schemas.imaging import StackKind, StudyInventory
 from workflows.stacks.kind import Kind
 from workflows.stacks.pictures import PicturesKind
+from workflows.stacks.slide import SlideKind
 from workflows.stacks.volume import VolumeKind
 
-KINDS: tuple[Kind, ...] = (VolumeKind(), PicturesKind())
+KINDS: tuple[Kind, ...] = (VolumeKind(), PicturesKind(), SlideKind())
 """Most wanted first: a study that holds several kinds is read as the first."""
 
 

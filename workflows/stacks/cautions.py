@@ -69,5 +69,9 @@ def grey(pixels: Volume | Pictures) -> Volume:
     """Pictures as slices of grey levels (the mean of their samples)."""
     if isinstance(pixels, Volume):
         return pixels
-    levels = pixels.pixels[..., 0] if pixels.pixels.shape[-1] == 1 else np.mean(pixels.pixels, axis=-1)
-    return Volume(levels.astype(np.int16), (1.0, 1.0, 1.0), "stored", pixels.modality)
+    levels = np.empty(pixels.pixels.shape[:3], np.int16)
+    for k, picture in enumerate(
+        pixels.pixels
+    ):  # one at a time: the mean is taken in floating point, of eight times the size
+        levels[k] = picture[..., 0] if picture.shape[-1] == 1 else picture.mean(axis=-1)
+    return Volume(levels, (1.0, 1.0, 1.0), "stored", pixels.modality)

@@ -80,12 +80,13 @@ def _evidence(kind: Kind, store: ObjectStore, shown: Shown, findings: list[Findi
     """One picture for each located finding, in order; one of the study where nothing is located."""
     located = [finding for finding in findings if finding.region is not None]
     if not located:
-        return [_image(store, kind, kind.picture(store, shown, None), None)]
-    return [_image(store, kind, kind.picture(store, shown, finding.region), finding) for finding in located]
+        return [evidence_image(store, kind, kind.picture(store, shown, None), None)]
+    return [evidence_image(store, kind, kind.picture(store, shown, finding.region), finding) for finding in located]
 
 
-def _image(store: ObjectStore, kind: Kind, picture: Picture, finding: Finding | None) -> EvidenceImage:
+def evidence_image(store: ObjectStore, kind: Kind, picture: Picture, finding: Finding | None) -> EvidenceImage:
     what = LABEL_BY_CODE[finding.label].code if finding else "No located finding"
+    where = f"{kind.unit()} {picture.number} of {picture.count}"
     return EvidenceImage(
         png_digest=store.put(picture.png),
         width=picture.width,
@@ -93,7 +94,7 @@ def _image(store: ObjectStore, kind: Kind, picture: Picture, finding: Finding | 
         slice_number=picture.number,
         slice_count=picture.count,
         region=finding.region if finding else None,
-        caption=f"{what}: {kind.unit()} {picture.number} of {picture.count}",
+        caption=picture.caption or f"{what}: {where}",
         prior_png_digest=store.put(picture.prior_png) if picture.prior_png is not None else None,
         unit=kind.unit(),
         left=picture.left,

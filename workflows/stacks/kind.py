@@ -49,6 +49,8 @@ class Picture:
     left: float = 0
     top: float = 0
     scale: float = 1
+    caption: str | None = None
+    """In place of the finding's name and the number in the stack."""
 
 
 class Kind(Protocol):

@@ -107,7 +107,8 @@ class VolumePlaces:
     def place(self, location: Location) -> Place:
         """The model sees slices resized as a whole to its own square, without padding or cropping, so thousandths scale back by columns and rows."""
         stack, k = stack_of(location, self._stacks)
-        series, frame = grid_of(stack), stack.series.frames[k]
+        series = grid_of(stack)
+        frame = series.frames[k]
         y0, x0, y1, x1 = location.box_2d
         if not (0 <= x0 < x1 <= BOX_SCALE and 0 <= y0 < y1 <= BOX_SCALE):
             raise Dropped("box-not-a-box")
@@ -132,7 +133,7 @@ class VolumePlaces:
 
     def find(self, region: ImageRegion) -> Place | None:
         for stack in self._stacks:
-            for k, frame in enumerate(stack.series.frames):
+            for k, frame in enumerate(grid_of(stack).frames):
                 if (frame.sop_instance_uid, frame.frame) == (region.sop_instance_uid, region.frame):
                     return Place(stack, k, region)
         return None
