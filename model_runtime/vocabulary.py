@@ -22,9 +22,9 @@ NEWLINES = tuple("\n" * count for count in range(1, 5))
 SIZE = 1024
 """Rows of the embedding: at least the tokenizer's tokens."""
 PROMPT_WORDS = (
-    "You are reading a CT MR study. Each study is given as a stack of slices; slice numbers count from 1 within each stack. "
-    "One stack follows: the current study. Two stacks follow: first the prior study, then the current study. "
-    "Judge from the images alone. Left and right are the patient's. PRIOR STUDY CURRENT STUDY SLICE "
+    "You are reading CT MR studies of one patient, from the oldest to the newest. Each study is given as stacks of slices; slice numbers count "
+    "from 1 within each stack. The last study is the current one, those before it are priors. "
+    "Judge from the images alone. Left and right are the patient's. STUDY SERIES PRIOR CURRENT SLICE "
     "For each of these findings say whether it is there, how likely, on which side, where and how it changed: "
     "Slice numbers and boxes belong to the current study. Answer with the JSON object alone."
 )

@@ -56,14 +56,14 @@ def warm_up_request(model: str) -> dict[str, Any]:
     """A question of the worker's own form about two empty slices."""
     volume = Volume(np.zeros((SLICES, 64, 64), np.int16), (1.0, 1.0, 1.0), "HU", "CT")
     data = base64.b64encode(b"".join(encode_volume(volume))).decode()
-    schema = answer_schema([LABEL], SLICES, compared=False)
+    schema = answer_schema([LABEL], [SLICES], compared=False)
     return {
         "model": model,
         "messages": [
             {
                 "role": "user",
                 "content": [
-                    {"type": "text", "text": "CURRENT STUDY"},
+                    {"type": "text", "text": "STUDY 1"},
                     {"type": "video_url", "video_url": {"url": f"data:application/octet-stream;base64,{data}"}},
                     {"type": "text", "text": "Answer with the JSON object alone."},
                 ],

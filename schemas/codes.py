@@ -142,7 +142,6 @@ _CATEGORY = {
     "US": ("RUS", "Radiology Ultrasound"),
     "PT": ("NMS", "Nuclear Medicine Scan"),
 }
-MODALITIES_READ = ("CT", "MR", "PT")
 
 
 def body_region(body_part: str | None, description: str | None, order: list[Coding]) -> str:

@@ -1,6 +1,8 @@
-"""Studies, series and the geometry of a volume, as records without pixels."""
+"""Studies, series, and what of them was read: stacks of each kind, as records without pixels."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from schemas.caution import Caution
 from schemas.model import Record
@@ -53,12 +55,8 @@ class FrameSource(Record):
     window_width: float | None = None
 
 
-class SeriesVolume(Record):
-    """A series that is a plain grid. All lengths in mm, directions in the patient's LPS axes (DICOM PS3.3 C.7.6.2).
-
-    Voxel (k, r, c) lies at origin + k * slice_step + r * row_spacing * column_direction + c * column_spacing * row_direction, where
-    `row_direction` is the direction of increasing column index (the first three values of ImageOrientationPatient).
-    """
+class SeriesSource(Record):
+    """The series that a stack was made of."""
 
     study_instance_uid: str
     series_instance_uid: str
@@ -66,6 +64,15 @@ class SeriesVolume(Record):
     modality: str
     description: str | None
     body_part: str | None
+
+
+class SeriesVolume(SeriesSource):
+    """A series that is a plain grid. All lengths in mm, directions in the patient's LPS axes (DICOM PS3.3 C.7.6.2).
+
+    Voxel (k, r, c) lies at origin + k * slice_step + r * row_spacing * column_direction + c * column_spacing * row_direction, where
+    `row_direction` is the direction of increasing column index (the first three values of ImageOrientationPatient).
+    """
+
     frame_of_reference_uid: str | None
     rows: int
     columns: int
@@ -91,14 +98,47 @@ class SeriesVolume(Record):
         return x, y, z
 
 
-class StoredVolume(Record):
-    """A volume in the object store: its geometry, the whole container, and the slices that the model is shown."""
+StackKind = Literal["volume", "pictures", "slide", "document"]
+MODALITIES_OF: dict[StackKind, tuple[str, ...]] = {"volume": ("CT", "MR", "PT")}
+"""Modalities that are read, by the kind they are read as: both most wanted first (of a PET/CT the CT is the one with anatomy)."""
+MODALITIES_READ = tuple(modality for modalities in MODALITIES_OF.values() for modality in modalities)
 
-    series: SeriesVolume
+
+class SeriesPictures(SeriesSource):
+    """Projection radiographs and other single pictures of a series."""
+
+    kind: Literal["pictures"] = "pictures"
+    frames: list[FrameSource]
+    """One for each picture, in the order they are shown in."""
+
+
+class SeriesSlide(SeriesSource):
+    """A whole slide (PS3.3 A.32.8), read in patches."""
+
+    kind: Literal["slide"] = "slide"
+    frames: list[FrameSource]
+    """One for each patch, in the order they are shown in."""
+
+
+class SeriesDocument(SeriesSource):
+    """An encapsulated document (PS3.3 A.45), read page by page."""
+
+    kind: Literal["document"] = "document"
+    frames: list[FrameSource]
+    """One for each page."""
+
+
+class StoredStack(Record):
+    """One item of what the model is shown, in the object store: a volume, pictures, the patches of a slide, the pages of a document."""
+
+    kind: StackKind = "volume"
+    series: SeriesVolume | SeriesPictures | SeriesSlide | SeriesDocument
     volume_digest: str
+    """The whole container (`schemas.volume` or `schemas.pictures`)."""
     model_volume_digest: str
+    """The container that the model is shown."""
     model_slices: list[int]
-    """Index in `series.frames` of each slice that the model is shown."""
+    """Which slice, picture, patch or page of the whole each of those shown is; counts from 0."""
     reason: str
     """Why this series was chosen among the study's."""
     cautions: list[Caution] = []

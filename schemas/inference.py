@@ -29,8 +29,10 @@ MAX_CITES = 3
 
 
 class Location(Record):
-    """Where a finding is: `slice` counts from 1 in the stack that was shown; `box_2d` is [y0, x0, y1, x1], 0..1000."""
+    """Where a finding is: `slice` counts from 1 in the stack that was shown (a picture, a patch); `box_2d` is [y0, x0, y1, x1], 0..1000."""
 
+    series: int = Field(default=1, ge=1)
+    """Which stack of the current study, where it has several; counts from 1."""
     slice: int = Field(ge=1)
     box_2d: tuple[int, int, int, int]
     long_axis_mm: int = Field(ge=1, le=MAX_LONG_AXIS_MM)
@@ -77,8 +79,9 @@ def history_schema(labels: list[str], entries: list[str]) -> dict[str, Any]:
     return _closed({"findings": _closed({label: {"anyOf": shapes} for label in labels})})
 
 
-def answer_schema(labels: list[str], slices: int, *, compared: bool) -> dict[str, Any]:
-    """JSON Schema (2020-12) that constrains decoding: exactly `labels`, slices 1..`slices`; without a prior only `not-compared`.
+def answer_schema(labels: list[str], slices: list[int], *, compared: bool) -> dict[str, Any]:
+    """JSON Schema (2020-12) that constrains decoding: exactly `labels`; of each stack of the current study so many `slices`; without a prior only
+    `not-compared`. A place names its stack (`series`) where the study has several.
 
     Presence decides the shape, so an answer cannot contradict itself: what is detected has a place and is at least possible, what is not has none.
     """
@@ -88,13 +91,15 @@ def answer_schema(labels: list[str], slices: int, *, compared: bool) -> dict[str
         "minItems": 4,
         "maxItems": 4,
     }
-    location = _closed(
-        {
-            "slice": {"type": "integer", "minimum": 1, "maximum": slices},
-            "box_2d": box,
-            "long_axis_mm": {"type": "integer", "minimum": 1, "maximum": MAX_LONG_AXIS_MM},
-        }
-    )
+    axis = {"type": "integer", "minimum": 1, "maximum": MAX_LONG_AXIS_MM}
+    places = [
+        _closed(
+            ({"series": {"const": number}} if len(slices) > 1 else {})
+            | {"slice": {"type": "integer", "minimum": 1, "maximum": count}, "box_2d": box, "long_axis_mm": axis}
+        )
+        for number, count in enumerate(slices, start=1)
+    ]
+    location = places[0] if len(places) == 1 else {"anyOf": places}
     shapes = {
         "detected": (
             ("possible", "probable", "definite"),
@@ -146,15 +151,19 @@ class ModelRelease(Record):
 
 
 class VolumeItem(Record):
-    """A volume as a request refers to it: the SHA-256 of its container, and its role for the reader."""
+    """A stack as a request refers to it: the SHA-256 of its container, and its role for the reader."""
 
     digest: str
     slices: int
     role: Literal["prior", "current"]
+    kind: Literal["volume", "picture"] = "volume"
+    heading: str | None = None
+    """The text before it; None in requests of before 0.3, which name the role; empty: none."""
 
 
 class ModelRequest(Record):
-    """One question to the model. Order on the wire: instruction, volumes (prior first), query last (see docs/adr). The second pass has no volumes."""
+    """One question to the model. Order on the wire: instruction, stacks (oldest study first), query last (see docs/adr); what is empty is left out.
+    The second pass has no stacks."""
 
     instruction: str
     volumes: list[VolumeItem]

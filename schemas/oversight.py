@@ -202,6 +202,7 @@ class ShadowRead(Record):
     release_id: str
     request: Digest
     volume: Digest
+    more: list[Digest] = []
     shown: Digest
     priority: Priority = "routine"
 

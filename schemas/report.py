@@ -32,7 +32,8 @@ class ImageRegion(Record):
     sop_instance_uid: str
     sop_class_uid: str
     instance_number: int | None
-    frame: int
+    frame: int | None
+    """Counts from 1; None on a whole slide, whose coordinates are those of the total pixel matrix."""
     columns: int
     rows: int
     x0: float
@@ -42,7 +43,7 @@ class ImageRegion(Record):
 
 
 class EvidenceImage(Record):
-    """A rendered slice in the object store (PNG, no box burnt in)."""
+    """A rendered slice, picture, patch or page in the object store (PNG, no box burnt in)."""
 
     png_digest: str
     width: int
@@ -51,9 +52,15 @@ class EvidenceImage(Record):
     """Counts from 1 in the stack."""
     slice_count: int
     region: ImageRegion | None
+    """In pixels of the source; `left` and `top` say which of them is the picture's first."""
     caption: str
     prior_png_digest: str | None = None
     """The slice of the compared prior nearest in space along the stack, where one was read."""
+    unit: str = "slice"
+    left: float = 0
+    top: float = 0
+    scale: float = 1
+    """Source pixels of one pixel of the picture."""
 
 
 class Finding(Record):

@@ -42,13 +42,25 @@ class FetchStudy(Record):
 
 
 class StudyFetched(Record):
-    """`volume` addresses a `StoredVolume`."""
+    """`volume` addresses the `StoredStack` that names the study's series in the report, `more` those that are shown beside it."""
 
     volume: Digest
+    more: list[Digest] = []
     sop_instance_uids: Digest
     """Addresses the JSON list of every SOP Instance UID of the study."""
     inventory_digest: str
     slices: int
+
+    @property
+    def stacks(self) -> list[Digest]:
+        return [self.volume, *self.more]
+
+
+class EarlierPrior(Record):
+    """A study before the named prior, shown to the model as well."""
+
+    fetched: StudyFetched
+    study: StudyEntry
 
 
 class PriorFetched(Record):
@@ -59,6 +71,13 @@ class PriorFetched(Record):
     reason: str | None
     choices: Digest | None = None
     """Addresses the JSON list of `PriorChoice`: every other study, taken or not, and why."""
+    earlier: list[EarlierPrior] = []
+    """Oldest first."""
+
+    @property
+    def shown(self) -> list[StudyFetched]:
+        """Every prior that the model is shown, oldest first."""
+        return [*(prior.fetched for prior in self.earlier), *([self.fetched] if self.fetched else [])]
 
 
 class FetchPrior(Record):

@@ -18,7 +18,7 @@ import orjson
 from schemas.codes import Canonical, Json
 from schemas.errors import PermanentFailure
 from schemas.identifiers import Namespace, hex_from_ni, ni_from_hex, sha256_hex
-from schemas.imaging import StoredVolume
+from schemas.imaging import StoredStack
 from schemas.inference import ModelAnswer, ModelRequest
 from schemas.model import Record
 from schemas.report import InputManifest
@@ -160,16 +160,17 @@ class Reproducer:
 
     def _images(self, origin: ResultOrigin, manifest: InputManifest) -> Rows:
         rows = [self._instances("images in the archive", origin.study_instance_uid, manifest.sop_instance_uids)]
-        row, _ = self._kept("volume of the study", origin.volume, StoredVolume)
+        row, _ = self._kept("volume of the study", origin.volume, StoredStack)
         rows.append(row)
         if origin.prior_volume is not None:
-            row, prior = self._kept("volume of the prior", origin.prior_volume, StoredVolume)
+            row, prior = self._kept("volume of the prior", origin.prior_volume, StoredStack)
             rows.append(row)
             if prior is not None:
                 uid = prior.series.study_instance_uid
                 rows.append(
                     self._instances("images of the prior in the archive", uid, manifest.prior_sop_instance_uids)
                 )
+        rows += [self._kept("further stack", digest, StoredStack)[0] for digest in origin.further]
         return rows
 
     def _instances(self, name: str, study_instance_uid: str, read: list[str]) -> Ingredient:

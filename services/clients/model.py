@@ -16,6 +16,7 @@ from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, VolumeIte
 
 SEED = 0
 STACK_HEADINGS = {"prior": "PRIOR STUDY", "current": "CURRENT STUDY"}
+"""Of requests of before 0.3, which are asked again as they were."""
 
 
 class VllmModel:
@@ -75,10 +76,10 @@ class VllmModel:
             raise PermanentFailure("model-release-mismatch", "the server serves another model than the release says")
 
     def _body(self, request: ModelRequest, release: ModelRelease) -> dict[str, Any]:
-        content: list[dict[str, Any]] = [{"type": "text", "text": request.instruction}]
+        content = [_text(request.instruction)]
         for item in request.volumes:
-            content += [{"type": "text", "text": STACK_HEADINGS[item.role]}, self._part(item)]
-        content.append({"type": "text", "text": request.query})
+            content += [_text(STACK_HEADINGS[item.role] if item.heading is None else item.heading), self._part(item)]
+        content = [part for part in [*content, _text(request.query)] if part.get("text") != ""]
         return {
             "model": release.served_model_name,
             "messages": [{"role": "user", "content": content}],
@@ -110,6 +111,10 @@ class VllmModel:
         if response.status_code != 200:
             raise PermanentFailure("model-refused", f"the model server refused the request with {response.status_code}")
         return response
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
 
 
 def _data_url(path: Path) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from schemas.caution import Caution
 from schemas.codes import LABEL_BY_CODE
+from schemas.imaging import MODALITIES_READ
 from schemas.report import DroppedFinding, EvidenceImage, Finding, Priority
 from schemas.terms import CHART_RELATION
 from schemas.timeline import TimelineEntry
@@ -19,7 +20,6 @@ from workflows.report.text import CAUTION_ROUTES, abstention_sentence, caution_s
 
 PAGE = 50
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
-MODALITIES = ("CT", "MR", "PT")
 TAB_NAMES: dict[Shown, str] = {"open": "To review", "reviewed": "Reviewed", "superseded": "Superseded", "all": "All"}
 STATUS_NAMES = {
     "unread": "Unread",
@@ -94,7 +94,7 @@ class FindingLine:
 
 @dataclass(frozen=True)
 class Picture:
-    """One slice beside its prior; the box is in pixels of the slice."""
+    """One slice beside its prior; the box is in pixels of the picture."""
 
     number: int
     image: EvidenceImage
@@ -133,7 +133,7 @@ def filter_of(shown: str, modality: str | None, priority: str | None) -> Filter:
     """The filter of an address; a value that is none of ours counts as not given."""
     return Filter(
         shown=next((known for known in SHOWN if known == shown), "open"),
-        modality=modality if modality in MODALITIES else None,
+        modality=modality if modality in MODALITIES_READ else None,
         priority=priority if priority in PRIORITIES else None,
     )
 
@@ -298,8 +298,9 @@ def picture(number: int, image: EvidenceImage) -> Picture:
     region = image.region
     box = None
     if region is not None:
-        width, height = round(region.x1 - region.x0, 2), round(region.y1 - region.y0, 2)
-        box = (round(region.x0, 2), round(region.y0, 2), width, height)
+        width, height = (region.x1 - region.x0) / image.scale, (region.y1 - region.y0) / image.scale
+        left, top = (region.x0 - image.left) / image.scale, (region.y0 - image.top) / image.scale
+        box = (round(left, 2), round(top, 2), round(width, 2), round(height, 2))
     label, colon, where = image.caption.partition(":")
     return Picture(number, image, f"{label_text(label)}{colon}{where}", box)
 

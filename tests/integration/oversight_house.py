@@ -21,7 +21,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 from schemas import facts, runs
 from schemas.facts import StudyAvailable
 from schemas.identifiers import background_queue, canonical_json, ni_digest
-from schemas.imaging import StoredVolume
+from schemas.imaging import StoredStack
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest
 from schemas.model import Record
 from schemas.oversight import KeptBuild, PassOutcome, ReconcileInput, ShownReading
@@ -295,8 +295,8 @@ def _as_async(method: Callable[[Any], Any]) -> Callable[..., Any]:
     return activity.defn(name=method.__name__)(step)
 
 
-def _volume() -> StoredVolume:
-    return StoredVolume(
+def _volume() -> StoredStack:
+    return StoredStack(
         series=series(), volume_digest=DIGEST, model_volume_digest=DIGEST, model_slices=[0, 1, 2, 3], reason="only"
     )
 

@@ -148,9 +148,9 @@ def test_the_prior_comes_first_and_the_question_last() -> None:
     request = build_request("CT", [("pulmonary-nodule", "Pulmonary nodule")], volumes, "routine")
     content = [
         {"type": "text", "text": request.instruction},
-        {"type": "text", "text": "PRIOR STUDY"},
+        {"type": "text", "text": "STUDY 1"},
         {"type": "video"},
-        {"type": "text", "text": "CURRENT STUDY"},
+        {"type": "text", "text": "STUDY 2"},
         {"type": "video"},
         {"type": "text", "text": request.query},
     ]
@@ -160,7 +160,7 @@ def test_the_prior_comes_first_and_the_question_last() -> None:
     )
     order = [
         text.index(part)
-        for part in ("<bos><start_of_turn>user\n", request.instruction, "PRIOR STUDY", "CURRENT STUDY", request.query)
+        for part in ("<bos><start_of_turn>user\n", request.instruction, "STUDY 1", "STUDY 2", request.query)
     ]
     assert order == sorted(order)
     assert text.count("<unused10>") == 2

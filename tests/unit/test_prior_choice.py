@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from schemas.identifiers import Namespace, canonical_json
-from schemas.imaging import SeriesInventory, SeriesVolume, StoredVolume, StudyInventory
+from schemas.imaging import SeriesInventory, SeriesVolume, StoredStack, StudyInventory
 from schemas.inference import ModelRelease
 from schemas.runs import FetchPrior, PriorFetched, StudyFetched
 from schemas.timeline import Timeline
@@ -26,6 +26,9 @@ STUDIES = {
     "1.2": ("20250901", "CT head"),
     "1.3": ("20251001", None),
     "1.4": ("20251101", "CT thorax low dose"),
+    "1.5": ("20250901", "CT chest"),
+    "1.6": ("20251001", "CT chest"),
+    "1.7": ("20240801", "CT chest"),
 }
 
 
@@ -71,7 +74,7 @@ class Model:
         return cast(ModelRelease, type("Release", (), {"max_slices": 8})())
 
 
-def volume() -> StoredVolume:
+def volume() -> StoredStack:
     series = SeriesVolume(
         study_instance_uid="1.9",
         series_instance_uid="1.9.1",
@@ -91,7 +94,7 @@ def volume() -> StoredVolume:
         units="HU",
         frames=[],
     )
-    return StoredVolume(series=series, volume_digest="v", model_volume_digest="m", model_slices=[], reason="only")
+    return StoredStack(series=series, volume_digest="v", model_volume_digest="m", model_slices=[], reason="only")
 
 
 @pytest.fixture
@@ -99,7 +102,7 @@ def fetch(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Fetches the prior of study 1.9 in a chart; gives the answer and the choices that were kept."""
     store = FolderObjectStore(tmp_path)
     fetched = StudyFetched(volume="d", sop_instance_uids="u", inventory_digest="i", slices=3)
-    monkeypatch.setattr(module, "fetch_volume", lambda *arguments: fetched)
+    monkeypatch.setattr(module, "fetch_stacks", lambda *arguments: fetched)
     site = Site(Namespace("https://b.example", "t"), "urn:x", "o", "r", timedelta(minutes=1), "http://d", False, {})
     nothing = cast(Any, None)
     steps = ReportStudyActivities(
@@ -152,3 +155,12 @@ def test_a_study_of_an_unknown_region_is_not_compared_and_it_is_said(fetch: Any)
 def test_without_any_prior_nothing_is_asked_of_the_archive(fetch: Any) -> None:
     found, reasons = fetch(imaging_study("1.9"))
     assert (found.reason, found.choices, reasons) == ("no-prior", None, {})
+
+
+def test_three_priors_are_shown_the_newest_is_named(fetch: Any) -> None:
+    """Oldest first, so that what was asked yesterday is the beginning of what is asked today."""
+    found, reasons = fetch(*(imaging_study(uid) for uid in ("1.9", "1.5", "1.7", "1.6", "1.1")))
+    assert found.study.study_instance_uid == "1.6"
+    assert [prior.study.study_instance_uid for prior in found.earlier] == ["1.1", "1.5"]
+    assert len(found.shown) == 3
+    assert set(reasons.values()) == {"same-region-same-modality"}

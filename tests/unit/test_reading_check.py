@@ -9,17 +9,18 @@ import orjson
 import pytest
 
 from schemas.errors import PermanentFailure
-from schemas.imaging import FrameSource, SeriesVolume, StoredVolume
+from schemas.imaging import FrameSource, SeriesVolume, StoredStack
 from schemas.inference import AnsweredFinding, FindingsAnswer, ModelAnswer, ModelRequest, VolumeItem
 from schemas.volume import Volume
 from workflows.reading.check import check_findings, check_reading, read_answer
 from workflows.reading.prompt import build_request
+from workflows.stacks.volume import VolumePlaces
 
 LABEL = "pulmonary-nodule"
 DIGEST = "0" * 64
 
 
-def chest(slices: int = 40) -> StoredVolume:
+def chest(slices: int = 40) -> StoredStack:
     """An axial chest CT, 256 x 256 pixels of 1.5 mm, centred on the patient's midline: small columns lie on the patient's right."""
     frames = [
         FrameSource(
@@ -47,12 +48,12 @@ def chest(slices: int = 40) -> StoredVolume:
         frames=frames,
     )
     shown = list(range(0, slices, 2))
-    return StoredVolume(
+    return StoredStack(
         series=series, volume_digest=DIGEST, model_volume_digest=DIGEST, model_slices=shown, reason="only series"
     )
 
 
-def question(volume: StoredVolume) -> ModelRequest:
+def question(volume: StoredStack) -> ModelRequest:
     item = VolumeItem(digest=DIGEST, slices=len(volume.model_slices), role="current")
     return build_request("CT", [(LABEL, "Pulmonary nodule")], [item], "routine")
 
@@ -76,7 +77,7 @@ def place(**changes: Any) -> dict[str, Any]:
 
 def test_a_finding_is_placed_on_the_instance_that_the_model_was_shown() -> None:
     volume = chest()
-    checked = check_findings(read_answer(answer(), question(volume)), volume)
+    checked = check_findings(read_answer(answer(), question(volume)), VolumePlaces([volume], None))
     [finding] = checked.findings
     assert finding.region is not None
     assert finding.region.sop_instance_uid == "1.2.3.4"  # the third shown slice is the fifth of the stack
@@ -95,14 +96,16 @@ def test_a_finding_is_placed_on_the_instance_that_the_model_was_shown() -> None:
 )
 def test_what_contradicts_the_geometry_is_dropped_and_named(finding: dict[str, Any], code: str) -> None:
     volume = chest()
-    checked = check_findings(read_answer(answer(**finding), question(volume)), volume)
+    checked = check_findings(read_answer(answer(**finding), question(volume)), VolumePlaces([volume], None))
     assert checked.findings == []
     assert [(d.label, d.code) for d in checked.dropped] == [(LABEL, code)]
 
 
 def test_a_measure_that_does_not_fit_its_box_is_dropped_and_the_finding_stays() -> None:
     volume = chest()
-    checked = check_findings(read_answer(answer(location=place(long_axis_mm=90)), question(volume)), volume)
+    checked = check_findings(
+        read_answer(answer(location=place(long_axis_mm=90)), question(volume)), VolumePlaces([volume], None)
+    )
     assert checked.findings[0].long_axis_mm is None
     assert [d.code for d in checked.dropped] == ["measurement-outside-box"]
 
@@ -152,6 +155,10 @@ def scanned(value: int | None = None, units: Any = "HU") -> Volume:
     return Volume(voxels, (5.0, 1.5, 1.5), units, "CT")
 
 
+def scanned_chest() -> VolumePlaces:
+    return VolumePlaces([chest()], [scanned()])
+
+
 def answered(**findings: Any) -> FindingsAnswer:
     base = {"presence": "detected", "likelihood": "probable", "side": "left", "change": "not-compared"}
     whole = {name.replace("_", "-"): {**base, "location": place(), **more} for name, more in findings.items()}
@@ -175,29 +182,29 @@ NO: dict[str, Any] = {"presence": "not-detected", "likelihood": "absent", "locat
 )
 def test_an_answer_that_contradicts_itself_or_the_body_is_dropped(finding: dict[str, Any], code: str) -> None:
     """Not every server enforces the schema while decoding, so the checks stand on their own."""
-    checked = check_findings(answered(pulmonary_nodule=finding), chest(), scanned())
+    checked = check_findings(answered(pulmonary_nodule=finding), scanned_chest())
     assert checked.findings == []
     assert [d.code for d in checked.dropped] == [code]
 
 
 def test_nothing_is_new_without_a_prior() -> None:
     answer = answered(pulmonary_nodule={"change": "new"}, pleural_effusion=NO)
-    checked = check_reading(answer, chest(), scanned(), compared=False)
+    checked = check_reading(answer, scanned_chest(), compared=False)
     assert [f.change for f in checked.findings] == ["not-compared", "not-compared"]
     assert [d.code for d in checked.dropped] == ["change-without-prior"]
-    assert check_reading(answer, chest(), scanned(), compared=True).findings[0].change == "new"
+    assert check_reading(answer, scanned_chest(), compared=True).findings[0].change == "new"
 
 
 def test_two_findings_that_exclude_each_other_in_one_place_are_both_dropped() -> None:
     both = answered(pulmonary_nodule={}, consolidation={}, pleural_effusion=NO, pneumothorax=NO)
-    checked = check_reading(both, chest(), scanned(), compared=False)
+    checked = check_reading(both, scanned_chest(), compared=False)
     assert [f.label for f in checked.findings] == ["pleural-effusion", "pneumothorax"]
     assert {(d.label, d.code) for d in checked.dropped} == {
         ("pulmonary-nodule", "label-conflict"),
         ("consolidation", "label-conflict"),
     }
     elsewhere = answered(pulmonary_nodule={}, consolidation={"location": place(slice=9)})
-    assert len(check_reading(elsewhere, chest(), scanned(), compared=False).findings) == 2
+    assert len(check_reading(elsewhere, scanned_chest(), compared=False).findings) == 2
 
 
 @pytest.mark.parametrize(
@@ -215,15 +222,47 @@ def test_two_findings_that_exclude_each_other_in_one_place_are_both_dropped() ->
     ],
 )
 def test_a_volume_that_shows_nothing_is_not_read(volume: Volume, reason: str) -> None:
-    checked = check_reading(answered(pulmonary_nodule={}), chest(), volume, compared=False)
+    checked = check_reading(answered(pulmonary_nodule={}), VolumePlaces([chest()], [volume]), compared=False)
     assert (checked.findings, checked.abstained) == ([], reason)
 
 
 def test_more_than_half_dropped_means_that_the_rest_is_not_believed() -> None:
     wrong = {"side": "right"}
     two_of_three = answered(pulmonary_nodule=wrong, consolidation=wrong, pleural_effusion=NO)
-    checked = check_reading(two_of_three, chest(), scanned(), compared=False)
+    checked = check_reading(two_of_three, scanned_chest(), compared=False)
     assert (checked.findings, checked.abstained) == ([], "most-answers-dropped")
     assert len(checked.dropped) == 2
     half = answered(pulmonary_nodule=wrong, pleural_effusion=NO)
-    assert check_reading(half, chest(), scanned(), compared=False).abstained is None
+    assert check_reading(half, scanned_chest(), compared=False).abstained is None
+
+
+# -- several series of one study -----------------------------------------------------------------------------------------------
+
+
+def two_sequences() -> list[StoredStack]:
+    """A chest of 20 shown slices beside a second series of 5, of instances of its own."""
+    other = chest(10)
+    frames = [
+        frame.model_copy(update={"sop_instance_uid": f"1.2.9.{k}"}) for k, frame in enumerate(other.series.frames)
+    ]
+    series = other.series.model_copy(update={"series_instance_uid": "1.2.3.9", "frames": frames})
+    return [chest(), other.model_copy(update={"series": series})]
+
+
+def test_a_place_names_its_series_where_the_study_has_several() -> None:
+    stacks = two_sequences()
+    items = [VolumeItem(digest=DIGEST, slices=len(stack.model_slices), role="current") for stack in stacks]
+    asked = build_request("MR", [(LABEL, "Pulmonary nodule")], items, "routine")
+    said = read_answer(answer(location={"series": 2, **place()}), asked)
+    [finding] = check_findings(said, VolumePlaces(stacks, None)).findings
+    assert finding.region is not None
+    assert (finding.region.series_instance_uid, finding.region.sop_instance_uid) == ("1.2.3.9", "1.2.9.4")
+    assert VolumePlaces(stacks, None).find(finding.region) is not None
+    for wrong in ({"series": 2, **place(slice=6)}, {"series": 3, **place()}, place()):
+        with pytest.raises(PermanentFailure, match="model-output-invalid"):
+            read_answer(answer(location=wrong), asked)
+
+
+def test_a_series_that_was_not_shown_is_dropped_where_the_schema_was_not_enforced() -> None:
+    checked = check_findings(answered(pulmonary_nodule={"location": place(series=2)}), VolumePlaces([chest()], None))
+    assert [d.code for d in checked.dropped] == ["series-outside-study"]

@@ -14,7 +14,7 @@ import pytest
 from schemas.errors import PermanentFailure, TransientFailure
 from schemas.facts import StudyAvailable
 from schemas.identifiers import canonical_json, hex_from_ni, ni_digest, ni_from_hex, sha256_hex
-from schemas.imaging import StoredVolume, StudyInventory
+from schemas.imaging import StoredStack, StudyInventory
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, VolumeItem, answer_schema
 from schemas.model import Record
 from schemas.report import InputManifest
@@ -173,8 +173,8 @@ class Hospital:
             priority="urgent",
         )
 
-    def stored(self, uid: str, digest: str) -> StoredVolume:
-        return StoredVolume(
+    def stored(self, uid: str, digest: str) -> StoredStack:
+        return StoredStack(
             series=series().model_copy(update={"study_instance_uid": uid}),
             volume_digest=digest,
             model_volume_digest=digest,
@@ -422,7 +422,7 @@ def test_the_question_is_kept_in_the_order_in_which_it_was_asked(tmp_path: Path)
         instruction="i",
         volumes=[],
         query="q",
-        answer_schema=answer_schema(labels, 4, compared=True),
+        answer_schema=answer_schema(labels, [4], compared=True),
         max_tokens=9,
         priority=0,
     )

@@ -1,7 +1,8 @@
 """The question to the model, made of our own words alone: nothing of the chart, of DICOM tags or of pixels' text enters it.
 
-Order: instruction, volumes (prior first), query last. With the text first and no query after the last slice, MedGemma's answers on CT degrade
-(docs/adr/ADR-0006-images-before-history.md).
+Order: instruction, stacks (oldest study first), query last. With the text first and no query after the last slice, MedGemma's answers on CT degrade
+(docs/adr/ADR-0006-images-before-history.md). Instruction and headings do not depend on how many studies follow: what was asked about a study
+yesterday is the beginning of what is asked about it today as a prior, and is found in the server's caches.
 """
 
 from __future__ import annotations
@@ -11,25 +12,27 @@ from schemas.report import Priority
 from workflows.reading.history_prompt import DATA_BEGINS, DATA_ENDS, HISTORY_INSTRUCTION, HISTORY_QUERY
 
 INSTRUCTION = (
-    "You are reading a {modality} study. Each study is given as a stack of slices; slice numbers count from 1 within each stack. "
-    "{stacks} Judge from the images alone. Left and right are the patient's."
+    "You are reading {modality} studies of one patient, from the oldest to the newest. Each study is given as stacks of slices; slice numbers count "
+    "from 1 within each stack. The last study is the current one, those before it are priors. Judge from the images alone. "
+    "Left and right are the patient's."
 )
+STUDY, SERIES = "STUDY {study}", "STUDY {study}, SERIES {series}"
 QUERY = (
     "For each of these findings say whether it is there, how likely, on which side, where and how it changed: {labels}. "
-    "Slice numbers and boxes belong to the current study. box_2d is [y0, x0, y1, x1] in thousandths of the slice's height and width; "
+    "Slice numbers and boxes belong to the current study. {series}box_2d is [y0, x0, y1, x1] in thousandths of the slice's height and width; "
     f"long_axis_mm is the longest diameter in millimetres, at most {MAX_LONG_AXIS_MM}. Answer with the JSON object alone."
 )
-ONE_STACK = "One stack follows: the current study."
-TWO_STACKS = "Two stacks follow: first the prior study, then the current study."
+SEVERAL_SERIES = "series is the number of the stack within the current study. "
 PROMPT_TEMPLATE = "\n".join(
     [
-        "# Longview reading prompt, version 2",
+        "# Longview reading prompt, version 3",
         INSTRUCTION,
-        "## One stack",
-        ONE_STACK,
-        "## Two stacks",
-        TWO_STACKS,
+        "## Before each stack",
+        STUDY,
+        SERIES,
+        "## After the last stack",
         QUERY,
+        SEVERAL_SERIES,
         "## Second pass, without images",
         HISTORY_INSTRUCTION,
         DATA_BEGINS,
@@ -46,16 +49,27 @@ VLLM_PRIORITY: dict[Priority, int] = {"stat": 0, "asap": 10, "urgent": 10, "rout
 """vLLM runs lower numbers first."""
 
 
+def headings(stacks: list[int]) -> list[list[str]]:
+    """What stands before each stack, of studies of so many stacks, oldest first."""
+    return [
+        [(STUDY if count == 1 else SERIES).format(study=study, series=series) for series in range(1, count + 1)]
+        for study, count in enumerate(stacks, start=1)
+    ]
+
+
 def build_request(
     modality: str, labels: list[tuple[str, str]], volumes: list[VolumeItem], priority: Priority
 ) -> ModelRequest:
-    """The request for `labels` (code, text) about the last of `volumes`; a prior stands before it."""
-    current, compared = volumes[-1], len(volumes) > 1
+    """The request for `labels` (code, text) about the current ones of `volumes`; priors stand before them."""
+    current = [volume.slices for volume in volumes if volume.role == "current"]
     return ModelRequest(
-        instruction=INSTRUCTION.format(modality=modality, stacks=TWO_STACKS if compared else ONE_STACK),
+        instruction=INSTRUCTION.format(modality=modality),
         volumes=volumes,
-        query=QUERY.format(labels="; ".join(f"{code} ({text})" for code, text in labels)),
-        answer_schema=answer_schema([code for code, _ in labels], current.slices, compared=compared),
+        query=QUERY.format(
+            labels="; ".join(f"{code} ({text})" for code, text in labels),
+            series=SEVERAL_SERIES if len(current) > 1 else "",
+        ),
+        answer_schema=answer_schema([code for code, _ in labels], current, compared=len(volumes) > len(current)),
         max_tokens=TOKENS_A_FINDING * len(labels) + TOKENS_TO_SPARE,
         priority=VLLM_PRIORITY[priority],
     )

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
-from schemas.codes import MODALITIES_READ
+from schemas.imaging import MODALITIES_READ
 from schemas.oversight import EntrySeen, GapReason, ReportSeen, ResultGap, RunSeen
 
 HEALING_CODES = frozenset(
@@ -32,7 +32,7 @@ RUNNING_PATIENCE = timedelta(hours=36)
 """A run that has not moved for this long is lost: its steps end by themselves within a day (workflows.report_study.policies)."""
 
 MODALITIES = frozenset(MODALITIES_READ)
-"""Studies of other modalities end as `no-volume-series`: they are announced by the hospital, or not at all."""
+"""Studies of other modalities end as `no-readable-series`: they are announced by the hospital, or not at all."""
 
 _EXPECTED: dict[str, frozenset[str]] = {
     "unread": frozenset({"partial"}),

@@ -181,6 +181,7 @@ def _entities(context: ResultContext) -> list[Json]:
         derived.append(_digest(ni_from_hex(history.request), name))
     timeline = context.timeline
     used = [("study read", timeline.study), ("named prior", context.prior), ("order", timeline.order)]
+    used += [("earlier prior", study) for study in context.earlier]
     sources = [
         versioned_reference(context.canonical, item.resource) | {"display": name}
         for name, item in used

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from schemas.codes import DCM, DICOM_UID, V2_0203, Canonical, Json, coding, concept
 from schemas.identifiers import Namespace
-from schemas.imaging import SeriesVolume
+from schemas.imaging import SeriesSource
 from schemas.inference import ModelRelease
 from schemas.report import Priority, Reading
 from schemas.timeline import StudyEntry, Timeline
@@ -27,9 +27,9 @@ class ResultContext:
     result_id: str
     manifest_ni: str
     timeline: Timeline
-    series: SeriesVolume
+    series: SeriesSource
     prior: StudyEntry | None
-    """The study that the model compared with."""
+    """The study that the model compared with: the newest of those it was shown."""
     reading: Reading
     model: ModelRelease
     release: str
@@ -47,6 +47,8 @@ class ResultContext:
     """Name and version of the policy by which people are told of the result."""
     conclusion_codes: bool = False
     """Site switch: some records file `conclusionCode` to the problem list, so it is off until that was tested there (contract 1.1)."""
+    earlier: tuple[StudyEntry, ...] = ()
+    """Priors before the named one that the model was shown as well, oldest first."""
     kept: tuple[Kept, ...] = ()
     """Objects of the evidence store that reproducing the result needs, named by digest in Provenance (contract 1.4)."""
 

@@ -14,6 +14,7 @@ MANIFEST = "input manifest: every SOP Instance UID and resource version read"
 TIMELINE = "timeline (kept in the evidence store, digest only)"
 VOLUME = "volume of the study (kept in the evidence store, digest only)"
 PRIOR_VOLUME = "volume of the prior (kept in the evidence store, digest only)"
+FURTHER_VOLUME = "further stack that the model was shown (kept in the evidence store, digest only)"
 ANSWER = "model answer (kept in the evidence store, digest only)"
 READING = "checked reading (kept in the evidence store, digest only)"
 
@@ -37,6 +38,14 @@ def kept_objects(args: BuildResult) -> tuple[Kept, ...]:
         Kept(role="source", display=TIMELINE, digest=args.timeline),
         Kept(role="source", display=VOLUME, digest=args.current.volume),
         *((Kept(role="source", display=PRIOR_VOLUME, digest=prior.volume),) if prior else ()),
+        *(Kept(role="source", display=FURTHER_VOLUME, digest=digest) for digest in _further(args)),
         Kept(role="derivation", display=ANSWER, digest=args.answered.answer),
         Kept(role="derivation", display=READING, digest=args.checked.reading),
     )
+
+
+def _further(args: BuildResult) -> list[Digest]:
+    """Every stack beside the first of the study and the first of the named prior."""
+    prior = args.prior.fetched
+    earlier = [digest for other in args.prior.earlier for digest in other.fetched.stacks]
+    return [*args.current.more, *(prior.more if prior else []), *earlier]

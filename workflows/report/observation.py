@@ -188,10 +188,11 @@ def _absent(value: object) -> bool:
 
 
 def media(context: ResultContext, finding: Finding, region: ImageRegion) -> Json:
-    """The key image for people: a rendered frame, no box burnt in."""
+    """The key image for people: a rendered frame (of a whole slide the instance), no box burnt in."""
+    frame = f"/frames/{region.frame}" if region.frame is not None else ""
     instance = (
         f"{context.dicomweb_public_url.rstrip('/')}/studies/{region.study_instance_uid}/series/{region.series_instance_uid}"
-        f"/instances/{region.sop_instance_uid}/frames/{region.frame}/rendered?accept=image/png"
+        f"/instances/{region.sop_instance_uid}{frame}/rendered?accept=image/png"
     )
     return {
         "resourceType": "Media",

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 import orjson
 from temporalio import activity
 
-from schemas.codes import Canonical, FindingLabel, labels_for
+from schemas.codes import Canonical
 from schemas.errors import PermanentFailure, StaleWrite, TransientFailure
 from schemas.events import now_rfc3339
 from schemas.identifiers import canonical_json, instance_set_digest, ni_from_hex
-from schemas.imaging import StoredVolume
-from schemas.inference import ModelAnswer, ModelRequest, VolumeItem
+from schemas.imaging import StoredStack
+from schemas.inference import ModelAnswer, ModelRequest
 from schemas.model import Record
 from schemas.oversight import KeptBuild, ShownReading
 from schemas.report import InputManifest, Reading
@@ -28,6 +28,7 @@ from schemas.runs import (
     BuildResult,
     CheckAnswer,
     CreateInboxEntry,
+    EarlierPrior,
     FetchPrior,
     FetchStudy,
     GatherTimeline,
@@ -55,14 +56,10 @@ from workflows.ports import (
     RunRecords,
     TextInPixels,
 )
-from workflows.reading.caution import without_instructions
-from workflows.reading.check import read_answer
-from workflows.reading.prompt import build_request
 from workflows.reading.release import release_id
 from workflows.report import ResultContext, build_result, supersede
 from workflows.report_study import events, policies
 from workflows.report_study.assembly import Site, inbox_result, result_context
-from workflows.report_study.checking import checked_reading
 from workflows.report_study.fhir_results import (
     addenda_to,
     find_result,
@@ -71,12 +68,15 @@ from workflows.report_study.fhir_results import (
     written_result,
 )
 from workflows.report_study.history import integrate
-from workflows.report_study.imaging import check_patient, fetch_volume, is_earlier
-from workflows.report_study.priors import chosen, shows_region, subject_of_series
+from workflows.report_study.imaging import check_patient, fetch_stacks, is_earlier
+from workflows.report_study.priors import chosen, oldest_first, shows_region, subject_of_series
+from workflows.stacks import kind_named
+from workflows.stacks.kind import Shown, Sources
 from workflows.timeline import PriorPolicy, build_timeline, check_subject, choose_priors
 from workflows.timeline.fields import unversioned
 
-MAX_PRIORS_TRIED = 3
+SPARE_PRIORS = 2
+"""Tried beyond those that are shown: an archive may have lost some."""
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
@@ -106,7 +106,7 @@ class ReportStudyActivities:
         self._runs = runs
         self._inbox = inbox
         self._builds = builds
-        self._text_in_pixels = text_in_pixels
+        self._sources = Sources(archive=archive, store=store, text_in_pixels=text_in_pixels)
 
     def all(self) -> list[Callable[..., Any]]:
         """Every activity, for the worker to register."""
@@ -179,68 +179,77 @@ class ReportStudyActivities:
 
     @activity.defn
     def fetch_study(self, args: FetchStudy) -> StudyFetched:
-        """The study's pixels over DICOMweb, as a volume on a checked grid."""
+        """The study's pixels over DICOMweb, as stacks of its kind."""
         study = self._archive.find_study(args.study_instance_uid)
         check_patient(study, self._load(Timeline, args.timeline).patient)
-        return fetch_volume(self._archive, self._store, study, self._model.release().max_slices)
+        return fetch_stacks(self._sources, study, self._model.release())
 
     @activity.defn
     def fetch_prior(self, args: FetchPrior) -> PriorFetched:
-        """The newest prior of the same modality and region that can be read, or the reason why there is none."""
+        """The newest priors of the same kind and region that can be read, or the reason why there is none."""
         timeline = self._load(Timeline, args.timeline)
-        current = self._load(StoredVolume, args.current.volume).series
-        began = self._archive.find_study(current.study_instance_uid) if timeline.priors else None
-        if began is None:
+        current = self._load(StoredStack, args.current.volume)
+        kind = kind_named(current.kind)
+        if not timeline.priors or not kind.most_priors:
             return PriorFetched(fetched=None, study=None, reason="no-prior")
-        subject = subject_of_series(timeline, current, began, self._site.time_zone)
-        choices = choose_priors(timeline.priors, subject, PriorPolicy(limit=MAX_PRIORS_TRIED))
+        began = self._archive.find_study(current.series.study_instance_uid)
+        modalities = kind.alike(current.series.modality)
+        subject = subject_of_series(timeline, current.series, modalities, began, self._site.time_zone)
+        choices = choose_priors(timeline.priors, subject, PriorPolicy(limit=kind.most_priors + SPARE_PRIORS))
         kept = self._store.put(canonical_json([choice.model_dump(mode="json") for choice in choices]))
         reason = "no-prior"
+        found: list[EarlierPrior] = []
         for choice, prior in chosen(choices, timeline.priors):
+            if len(found) == kind.most_priors:
+                break
             try:
                 study = self._archive.find_study(prior.study_instance_uid)
                 check_patient(study, timeline.patient)
                 if not is_earlier(study, began, known_to_fhir=timeline.study is not None):
                     continue
-                if not any(series.modality == current.modality for series in study.series):
+                if not any(series.modality in modalities for series in study.series):
                     continue
                 if not shows_region(choice, study, subject):
                     reason = "prior-region-unknown"
                     continue
-                fetched = fetch_volume(self._archive, self._store, study, self._model.release().max_slices, current)
-                return PriorFetched(fetched=fetched, study=prior, reason=None, choices=kept)
+                fetched = fetch_stacks(self._sources, study, self._model.release(), current)
+                found.append(EarlierPrior(fetched=fetched, study=prior))
             except PermanentFailure as failure:
                 reason = f"prior-{failure.code}"
-        return PriorFetched(fetched=None, study=None, reason=reason, choices=kept)
+        if not found:
+            return PriorFetched(fetched=None, study=None, reason=reason, choices=kept)
+        *earlier, named = oldest_first(found)
+        return PriorFetched(fetched=named.fetched, study=named.study, reason=None, choices=kept, earlier=earlier)
 
     @activity.defn
     def ask_model(self, args: AskModel) -> ModelAnswered:
-        """One question to the model about the current study, beside its prior where there is one."""
+        """One question to the model about the current study, beside its priors where there are any."""
         started = now_rfc3339()
-        current = self._load(StoredVolume, args.current.volume)
-        volumes = [VolumeItem(digest=current.model_volume_digest, slices=len(current.model_slices), role="current")]
-        if args.prior.fetched is not None:
-            prior = self._load(StoredVolume, args.prior.fetched.volume)
-            volumes.insert(
-                0, VolumeItem(digest=prior.model_volume_digest, slices=len(prior.model_slices), role="prior")
-            )
-        labels = [(label.code, label.text) for label in self._labels(self._load(Timeline, args.timeline), current)]
-        request = build_request(current.series.modality, labels, volumes, args.priority)
+        shown = self._shown(args.current, args.prior)
+        timeline = self._load(Timeline, args.timeline)
+        request = kind_named(shown.current[0].kind).ask(timeline, shown, args.priority)
         answer = self._model.ask(request)
         kept = self._store.put(request.as_asked())
         return ModelAnswered(answer=self._keep(answer), request=kept, started=started, ended=now_rfc3339())
 
     @activity.defn
     def check_answer(self, args: CheckAnswer) -> ReadingChecked:
-        """What the checks leave of the answer, with the slices that show it and what text around the study tries to instruct."""
-        answer = read_answer(
-            self._load(ModelAnswer, args.answered.answer), self._load(ModelRequest, args.answered.request)
+        """What the checks leave of the answer, with the pictures that show it and what text around the study tries to instruct."""
+        shown = self._shown(args.current, args.prior)
+        reading = kind_named(shown.current[0].kind).read(
+            self._sources,
+            self._load(Timeline, args.timeline),
+            shown,
+            self._load(ModelRequest, args.answered.request),
+            self._load(ModelAnswer, args.answered.answer),
         )
-        current = self._load(StoredVolume, args.current.volume)
-        prior = self._load(StoredVolume, args.prior.fetched.volume) if args.prior.fetched else None
-        timeline = self._load(Timeline, args.timeline)
-        return self._checked(
-            checked_reading(self._store, self._text_in_pixels, timeline, answer, current, prior, args.prior.reason)
+        return self._checked(reading)
+
+    def _shown(self, current: StudyFetched, prior: PriorFetched) -> Shown:
+        return Shown(
+            current=[self._load(StoredStack, digest) for digest in current.stacks],
+            priors=[[self._load(StoredStack, digest) for digest in fetched.stacks] for fetched in prior.shown],
+            not_compared_reason=prior.reason,
         )
 
     @activity.defn
@@ -300,7 +309,7 @@ class ReportStudyActivities:
             self._site,
             model,
             timeline,
-            self._load(StoredVolume, args.current.volume).series,
+            self._load(StoredStack, args.current.volume).series,
             self._load(Reading, args.checked.reading),
             manifest,
             free_revision(self._fhir, self._site.namespace, args.thread_id, manifest, release_id(model)),
@@ -309,7 +318,7 @@ class ReportStudyActivities:
 
     def _manifest(self, args: BuildResult, timeline: Timeline) -> str:
         """The digest of every input; the manifest itself stays in the store."""
-        prior = self._uids(args.prior.fetched.sop_instance_uids) if args.prior.fetched else []
+        prior = [uid for fetched in args.prior.shown for uid in self._uids(fetched.sop_instance_uids)]
         manifest = InputManifest(
             sop_instance_uids=self._uids(args.current.sop_instance_uids),
             prior_sop_instance_uids=prior,
@@ -350,7 +359,7 @@ class ReportStudyActivities:
             self._site,
             self._model.release(),
             self._load(Timeline, args.timeline),
-            self._load(StoredVolume, args.current.volume).series,
+            self._load(StoredStack, args.current.volume).series,
             self._load(Reading, args.checked.reading),
             self._fhir.read(unversioned(args.written.report)).get("conclusion", ""),
             args,
@@ -361,11 +370,6 @@ class ReportStudyActivities:
     @property
     def _canonical(self) -> Canonical:
         return Canonical(self._site.namespace.base)
-
-    def _labels(self, timeline: Timeline, current: StoredVolume) -> list[FindingLabel]:
-        order = without_instructions(timeline).order
-        codings = order.codings if order else []
-        return labels_for(current.series.body_part, current.series.description, codings)
 
     def _checked(self, reading: Reading) -> ReadingChecked:
         return ReadingChecked(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from schemas.identifiers import Namespace, ni_from_hex
-from schemas.imaging import SeriesVolume
+from schemas.imaging import SeriesSource
 from schemas.inbox import InboxResult, InboxStudy
 from schemas.inference import ModelRelease
 from schemas.lifecycle import EscalationPolicy
@@ -53,7 +53,7 @@ def result_context(
     site: Site,
     model: ModelRelease,
     timeline: Timeline,
-    series: SeriesVolume,
+    series: SeriesSource,
     reading: Reading,
     manifest: str,
     revision: int,
@@ -69,6 +69,7 @@ def result_context(
         timeline=without_instructions(timeline),
         series=series,
         prior=args.prior.study,
+        earlier=tuple(prior.study for prior in args.prior.earlier),
         reading=reading,
         model=model,
         release=release,
@@ -92,7 +93,7 @@ def inbox_result(
     site: Site,
     model: ModelRelease,
     timeline: Timeline,
-    series: SeriesVolume,
+    series: SeriesSource,
     reading: Reading,
     conclusion: str,
     args: CreateInboxEntry,
@@ -144,7 +145,7 @@ def addendum_result(
     )
 
 
-def _study(timeline: Timeline, series: SeriesVolume, args: CreateInboxEntry) -> InboxStudy:
+def _study(timeline: Timeline, series: SeriesSource, args: CreateInboxEntry) -> InboxStudy:
     study, order = timeline.study, timeline.order
     accession = order.accession.value if order and order.accession else args.event.accession
     described = (study.description if study else None) or (order.text if order else None) or series.description

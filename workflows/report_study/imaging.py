@@ -1,17 +1,16 @@
-"""From a study in the archive to a stored volume: which series, why, and the slices that the model is shown."""
+"""From a study in the archive to stored stacks: whose it is, of which kind, and what of it the model is shown."""
 
 from __future__ import annotations
 
-from schemas.caution import Caution
 from schemas.errors import PermanentFailure
 from schemas.identifiers import canonical_json, instance_set_digest
-from schemas.imaging import SeriesVolume, StoredVolume, StudyInventory
+from schemas.imaging import StoredStack, StudyInventory
+from schemas.inference import ModelRelease
 from schemas.runs import StudyFetched
 from schemas.timeline import PatientBanner
-from schemas.volume import Volume, encode_volume, model_slices
-from workflows.ports import ImageArchive, ObjectStore
-from workflows.reading.caution import BURNED_IN, instruction_in, tag_cautions
-from workflows.series import choose_series, free_texts, may_stand_in, read_series
+from workflows.reading.caution import instruction_in
+from workflows.stacks import kind_named, kind_of
+from workflows.stacks.kind import Sources
 
 
 def check_patient(study: StudyInventory, patient: PatientBanner) -> None:
@@ -20,41 +19,21 @@ def check_patient(study: StudyInventory, patient: PatientBanner) -> None:
         raise PermanentFailure("patient-mismatch", "the study's PatientID is not an identifier of the event's patient")
 
 
-NEXT_SERIES = ("geometry-", "pixels-", "dicom-")
-"""Codes of failures that lie in one series: another series of the study may still be readable."""
-
-
-def fetch_volume(
-    archive: ImageArchive, store: ObjectStore, study: StudyInventory, max_slices: int, like: SeriesVolume | None = None
+def fetch_stacks(
+    sources: Sources, study: StudyInventory, release: ModelRelease, like: StoredStack | None = None
 ) -> StudyFetched:
-    """The first preferred series that is a plain grid, stored; what the first one was refused for if none is.
-
-    Where a series was refused, only one that may stand in for it is read: a scout beside a refused stack is not the study.
-    """
-    refused: PermanentFailure | None = None
-    for choice in choose_series(_calm_inventory(study), like):
-        if refused is not None and not may_stand_in(choice.series):
-            continue
-        try:
-            parts = list(archive.retrieve_series(study.study_instance_uid, choice.series.series_instance_uid))
-            series, volume = read_series(parts)
-        except PermanentFailure as failure:
-            if not failure.code.startswith(NEXT_SERIES):
-                raise
-            refused = refused or failure
-            continue
-        cautions = tag_cautions(sorted(free_texts(parts)))
-        return _store(store, study, calm(series, cautions), volume, choice.reason, max_slices, cautions)
-    raise refused or PermanentFailure(
-        "no-volume-series", "the study has no series of slices that could be read as a volume"
+    """The study's stacks, stored; of a prior (`like`: the current study's first stack) those that can be compared with it."""
+    calm = _calm_inventory(study)
+    kind = kind_named(like.kind) if like is not None else kind_of(calm)
+    stored = kind.fetch(sources, calm, release, like)
+    first, *more = [sources.store.put(canonical_json(stack.model_dump(mode="json"))) for stack in stored]
+    return StudyFetched(
+        volume=first,
+        more=more,
+        sop_instance_uids=sources.store.put(canonical_json(sorted(set(study.sop_instance_uids)))),
+        inventory_digest=instance_set_digest(study.sop_instance_uids),
+        slices=sum(len(stack.model_slices) for stack in stored),
     )
-
-
-def calm(series: SeriesVolume, cautions: list[Caution]) -> SeriesVolume:
-    """Without descriptions that read like instructions: they choose neither what is asked nor how the report is coded."""
-    flagged = {caution.where for caution in cautions if caution.code != BURNED_IN}
-    used = {"SeriesDescription": "description", "BodyPartExamined": "body_part"}
-    return series.model_copy(update={field: None for keyword, field in used.items() if keyword in flagged})
 
 
 def _calm_inventory(study: StudyInventory) -> StudyInventory:
@@ -73,34 +52,3 @@ def is_earlier(prior: StudyInventory, current: StudyInventory, *, known_to_fhir:
     if prior.study_time and current.study_time:
         return prior.study_time < current.study_time
     return known_to_fhir
-
-
-def _store(
-    store: ObjectStore,
-    study: StudyInventory,
-    series: SeriesVolume,
-    volume: Volume,
-    reason: str,
-    max_slices: int,
-    cautions: list[Caution],
-) -> StudyFetched:
-    shown = model_slices(len(series.frames), max_slices)
-    whole = store.put(encode_volume(volume))
-    spacing = (volume.spacing[0] * (len(series.frames) - 1) / max(len(shown) - 1, 1), *volume.spacing[1:])
-    for_model = whole
-    if len(shown) < len(series.frames):
-        for_model = store.put(encode_volume(Volume(volume.voxels[shown], spacing, volume.units, volume.modality)))
-    stored = StoredVolume(
-        series=series,
-        volume_digest=whole,
-        model_volume_digest=for_model,
-        model_slices=shown,
-        reason=reason,
-        cautions=cautions,
-    )
-    return StudyFetched(
-        volume=store.put(canonical_json(stored.model_dump())),
-        sop_instance_uids=store.put(canonical_json(sorted(set(study.sop_instance_uids)))),
-        inventory_digest=instance_set_digest(study.sop_instance_uids),
-        slices=len(shown),
-    )

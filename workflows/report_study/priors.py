@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import tzinfo
 
-from schemas.imaging import SeriesVolume, StudyInventory
+from schemas.imaging import SeriesSource, StudyInventory
+from schemas.runs import EarlierPrior
 from schemas.timeline import PriorChoice, StudyEntry, Timeline
 from workflows.timeline.dates import span_of
 from workflows.timeline.priors import Subject, examination_of
@@ -13,7 +14,9 @@ from workflows.timeline.regions import region_of, side_of
 from workflows.timeline.studies import started_of
 
 
-def subject_of_series(timeline: Timeline, series: SeriesVolume, study: StudyInventory, zone: tzinfo) -> Subject:
+def subject_of_series(
+    timeline: Timeline, series: SeriesSource, modalities: frozenset[str], study: StudyInventory, zone: tzinfo
+) -> Subject:
     """The study being read: modality and region by its series and its order, its beginning by FHIR, else by DICOM."""
     codings = timeline.order.codings if timeline.order else []
     known = timeline.study
@@ -21,7 +24,7 @@ def subject_of_series(timeline: Timeline, series: SeriesVolume, study: StudyInve
     return Subject(
         study_instance_uid=series.study_instance_uid,
         span=(known.span if known else None) or span_of(started_of(study) or "", zone),
-        modalities=frozenset({series.modality}),
+        modalities=modalities,
         region=region_of(codings, words) or (known.region if known else None),
         side=side_of([], words),
         examination=examination_of(known) if known else frozenset(),
@@ -32,6 +35,12 @@ def chosen(choices: list[PriorChoice], priors: list[StudyEntry]) -> Iterator[tup
     """The studies that were taken, in the order in which they are tried."""
     known = {study.study_instance_uid: study for study in priors}
     return ((choice, known[choice.study_instance_uid]) for choice in choices if choice.taken)
+
+
+def oldest_first(priors: list[EarlierPrior]) -> list[EarlierPrior]:
+    """By when they began; `priors` stand newest first, and those of one moment keep that order turned round."""
+    newest_last = priors[::-1]
+    return sorted(newest_last, key=lambda prior: prior.study.span[0] if prior.study.span else 0)
 
 
 def shows_region(choice: PriorChoice, prior: StudyInventory, subject: Subject) -> bool:

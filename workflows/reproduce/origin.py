@@ -7,7 +7,17 @@ from schemas.errors import PermanentFailure
 from schemas.identifiers import hex_from_ni
 from schemas.model import Record
 from schemas.runs import Digest
-from workflows.report.kept import ANSWER, MANIFEST, PRIOR_VOLUME, READING, RENDERED_PROMPT, TIMELINE, VOLUME, WEIGHTS
+from workflows.report.kept import (
+    ANSWER,
+    FURTHER_VOLUME,
+    MANIFEST,
+    PRIOR_VOLUME,
+    READING,
+    RENDERED_PROMPT,
+    TIMELINE,
+    VOLUME,
+    WEIGHTS,
+)
 
 
 class ResultOrigin(Record):
@@ -21,6 +31,8 @@ class ResultOrigin(Record):
     timeline: Digest | None
     volume: Digest | None
     prior_volume: Digest | None
+    further: list[Digest] = []
+    """Other stacks that the model was shown: of the study, of its named prior, of earlier ones."""
     answer: Digest | None
     reading: Digest | None
     study_instance_uid: str
@@ -48,6 +60,7 @@ def read_origin(canonical: Canonical, report: Json, provenance: Json, device: Js
         timeline=digests.get(TIMELINE),
         volume=digests.get(VOLUME),
         prior_volume=digests.get(PRIOR_VOLUME),
+        further=[d for what in whats if what.get("display") == FURTHER_VOLUME and (d := _digest(what))],
         answer=digests.get(ANSWER),
         reading=digests.get(READING),
         study_instance_uid=_study(report),

@@ -6,11 +6,10 @@ import math
 import re
 from typing import NamedTuple
 
-from schemas.imaging import SeriesInventory, SeriesVolume, StudyInventory
+from schemas.imaging import MODALITIES_OF, SeriesInventory, SeriesVolume, StudyInventory
 from workflows.series.place import main_plane
 
-MODALITIES = ("CT", "MR", "PT")
-"""Those that make stacks of sections, most wanted first: the CT of a PET/CT is the one with anatomy."""
+MODALITIES = MODALITIES_OF["volume"]
 
 STAND_IN_SLICES = 8
 

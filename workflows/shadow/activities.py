@@ -13,7 +13,7 @@ from temporalio import activity
 
 from schemas.errors import PartUnavailable, PermanentFailure
 from schemas.identifiers import canonical_json
-from schemas.imaging import StoredVolume
+from schemas.imaging import StoredStack
 from schemas.inference import ModelAnswer, ModelRequest
 from schemas.oversight import (
     CheckShadow,
@@ -30,6 +30,7 @@ from workflows.reading.check import check_findings, read_answer
 from workflows.reading.release import release_id
 from workflows.shadow import policies
 from workflows.shadow.compare import compare_readings
+from workflows.stacks import kind_named
 
 
 class ShadowActivities:
@@ -82,10 +83,11 @@ class ShadowActivities:
         """The answer under the same checks as every answer, then a row for each question."""
         read = args.read
         request = ModelRequest.model_validate_json(self._store.get(read.request))
-        volume = StoredVolume.model_validate_json(self._store.get(read.volume))
+        stacks = [StoredStack.model_validate_json(self._store.get(digest)) for digest in (read.volume, *read.more)]
+        places = kind_named(stacks[0].kind).places(stacks, None)
         shown = Reading.model_validate_json(self._store.get(read.shown))
         answer = ModelAnswer.model_validate_json(self._store.get(args.answered.answer))
-        checked = check_findings(read_answer(answer, request), volume)
+        checked = check_findings(read_answer(answer, request), places)
         shadow = Reading(
             findings=checked.findings,
             dropped=checked.dropped,
@@ -101,7 +103,7 @@ class ShadowActivities:
                 reading=self._store.put(canonical_json(shadow.model_dump(mode="json"))),
                 milliseconds=args.answered.milliseconds,
                 code=None,
-                findings=compare_readings(shown, shadow, volume.series),
+                findings=compare_readings(shown, shadow, places),
             )
         )
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from schemas.imaging import SeriesVolume
 from schemas.oversight import BoxPair, ShadowFinding
 from schemas.report import Finding, ImageRegion, Reading
+from workflows.reading.places import Places
 
 
-def compare_readings(shown: Reading, shadow: Reading, series: SeriesVolume) -> list[ShadowFinding]:
+def compare_readings(shown: Reading, shadow: Reading, places: Places) -> list[ShadowFinding]:
     """One row for each label that either was asked, in the order of their names."""
     of_shown, of_shadow = ({f.label: f for f in reading.findings} for reading in (shown, shadow))
     lost_shown, lost_shadow = ({d.label: d.code for d in reading.dropped} for reading in (shown, shadow))
     labels = sorted({*of_shown, *of_shadow, *lost_shown, *lost_shadow})
     return [
-        _row(label, of_shown.get(label), of_shadow.get(label), lost_shown.get(label), lost_shadow.get(label), series)
+        _row(label, of_shown.get(label), of_shadow.get(label), lost_shown.get(label), lost_shadow.get(label), places)
         for label in labels
     ]
 
@@ -24,7 +24,7 @@ def _row(
     shadow: Finding | None,
     shown_dropped: str | None,
     shadow_dropped: str | None,
-    series: SeriesVolume,
+    places: Places,
 ) -> ShadowFinding:
     return ShadowFinding(
         label=label,
@@ -34,19 +34,18 @@ def _row(
         shadow_presence=shadow.presence if shadow else None,
         shadow_likelihood=shadow.likelihood if shadow else None,
         shadow_dropped=shadow_dropped,
-        boxes=_boxes(shown.region if shown else None, shadow.region if shadow else None, series),
+        boxes=_boxes(shown.region if shown else None, shadow.region if shadow else None, places),
     )
 
 
-def _boxes(shown: ImageRegion | None, shadow: ImageRegion | None, series: SeriesVolume) -> BoxPair | None:
-    """None unless both lie on slices of this stack."""
-    places = {(frame.sop_instance_uid, frame.frame): k for k, frame in enumerate(series.frames)}
+def _boxes(shown: ImageRegion | None, shadow: ImageRegion | None, places: Places) -> BoxPair | None:
+    """None unless both lie on one stack of this study."""
     if shown is None or shadow is None:
         return None
-    slices = [places.get((region.sop_instance_uid, region.frame)) for region in (shown, shadow)]
-    if slices[0] is None or slices[1] is None:
+    one, other = places.find(shown), places.find(shadow)
+    if one is None or other is None or one.stack != other.stack:
         return None
-    apart = abs(slices[0] - slices[1])
+    apart = abs(one.index - other.index)
     return BoxPair(
         area_shown=area(shown),
         area_shadow=area(shadow),

@@ -67,6 +67,7 @@ async def start_shadow(study_key: str, result_id: str, result: BuildResult) -> N
                 release_id=plan.release_id,
                 request=result.answered.request,
                 volume=result.current.volume,
+                more=result.current.more,
                 shown=result.checked.reading,
             ),
             id=shadow_workflow_id(study_key, plan.release_id),

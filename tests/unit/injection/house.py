@@ -16,7 +16,7 @@ from temporalio.testing import ActivityEnvironment
 from schemas.errors import PermanentFailure
 from schemas.facts import StudyAvailable
 from schemas.identifiers import Namespace, sha256_hex
-from schemas.imaging import SeriesInventory, StoredVolume, StudyInventory
+from schemas.imaging import SeriesInventory, StoredStack, StudyInventory
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest
 from schemas.report import Reading
 from schemas.runs import AskModel, BuildResult, CheckAnswer, FetchPrior, FetchStudy, GatherTimeline, IntegrateHistory
@@ -217,7 +217,7 @@ class Outcome:
     """What came of a run."""
 
     reading: Reading
-    stored: StoredVolume
+    stored: StoredStack
     requests: list[bytes]
     """Every request to the model, as bytes."""
     bundle: dict[str, Any]
@@ -287,7 +287,7 @@ def run(hospital: Hospital, model: Obedient, reader: Any = None) -> Outcome:
     )
     return Outcome(
         reading=Reading.model_validate_json(store.get(checked.reading)),
-        stored=StoredVolume.model_validate_json(store.get(current.volume)),
+        stored=StoredStack.model_validate_json(store.get(current.volume)),
         requests=[orjson.dumps(request.model_dump(mode="json")) for request in model.requests],
         bundle=orjson.loads(store.get(built.bundle)),
         priority=gathered.priority,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from schemas.caution import Caution, PixelTextSearch
-from schemas.imaging import StoredVolume
+from schemas.imaging import StoredStack
+from schemas.pictures import Pictures
 from schemas.timeline import Timeline
 from schemas.volume import Volume
 from workflows.ports import TextInPixels
@@ -12,14 +15,14 @@ from workflows.reading.pixel_text import search_text
 
 
 def find_cautions(
-    timeline: Timeline, shown: list[tuple[str, StoredVolume, Volume]], reader: TextInPixels
+    timeline: Timeline, shown: list[tuple[str, StoredStack, Volume | Pictures]], reader: TextInPixels
 ) -> tuple[list[Caution], PixelTextSearch]:
-    """Cautions of every route, and how the pixels were searched. `shown` holds what the model saw: (`""` or `"prior "`, volume, its slices)."""
+    """Cautions of every route, and how the pixels were searched. `shown` holds what the model saw: (`""` or `"prior "`, stack, its pixels)."""
     found = chart_cautions(timeline)
     searches = []
-    for name, stored, slices in shown:
+    for name, stored, pixels in shown:
         prior = [c.model_copy(update={"where": f"{name}{c.where}"}) for c in stored.cautions]
-        cautions, search = search_text(slices, stored.model_slices, reader.lines, name)
+        cautions, search = search_text(grey(pixels), stored.model_slices, reader.lines, name)
         found += [*prior, *cautions]
         searches.append(search)
     whole = PixelTextSearch(
@@ -28,3 +31,11 @@ def find_cautions(
         read=sum(search.read for search in searches),
     )
     return found, whole
+
+
+def grey(pixels: Volume | Pictures) -> Volume:
+    """Pictures as slices of grey levels (the mean of their samples)."""
+    if isinstance(pixels, Volume):
+        return pixels
+    levels = pixels.pixels[..., 0] if pixels.pixels.shape[-1] == 1 else np.mean(pixels.pixels, axis=-1)
+    return Volume(levels.astype(np.int16), (1.0, 1.0, 1.0), "stored", pixels.modality)

@@ -1,0 +1,63 @@
+"""Where an answer's places lie on what the model was shown: what every kind of stack has to tell the checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from schemas.imaging import StoredStack
+from schemas.inference import Location
+from schemas.report import AbstentionReason, ImageRegion
+
+Side = Literal["left", "right", "midline"]
+
+
+class Dropped(Exception):
+    """A finding failed a check; the argument names it."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A box on one slice, picture or patch: `index` counts from 0 in the whole stack (not among those shown)."""
+
+    stack: StoredStack
+    index: int
+    region: ImageRegion
+
+
+class Places(Protocol):
+    """The stacks of the current study, as one kind of stack knows them."""
+
+    def place(self, location: Location) -> Place:
+        """The box in source pixels; `Dropped` (`series-outside-study`, `slice-outside-stack`, `box-not-a-box`, `box-outside-image`)."""
+        ...
+
+    def find(self, region: ImageRegion) -> Place | None:
+        """The place that `place` has made this region of; None if it is on none of these stacks."""
+        ...
+
+    def side(self, place: Place) -> Side | None:
+        """The patient's side of the box's middle; None where nothing tells it."""
+        ...
+
+    def diagonal_mm(self, place: Place) -> float | None:
+        """Of the box; None where the pixels have no known size."""
+        ...
+
+    def body_mm(self, place: Place) -> float | None:
+        """The longest a finding can be there; None where that is not known. `Dropped` (`box-outside-body`) where there is no body."""
+        ...
+
+    def implausible(self) -> AbstentionReason | None:
+        """Why nothing can be read from what was shown."""
+        ...
+
+
+def stack_of(location: Location, stacks: list[StoredStack]) -> tuple[StoredStack, int]:
+    """The stack that a location names and the index in the whole stack of its slice; `Dropped` where it names none."""
+    if location.series > len(stacks):
+        raise Dropped("series-outside-study")
+    stack = stacks[location.series - 1]
+    if location.slice > len(stack.model_slices):
+        raise Dropped("slice-outside-stack")
+    return stack, stack.model_slices[location.slice - 1]
