@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.model import Record
-from schemas.report import ImageRegion
+from schemas.region import ImageRegion
 
 Place = tuple[float, float, float, float]
 """x0, y0, x1, y1 on the page as it is displayed, origin at its top left corner: points (1/72 inch) of a PDF, pixels of a scan."""

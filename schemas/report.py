@@ -7,6 +7,7 @@ from typing import Literal
 from schemas.caution import Caution, PixelTextSearch
 from schemas.inference import Change, ChartRelation, LikelihoodBand, Presence, Side
 from schemas.model import Record
+from schemas.region import ImageRegion as ImageRegion
 from schemas.timeline import TimelineEntry
 
 Priority = Literal["routine", "urgent", "asap", "stat"]
@@ -21,25 +22,6 @@ def more_urgent(one: Priority, other: Priority) -> Priority:
 
 AbstentionReason = Literal["volume-empty", "volume-constant", "most-answers-dropped"]
 """Codes of the local system `abstention-reason`."""
-
-
-class ImageRegion(Record):
-    """A box on one frame, in pixels of the source frame: origin 0\\0 is the top left corner of the top left pixel (contract 1.3)."""
-
-    study_instance_uid: str
-    series_instance_uid: str
-    series_number: int | None
-    sop_instance_uid: str
-    sop_class_uid: str
-    instance_number: int | None
-    frame: int | None
-    """Counts from 1; None on a whole slide, whose coordinates are those of the total pixel matrix."""
-    columns: int
-    rows: int
-    x0: float
-    y0: float
-    x1: float
-    y1: float
 
 
 class EvidenceImage(Record):

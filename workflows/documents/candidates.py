@@ -16,14 +16,19 @@ from workflows.documents.units import ucum_of
 
 LONGEST_NAME = 80
 _WORD = re.compile(r"\S+")
-_LETTER = re.compile(r"[^\W\d_]")
-_NAME = re.compile(r"[^\W_][\w .,/()+'’αβγ%#:*-]*")
+_NUMBERED = re.compile(
+    r"\b(?:CA \d{2,3}(?:-\d{1,2})?|Vit(?:amin|\.) ?[A-K] ?\d{1,2}|IGF[ -]1|Fa[ck]tor (?:1[0-3]|[2-9])|Apo(?:lipoprotein)? B ?100)\b(?! *[.,]?\d)",
+    re.IGNORECASE,
+)
+"""Names that hold a number of their own; in any other name a number that stands by itself makes the row ambiguous."""
+_NAME = re.compile(r"(?:\d{1,2}[-'](?=[A-Za-z]))?[^\W\d_][\w .,/()+'’αβγ%#:*-]*")
 _GLUED = re.compile(r"(?P<unit>[A-Za-z%µμ/][\w/%µμ^*.]*)|(?P<flag>[HL*!+]{1,3})")
 PREVIOUS = re.compile(r"\b(previous|prior|last|former|vorwert|vorbefund|vorher|letzter)", re.IGNORECASE)
 RESULT = re.compile(r"\b(results?|values?|ergebnis\w*|wert|messwert|resultat|befund)\b", re.IGNORECASE)
 RANGE_HEADING = re.compile(r"\b(reference|ref\.?|normal|range|referenz\w*|normbereich|interval)\b", re.IGNORECASE)
 COLLECTED = re.compile(
-    r"\b(collect(?:ed|ion)|drawn|sampl(?:ed|e taken|ing)|specimen date|entnahme\w*|abnahme\w*|probenentnahme)\b", re.IGNORECASE
+    r"\b(collect(?:ed|ion)|drawn|sampl(?:ed|e taken|ing)|specimen date|entnahme\w*|abnahme\w*|probenentnahme)\b",
+    re.IGNORECASE,
 )
 
 
@@ -62,19 +67,16 @@ def candidates_of(line: DocumentLine) -> Candidates:
 
 def starts_of(cells: list[DocumentCell]) -> list[int]:
     """At which cells another result begins: a name to the right of a value, with a number of its own behind it."""
+    told = tuple((cell.text, cell.place) for cell in cells)
+    whole = _candidates(told)
+    numbers = [span.cell for span in (*whole.values, *whole.ranges)]
     found: list[int] = []
-    start = 0
-    for index in range(1, len(cells)):
-        before, after = (_of_cells(cells[start:index]), _of_cells(cells[index:]))
-        begins = bool(after.names) and after.names[0].cell == 0 and not (before.ranges == () and before.values == ())
-        if begins and before.names and before.values and after.values:
-            found.append(index)
-            start = index
+    for name in _texts(told, [*whole.values, *whole.ranges, *whole.units, *whole.dates]):
+        begun = found[-1] if found else 0
+        before = any(begun <= value.cell < name.cell for value in whole.values)
+        if before and any(number > name.cell for number in numbers):
+            found.append(name.cell)
     return found
-
-
-def _of_cells(cells: Sequence[DocumentCell]) -> Candidates:
-    return _candidates(tuple((cell.text, cell.place) for cell in cells))
 
 
 @cache
@@ -100,15 +102,18 @@ def _units_in(text: str) -> tuple[tuple[int, int], ...]:
 
 @cache
 def _candidates(cells: tuple[tuple[str, Place], ...]) -> Candidates:
-    dates = _matches(cells, notation.DATE) + _matches(cells, notation.CLOCK)
+    dates = _matches(cells, notation.DATE)
+    clocks = [clock for clock in _matches(cells, notation.CLOCK) if not _meets(clock, dates)]
     units = [_span(cells, i, start, end) for i, (text, _) in enumerate(cells) for start, end in _units_in(text)]
-    ranges = [span for span in _ranges(cells) if not _meets(span, dates) and not _meets(span, units)]
-    numbers, glued_units, glued_flags = _numbers(cells, [*dates, *units, *ranges])
-    names = _names(cells, numbers, [*dates, *units, *ranges])
-    values = [n for n in numbers if not _meets(n, names)]
+    ranges = [span for span in _ranges(cells) if not _meets(span, [*dates, *clocks, *units])]
+    taken = [*dates, *clocks, *units, *ranges]
+    numbered = [span for span in _matches(cells, _NUMBERED) if not _meets(span, taken)]
+    numbers, glued_units, glued_flags = _numbers(cells, [*taken, *numbered])
+    names = _names(cells, numbers, taken)
+    values = numbers
     units = sorted([*units, *glued_units], key=_order)
-    flags = sorted([*_flags(cells, [*dates, *units, *ranges, *names]), *glued_flags], key=_order)
-    unknown = _unknown_units(cells, values, [*dates, *units, *ranges, *names, *flags, *values])
+    flags = sorted([*_flags(cells, [*taken, *names]), *glued_flags], key=_order)
+    unknown = _unknown_units(cells, values, [*taken, *units, *names, *flags, *values])
     parts = (names, values, units, unknown, ranges, flags, dates)
     return Candidates(*(tuple(part) for part in parts))
 
@@ -202,23 +207,22 @@ def _tail(text: str, end: int) -> str:
 
 
 def _names(cells: Cells, numbers: list[Span], taken: list[Span]) -> list[Span]:
-    """Texts that begin with a letter: a whole cell, or what stands before the first value in it.
+    """Texts that begin with a letter and stand before a value: a whole cell, or what stands before the first number in it."""
+    found = _texts(cells, [*numbers, *taken])
+    last = max((number.cell for number in numbers), default=len(cells))
+    return [name for name in found if name.cell <= last]
 
-    A number inside the first text belongs to the name where a value follows in another cell (`Factor 5 | 120`).
-    """
+
+def _texts(cells: Cells, taken: list[Span]) -> list[Span]:
+    """For each cell what it begins with, up to the first thing that is no name."""
     found: list[Span] = []
     for i, (text, _) in enumerate(cells):
-        first = min((n.start for n in [*numbers, *taken] if n.cell == i), default=len(text))
-        later = any(n.cell > i for n in numbers) and not any(t.cell == i for t in taken)
-        end = len(text) if later else first
-        name = _NAME.match(text[:end].rstrip(" .,:;-=*"))
-        if name is None or not _LETTER.search(name[0]) or len(name[0]) > LONGEST_NAME:
+        end = min((n.start for n in taken if n.cell == i), default=len(text))
+        told = text[:end].rstrip(" .,:;-=*(")
+        if not (2 <= len(told) <= LONGEST_NAME and _NAME.fullmatch(told)):
             continue
-        if notation.flag_of(name[0]) or ucum_of(name[0]) is not None or len(name[0].strip()) < 2:
-            continue
-        if name.end() < len(text[:end].rstrip(" .,:;-=*")):
-            continue
-        found.append(_span(cells, i, 0, len(name[0].rstrip(" .,:;-=*("))))
+        if notation.flag_of(told) is None and ucum_of(told) is None and not RANGE_HEADING.match(told):
+            found.append(_span(cells, i, 0, len(told)))
     return found
 
 

@@ -38,7 +38,9 @@ def lines_of(page: int, pieces: list[Piece], starts: Starts) -> list[DocumentLin
         raise PermanentFailure("document-too-long", "a page holds more rows than a page of print can")
     ordered = _in_reading_order(parts)
     return [
-        DocumentLine(id=f"P{page}L{n}", page=page, cells=cells, place=_around([c.place for c in cells]), confidence=sure)
+        DocumentLine(
+            id=f"P{page}L{n}", page=page, cells=cells, place=_around([c.place for c in cells]), confidence=sure
+        )
         for n, (cells, sure, _) in enumerate(ordered, start=1)
     ]
 
@@ -111,11 +113,17 @@ def _around(places: list[Place]) -> Place:
 
 
 def _cut(row: list[Piece], cells: list[DocumentCell], starts: Starts) -> Iterator[_Part]:
-    sure = min((piece.confidence for piece in row if piece.confidence is not None), default=None)
+    told = [piece.confidence for piece in row if piece.confidence is not None and not _only_leads(piece.text)]
+    sure = min(told, default=None)
     cuts = starts(cells)
     edge = cells[cuts[0]].place[0] if cuts else None
     for begin, end in zip([0, *cuts], [*cuts, len(cells)], strict=True):
         yield cells[begin:end], sure, edge
+
+
+def _only_leads(text: str) -> bool:
+    """Dots and rules: how surely they were read says nothing of the row."""
+    return not text.strip(".·…_-|¦ ")
 
 
 def _in_reading_order(parts: list[_Part]) -> list[_Part]:

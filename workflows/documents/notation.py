@@ -24,7 +24,16 @@ RANGE = re.compile(
     rf"(?<![\w.,/^-])[(\[]?\s*(?:({DIGITS}){_DASH}({DIGITS})|({COMPARATOR}|bis|up to|unter|über|ab|below|above)\s*({DIGITS}))\s*[)\]]?(?![\w^/]|[.,]\d)",
     re.IGNORECASE,
 )
-_COMPARATORS: dict[str, Comparator] = {"<": "<", ">": ">", "≤": "<=", "<=": "<=", "=<": "<=", "≥": ">=", ">=": ">=", "=>": ">="}
+_COMPARATORS: dict[str, Comparator] = {
+    "<": "<",
+    ">": ">",
+    "≤": "<=",
+    "<=": "<=",
+    "=<": "<=",
+    "≥": ">=",
+    ">=": ">=",
+    "=>": ">=",
+}
 _BELOW = frozenset({"<", "<=", "=<", "≤", "bis", "up to", "unter", "below"})
 
 _FLAGS: dict[Abnormality, tuple[str, ...]] = {
@@ -116,7 +125,7 @@ def _grouped(text: str, mark: str) -> str:
 
 def _plain(text: str) -> str:
     """Digits as they are: `007` is no number of a laboratory."""
-    if len(text) > 1 and text[0] == "0" and text[1] != "." or len(text) > 18:
+    if (len(text) > 1 and text[0] == "0" and text[1] != ".") or len(text) > 18:
         raise Ambiguous
     return text
 

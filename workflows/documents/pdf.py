@@ -88,7 +88,9 @@ def _pages(document: Any) -> Iterator[PdfPage]:
         width, height = page.get_size()
         if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
             raise PermanentFailure("document-too-large", "a page of the PDF is larger than paper")
-        picture = np.ascontiguousarray(page.render(scale=SCALE, grayscale=True, fill_color=(255, 255, 255, 255)).to_numpy())
+        picture = np.ascontiguousarray(
+            page.render(scale=SCALE, grayscale=True, fill_color=(255, 255, 255, 255)).to_numpy()
+        )
         words, hidden = _words(page, picture.reshape(picture.shape[:2]), width, height)
         yield PdfPage(index + 1, width, height, picture.reshape(picture.shape[:2]), words, hidden)
         page.close()

@@ -1,0 +1,75 @@
+"""Pages -> a read document: the text layer where a page has one, OCR where it has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.documents import DocumentLine, DocumentPage, ReadDocument
+from schemas.errors import PermanentFailure
+from workflows.documents.candidates import starts_of
+from workflows.documents.lines import lines_of
+from workflows.documents.pdf import MAX_PAGES, PdfPage
+from workflows.documents.printed import Piece, PrintedText, straightened, upright
+
+Picture = npt.NDArray[np.uint8]
+Read = Callable[[Picture], list[PrintedText]]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page to be read: `picture` uint8 [H, W], `scale` of its pixels to one unit of the page; `words` None where OCR must read it."""
+
+    width: float
+    height: float
+    scale: float
+    picture: Picture
+    words: list[Piece] | None
+    hidden: bool = False
+
+
+def page_of_pdf(page: PdfPage) -> Page:
+    return Page(page.width, page.height, page.picture.shape[1] / page.width, page.picture, page.words, page.hidden)
+
+
+def page_of_scan(picture: Picture) -> Page:
+    height, width = picture.shape
+    return Page(float(width), float(height), 1.0, picture, None)
+
+
+def read_pages(pages: list[Page], read: Read, keep: Callable[[Picture], str]) -> ReadDocument:
+    """Every page's lines; `keep` stores a page's picture and gives its address. `PermanentFailure`: `document-empty`, `document-too-long`."""
+    if not pages:
+        raise PermanentFailure("document-empty", "the document has no page")
+    if len(pages) > MAX_PAGES:
+        raise PermanentFailure(
+            "document-too-long", f"the document has more than {MAX_PAGES} pages: send the report alone"
+        )
+    told: list[DocumentPage] = []
+    lines: list[DocumentLine] = []
+    for number, page in enumerate(pages, start=1):
+        pieces = (
+            upright(page.words) if page.words is not None else straightened(_in_units(read(page.picture), page.scale))
+        )
+        lines += lines_of(number, pieces, starts_of)
+        told.append(
+            DocumentPage(
+                number=number,
+                width=page.width,
+                height=page.height,
+                source="ocr" if page.words is None else "text-layer",
+                picture=keep(page.picture),
+                hidden=page.hidden,
+            )
+        )
+    return ReadDocument(pages=told, lines=lines)
+
+
+def _in_units(printed: list[PrintedText], scale: float) -> list[PrintedText]:
+    return [
+        PrintedText(text.text, tuple((x / scale, y / scale) for x, y in text.corners), text.confidence)  # type: ignore[arg-type]
+        for text in printed
+    ]
