@@ -21,10 +21,10 @@ def register() -> None:
     from vllm.multimodal.video import VIDEO_LOADER_REGISTRY
 
     from model_runtime.children import die_with_parent
-    from model_runtime.media import LocalMediaConnector, VolumeLoader
+    from model_runtime.media import ContainerLoader, LocalMediaConnector
 
     die_with_parent()
     if ARCHITECTURE not in ModelRegistry.get_supported_archs():
         ModelRegistry.register_model(ARCHITECTURE, "model_runtime.architecture:SliceVolumeGemma3")
-    VIDEO_LOADER_REGISTRY.register(VIDEO_BACKEND)(VolumeLoader)
+    VIDEO_LOADER_REGISTRY.register(VIDEO_BACKEND)(ContainerLoader)
     MEDIA_CONNECTOR_REGISTRY.register(MEDIA_CONNECTOR)(LocalMediaConnector)

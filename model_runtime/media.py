@@ -1,4 +1,4 @@
-"""How a volume enters over HTTP: a `video_url` part with a `file:` or a `data:` URL, and nothing else.
+"""How volumes and pictures enter over HTTP: a `video_url` part with a `file:` or a `data:` URL, and nothing else.
 
 vLLM's own connector also fetches http(s) URLs of a client's choice and answers 500 to a file that is not there: this one refuses both with 400.
 """
@@ -11,16 +11,16 @@ from vllm.exceptions import VLLMClientError, VLLMValidationError
 from vllm.multimodal.media import MediaConnector
 from vllm.multimodal.video import VideoLoader
 
-from model_runtime.volumes import DecodedVolume, read_container
+from model_runtime.containers import DecodedItem, read_container
 
 UNREADABLE = (OSError, ValueError, NotImplementedError)
 
 
-class VolumeLoader(VideoLoader):
-    """Decodes the volume container; every option of a video (frames, rate) is meaningless and ignored."""
+class ContainerLoader(VideoLoader):
+    """Decodes a container; every option of a video (frames, rate) is meaningless and ignored."""
 
     @classmethod
-    def load_bytes(cls, data: bytes, num_frames: int = -1, **kwargs: Any) -> DecodedVolume:
+    def load_bytes(cls, data: bytes, num_frames: int = -1, **kwargs: Any) -> DecodedItem:
         return read_container(data)
 
 

@@ -1,16 +1,18 @@
-"""A volume of any depth becomes tokens inside vLLM: parser, limits, placeholder text, and the guards on what a client may send.
+"""Volumes and series of pictures become tokens inside vLLM: parser, limits, placeholder tokens, and the guards on what a client may send.
 
-Voxels travel to the model as raw int16 of their native size (nine times smaller in the cache than SigLIP's pixels); it applies the windows.
+An item is one container: a volume of any depth, or any number of pictures. Pixels travel to the model as they are, raw int16 or uint8 of their native
+size (nine times smaller in the cache than SigLIP's pixels); it applies the windows.
 
-Stock vLLM takes a client's `uuid` as the cache key without looking at the data, so that an equal uuid with other voxels would be answered from the
-OTHER patient's volume. Here a volume's uuid must be the SHA-256 of its container, and an image may carry none.
+Stock vLLM takes a client's `uuid` as the cache key without looking at the data, so that an equal uuid with other pixels would be answered from the
+OTHER patient's study. Here an item's uuid must be the SHA-256 of its container, and an image may carry none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -25,63 +27,72 @@ from vllm.multimodal.inputs import MultiModalFieldConfig
 from vllm.multimodal.media import MediaWithBytes
 from vllm.multimodal.parse import MultiModalDataParser, ProcessorBatchItems
 from vllm.multimodal.processing import PromptReplacement, PromptUpdateDetails
-from vllm.multimodal.processing.processor import cached_encode
+from vllm.multimodal.processing.processor import PlaceholderFeaturesInfo, ResolvedPromptUpdate, cached_encode
 
-from model_runtime.volumes import DecodedVolume, identify, read_container
-from schemas.volume import MAX_MODEL_SLICES, Volume
+from model_runtime.containers import MOST, DecodedItem, Kind, identify, read_container, require_servable
+from schemas.pictures import Pictures
+from schemas.volume import Volume
 
 MODALITIES = ("video", "volume")
 """`video` is what the HTTP API can carry, `volume` is the offline modality of `LLM.generate`."""
-VOLUME_TOKEN = "<unused10>"  # noqa: S105  a token of the vocabulary, not a secret
-"""Stands for a volume in the prompt until it is replaced by its slices; a token that Gemma's vocabulary reserves."""
-FIELDS = ("voxels", "depth", "hounsfield")
+ITEM_TOKEN = "<unused10>"  # noqa: S105  a token of the vocabulary, not a secret
+"""Stands for an item in the prompt until it is replaced by its images; a token that Gemma's vocabulary reserves."""
+FIELDS = ("pixels", "count", "kind")
+KINDS: tuple[Kind, ...] = get_args(Kind)
+MOST_IMAGES = max(MOST.values())
 
 
 def slices_text(depth: int, image_sequence: str) -> str:
-    """The text that a volume stands for: each slice's image, then `SLICE k`, counted from 1 (MedGemma 1.5's CT prompt)."""
-    return "".join(f"{image_sequence}SLICE {k}" for k in range(1, depth + 1))
+    """The text that a volume stands for: each slice's image, then `SLICE k`, counted from 1 (MedGemma 1.5's CT prompt), then a new line."""
+    return "".join(f"{image_sequence}SLICE {k}" for k in range(1, depth + 1)) + "\n"
 
 
-class VolumeItems(ProcessorBatchItems):
-    """Volumes of one modality; the digest stands for the voxels wherever vLLM hashes an item."""
+def pictures_tokens(count: int, image: list[int], four_newlines: int) -> list[int]:
+    """What pictures stand for: their images without a word between. Two line feeds end an image and two begin the next; four are one token."""
+    between = [*image[1:-1], four_newlines] * (count - 1)
+    return [image[0], *between, *image[1:]]
+
+
+class ContainerItems(ProcessorBatchItems):
+    """Items of one modality; the digest stands for the pixels wherever vLLM hashes an item."""
 
     def get_item_for_hash(self, index: int) -> str:
         return str(self.data[index].digest)
 
 
-class VolumeDataParser(MultiModalDataParser):
-    """Takes `DecodedVolume`, `Volume` or a container's bytes; idempotent, since vLLM parses cache misses twice."""
+class ContainerDataParser(MultiModalDataParser):
+    """Takes `DecodedItem`, `Volume`, `Pictures` or a container's bytes; idempotent, since vLLM parses cache misses twice."""
 
     def _get_subparsers(self) -> Mapping[str, Callable[[Any], Any]]:
-        ours = {modality: partial(_parse_volumes, modality=modality) for modality in MODALITIES}
+        ours = {modality: partial(_parse_items, modality=modality) for modality in MODALITIES}
         return {**super()._get_subparsers(), **ours}
 
 
-def _parse_volumes(data: Any, modality: str) -> VolumeItems | None:
+def _parse_items(data: Any, modality: str) -> ContainerItems | None:
     if data is None:
         return None
     items = data if isinstance(data, list) else [data]
-    return VolumeItems([_parse_volume(item) for item in items], modality)
+    return ContainerItems([_parse_item(item) for item in items], modality)
 
 
-def _parse_volume(item: Any) -> DecodedVolume:
+def _parse_item(item: Any) -> DecodedItem:
     media = item.media if isinstance(item, MediaWithBytes) else item
-    if isinstance(media, DecodedVolume):
+    if isinstance(media, DecodedItem):
         return media
-    if isinstance(media, Volume):
+    if isinstance(media, Volume | Pictures):
         return identify(media)
     if isinstance(media, bytes):
         return read_container(media)
     raise VLLMValidationError(
-        "A volume must be sent as a volume container, whole, at each request.", parameter="video_url"
+        "Volumes and pictures must be sent as a container, whole, at each request.", parameter="video_url"
     )
 
 
-class VolumeProcessingInfo(Gemma3ProcessingInfo):
+class ItemProcessingInfo(Gemma3ProcessingInfo):
     """What the model takes and how many tokens it costs."""
 
-    def get_data_parser(self) -> VolumeDataParser:
-        return VolumeDataParser(
+    def get_data_parser(self) -> ContainerDataParser:
+        return ContainerDataParser(
             expected_hidden_size=self._get_expected_hidden_size(),
             allow_missing_mm_embeddings=self.allow_missing_mm_embeddings,
         )
@@ -98,37 +109,47 @@ class VolumeProcessingInfo(Gemma3ProcessingInfo):
 
     def get_mm_max_tokens_per_item(self, seq_len: int, mm_counts: Mapping[str, int]) -> Mapping[str, int]:
         image = int(self.get_hf_processor().image_seq_length)
-        most = {"image": image} | dict.fromkeys(MODALITIES, MAX_MODEL_SLICES * image)
+        most = {"image": image} | dict.fromkeys(MODALITIES, MOST_IMAGES * image)
         return {modality: tokens for modality, tokens in most.items() if mm_counts.get(modality, 0) > 0}
 
+    def item_tokens(self, count: int, kind: Kind) -> list[int]:
+        """The tokens of an item of so many slices or pictures."""
+        tokenizer, image = self.get_tokenizer(), self.get_hf_processor().full_image_sequence
+        encode = partial(cached_encode, tokenizer, add_special_tokens=False)
+        if kind == "pictures":
+            return pictures_tokens(count, encode(image), tokenizer.get_vocab()["\n\n\n\n"])
+        return list(encode(slices_text(count, image)))
 
-class VolumeDummyInputs(Gemma3DummyInputsBuilder):
+
+class ItemDummyInputs(Gemma3DummyInputsBuilder):
     """The largest inputs, for vLLM's memory profile."""
 
     def get_dummy_text(self, mm_counts: Mapping[str, int]) -> str:
-        volumes = sum(mm_counts.get(modality, 0) for modality in MODALITIES)
-        return str(super().get_dummy_text(mm_counts)) + VOLUME_TOKEN * volumes
+        items = sum(mm_counts.get(modality, 0) for modality in MODALITIES)
+        return str(super().get_dummy_text(mm_counts)) + ITEM_TOKEN * items
 
     def get_dummy_mm_data(self, seq_len: int, mm_counts: Mapping[str, int], mm_options: Any) -> dict[str, Any]:
         side = self.info.get_hf_config().vision_config.image_size
-        voxels = np.zeros((MAX_MODEL_SLICES, side, side), np.int16)
-        volume = identify(Volume(voxels, (1.0, 1.0, 1.0), "HU", "CT"))
-        volumes = {modality: [volume] * mm_counts.get(modality, 0) for modality in MODALITIES}
-        return {**super().get_dummy_mm_data(seq_len, mm_counts, mm_options), **volumes}
+        largest = identify(Pictures(np.zeros((MOST_IMAGES, side, side, 3), np.uint8), "SM"))
+        items = {modality: [largest] * mm_counts.get(modality, 0) for modality in MODALITIES}
+        return {**super().get_dummy_mm_data(seq_len, mm_counts, mm_options), **items}
 
 
-class VolumeProcessor(Gemma3MultiModalProcessor):
+class ItemProcessor(Gemma3MultiModalProcessor):
     """From items to what the model's `embed_multimodal` takes, and to the tokens that stand for them."""
+
+    info: ItemProcessingInfo
 
     def _get_hf_mm_text(self, mm_counts: Mapping[str, int]) -> str:
         return str(self.dummy_inputs.get_dummy_text({"image": mm_counts.get("image", 0)}))
 
     def _call_hf_processor(self, hf_data: Mapping[str, object], hf_kwargs: Mapping[str, object]) -> BatchFeature:
         rest: dict[str, Any] = dict(hf_data)
-        volumes = {modality: rest.pop(f"{modality}s") for modality in MODALITIES if f"{modality}s" in rest}
+        ours = {modality: rest.pop(f"{modality}s") for modality in MODALITIES if f"{modality}s" in rest}
         outputs = super()._call_hf_processor(rest, hf_kwargs) if "images" in rest else BatchFeature()
-        for modality, items in volumes.items():
-            _refuse_too_deep(items)
+        for modality, items in ours.items():
+            for item in items:
+                require_servable(item)
             outputs.update({f"{modality}_{field}": values for field, values in _model_inputs(items).items()})
         return outputs
 
@@ -139,7 +160,7 @@ class VolumeProcessor(Gemma3MultiModalProcessor):
 
     def _get_mm_fields_config(self, hf_inputs: Any, hf_processor_mm_kwargs: Any) -> Mapping[str, MultiModalFieldConfig]:
         ours = {
-            f"{modality}_{field}": MultiModalFieldConfig.batched(modality, keep_on_cpu=field != "voxels")
+            f"{modality}_{field}": MultiModalFieldConfig.batched(modality, keep_on_cpu=field != "pixels")
             for modality in MODALITIES
             for field in FIELDS
         }
@@ -149,8 +170,8 @@ class VolumeProcessor(Gemma3MultiModalProcessor):
         ours = [
             PromptReplacement(
                 modality=modality,
-                target=[self.info.get_tokenizer().get_vocab()[VOLUME_TOKEN]],
-                replacement=partial(self._slices, out_mm_kwargs, modality),
+                target=[self.info.get_tokenizer().get_vocab()[ITEM_TOKEN]],
+                replacement=partial(self._images, out_mm_kwargs, modality),
             )
             for modality in MODALITIES
             if modality in mm_items
@@ -159,39 +180,66 @@ class VolumeProcessor(Gemma3MultiModalProcessor):
             return ours
         return [*super()._get_prompt_updates(mm_items, hf_processor_mm_kwargs, out_mm_kwargs), *ours]
 
-    def _slices(self, out_mm_kwargs: Any, modality: str, index: int) -> PromptUpdateDetails:
-        """The tokens of one volume; its depth is read from what was processed, since a cached item has no raw data."""
-        tokenizer, processor = self.info.get_tokenizer(), self.info.get_hf_processor()
-        depth = int(out_mm_kwargs[modality][index][f"{modality}_depth"].data)
-        ids = cached_encode(tokenizer, slices_text(depth, processor.full_image_sequence), add_special_tokens=False)
-        return PromptUpdateDetails.select_token_id(ids, tokenizer.get_vocab()[tokenizer.image_token])
+    def _images(self, out_mm_kwargs: Any, modality: str, index: int) -> PromptUpdateDetails:
+        """The tokens of one item; its count is read from what was processed, since a cached item has no raw data."""
+        tokenizer, item = self.info.get_tokenizer(), out_mm_kwargs[modality][index]
+        count, kind = int(item[f"{modality}_count"].data), KINDS[int(item[f"{modality}_kind"].data)]
+        tokens = self.info.item_tokens(count, kind)
+        return PromptUpdateDetails.select_token_id(tokens, tokenizer.get_vocab()[tokenizer.image_token])
 
-    def _find_mm_placeholders(self, new_token_ids: list[int], mm_prompt_updates: Mapping[str, Any]) -> Any:
-        """A volume begins with the very tokens of an image, and vLLM lets the first modality win: volumes go first."""
-        volumes_first = sorted(mm_prompt_updates, key=lambda modality: modality not in MODALITIES)
-        return super()._find_mm_placeholders(new_token_ids, {m: mm_prompt_updates[m] for m in volumes_first})
+    def _apply_token_matches_with_placeholders(self, token_ids: list[int], mm_prompt_updates: Any) -> Any:
+        """Where each item's tokens are, counted from what stands before them.
+
+        The stock method searches for them instead, and would take an image for the first of pictures, or the reverse: they begin with equal tokens.
+        """
+        new_ids, applied = self._apply_token_matches(token_ids, mm_prompt_updates)
+        found: dict[str, list[PlaceholderFeaturesInfo]] = {modality: [] for modality in mm_prompt_updates}
+        if all(index is not None for indices in applied.values() for index in indices):
+            for place in self._places(token_ids, new_ids, mm_prompt_updates):
+                found[place.modality].append(place)
+        return new_ids, applied, found
+
+    def _places(self, token_ids: list[int], new_ids: list[int], updates: Any) -> Iterator[PlaceholderFeaturesInfo]:
+        """In the order of the prompt. Line feeds are counted one by one, since those of neighbours become one token."""
+        vocabulary = self.info.get_tokenizer().get_vocab()
+        feeds = {vocabulary["\n" * count]: count for count in (1, 2, 3, 4)}
+        token_at = [k for k, token in enumerate(new_ids) for _ in range(feeds.get(token, 1))]
+        queues = _queues(updates)
+        begin = 0
+        for token in token_ids:
+            if not queues.get(token):
+                begin += feeds.get(token, 1)
+                continue
+            update = queues[token].popleft()
+            tokens, is_embed = update.content.full, update.content.is_embed
+            mask = is_embed(tokens) if is_embed is not None else None
+            yield PlaceholderFeaturesInfo(update.modality, update.item_idx, token_at[begin], tokens, mask)
+            begin += sum(feeds.get(token, 1) for token in tokens)
 
 
-def _model_inputs(items: Sequence[DecodedVolume]) -> dict[str, Any]:
-    """`voxels` is a list, one int16 [D, H, W] an item: items need not agree in shape."""
+def _queues(updates: Any) -> dict[int, deque[ResolvedPromptUpdate]]:
+    """The items that wait for each token of the prompt, in vLLM's own order: `video` before `volume`, for they share a token."""
+    queues: dict[int, deque[ResolvedPromptUpdate]] = {}
+    for items in updates.values():
+        for item in items:
+            queues.setdefault(item[0].target[0], deque()).append(item[0])
+    return queues
+
+
+def _model_inputs(items: Sequence[DecodedItem]) -> dict[str, Any]:
+    """`pixels` is a list, one int16 [D, H, W] or uint8 [N, H, W, C] an item: items need not agree in shape."""
     return {
-        "voxels": [torch.from_numpy(_native(item.volume)) for item in items],
-        "depth": torch.tensor([item.depth for item in items]),
-        "hounsfield": torch.tensor([item.volume.units == "HU" for item in items]),
+        "pixels": [torch.from_numpy(_native(item.content)) for item in items],
+        "count": torch.tensor([item.shape[0] for item in items]),
+        "kind": torch.tensor([KINDS.index(item.kind) for item in items]),
     }
 
 
-def _native(volume: Volume) -> np.ndarray[Any, np.dtype[np.int16]]:
-    """Writable voxels in the machine's byte order: the container's own bytes are read-only, which torch warns about."""
-    return np.array(volume.voxels, dtype=np.int16)
-
-
-def _refuse_too_deep(items: Sequence[DecodedVolume]) -> None:
-    deepest = max(item.depth for item in items)
-    if deepest > MAX_MODEL_SLICES:
-        raise VLLMValidationError(
-            f"A volume has {deepest} slices: choose at most {MAX_MODEL_SLICES}.", parameter="video_url"
-        )
+def _native(content: Volume | Pictures) -> np.ndarray[Any, Any]:
+    """Writable and in the machine's byte order: the container's own bytes are read-only, which torch warns about."""
+    if isinstance(content, Pictures):
+        return np.array(content.pixels)
+    return np.array(content.voxels, dtype=np.int16)
 
 
 def _refuse_unsafe_identity(data_items: Mapping[str, Any], uuids: Mapping[str, Sequence[str | None]]) -> None:
@@ -202,7 +250,7 @@ def _refuse_unsafe_identity(data_items: Mapping[str, Any], uuids: Mapping[str, S
         for item, uuid in zip(data_items.get(modality) or (), given, strict=False):
             if uuid is not None and uuid != item.digest:
                 raise VLLMValidationError(
-                    "The uuid of a volume must be the SHA-256 of its container, in lower-case hexadecimal.",
+                    "The uuid of an item must be the SHA-256 of its container, in lower-case hexadecimal.",
                     parameter="uuid",
                 )
 

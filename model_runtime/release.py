@@ -16,7 +16,7 @@ from schemas.volume import MAX_MODEL_SLICES
 RELEASE_FILE = "release.json"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 UNTRAINED = "untrained"
-PREPROCESSING = "slices-1"
+PREPROCESSING = "slices-2"
 """Raised whenever the same volume would reach the model as other pixels or other tokens."""
 UNTRAINED_CARD = """# Longview, untrained
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from schemas.errors import PartUnavailable
 from schemas.inference import FindingsAnswer, answer_schema
+from schemas.pictures import Pictures, encode_pictures
 from schemas.volume import Volume, encode_volume
 
 LABEL, SLICES = "warm-up", 2
@@ -53,9 +54,9 @@ async def _ask(client: httpx.AsyncClient) -> None:
 
 
 def warm_up_request(model: str) -> dict[str, Any]:
-    """A question of the worker's own form about two empty slices."""
+    """A question of the worker's own form about a picture and two slices, all empty."""
+    picture = Pictures(np.zeros((1, 64, 64, 3), np.uint8), "DX")
     volume = Volume(np.zeros((SLICES, 64, 64), np.int16), (1.0, 1.0, 1.0), "HU", "CT")
-    data = base64.b64encode(b"".join(encode_volume(volume))).decode()
     schema = answer_schema([LABEL], [SLICES], compared=False)
     return {
         "model": model,
@@ -64,7 +65,9 @@ def warm_up_request(model: str) -> dict[str, Any]:
                 "role": "user",
                 "content": [
                     {"type": "text", "text": "STUDY 1"},
-                    {"type": "video_url", "video_url": {"url": f"data:application/octet-stream;base64,{data}"}},
+                    _part(encode_pictures(picture)),
+                    {"type": "text", "text": "STUDY 2"},
+                    _part(encode_volume(volume)),
                     {"type": "text", "text": "Answer with the JSON object alone."},
                 ],
             }
@@ -77,6 +80,11 @@ def warm_up_request(model: str) -> dict[str, Any]:
             "json_schema": {"name": "findings", "strict": True, "schema": schema},
         },
     }
+
+
+def _part(container: list[bytes | memoryview]) -> dict[str, Any]:
+    data = base64.b64encode(b"".join(container)).decode()
+    return {"type": "video_url", "video_url": {"url": f"data:application/octet-stream;base64,{data}"}}
 
 
 def say_ready(path: Path, url: str) -> None:

@@ -1,4 +1,4 @@
-"""Voxels to what SigLIP sees, in MedGemma 1.5's order: window, then uint8, then resize. (Resizing raw HU first changes the logits.)
+"""Voxels and pictures to what SigLIP sees, in MedGemma 1.5's order: window, then uint8, then resize. (Resizing raw HU first changes the logits.)
 
 Windows are tables from int16 to uint8, made in double precision: a table gives the same bytes on every device, a division need not.
 """
@@ -16,6 +16,7 @@ from torchvision.transforms.v2 import functional as transforms
 HU_WINDOWS = ((-1024, 1024), (-135, 215), (0, 80))
 """Low and high HU of the channels R, G and B (MedGemma 1.5 model card: wide, soft tissue, brain)."""
 SLICES_AT_ONCE = 16
+PIXELS_AT_ONCE = 16 * 1024 * 1024
 INT16_LOW, INT16_COUNT = -(2**15), 2**16
 
 
@@ -44,6 +45,11 @@ def grey_channels(voxels: torch.Tensor, tables: torch.Tensor) -> torch.Tensor:
     return torch.stack([table[index] for table in tables], dim=1)
 
 
+def colour_channels(pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 [N, H, W, C] -> uint8 [N, 3, H, W]: grey is the same in each channel."""
+    return pixels.permute(0, 3, 1, 2).expand(-1, 3, -1, -1)
+
+
 def siglip_input(grey: torch.Tensor, size: int, dtype: torch.dtype) -> torch.Tensor:
     """uint8 [D, 3, H, W] -> [D, 3, size, size] in -1..1, by the very operations of Gemma 3's image processor."""
     if tuple(grey.shape[-2:]) != (size, size):
@@ -54,5 +60,16 @@ def siglip_input(grey: torch.Tensor, size: int, dtype: torch.dtype) -> torch.Ten
 def slice_batches(voxels: torch.Tensor, *, hounsfield: bool, size: int, dtype: torch.dtype) -> Iterator[torch.Tensor]:
     """The volume as SigLIP inputs, a few slices at a time: an 85-slice volume at 896 x 896 would not fit otherwise."""
     tables = channel_tables(voxels, hounsfield=hounsfield)
-    for some in voxels.split(SLICES_AT_ONCE):
+    for some in voxels.split(_at_once(voxels)):
         yield siglip_input(grey_channels(some, tables), size, dtype)
+
+
+def picture_batches(pixels: torch.Tensor, *, size: int, dtype: torch.dtype) -> Iterator[torch.Tensor]:
+    """Pictures uint8 [N, H, W, C] as SigLIP inputs, a few at a time."""
+    for some in pixels.split(_at_once(pixels)):
+        yield siglip_input(colour_channels(some), size, dtype)
+
+
+def _at_once(images: torch.Tensor) -> int:
+    """Fewer of large images: a radiograph has as many pixels as forty slices."""
+    return max(1, min(SLICES_AT_ONCE, PIXELS_AT_ONCE // (images.shape[1] * images.shape[2])))

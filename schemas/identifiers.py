@@ -80,7 +80,7 @@ class Namespace:
 
     def patient_key(self, patient: str) -> str:
         """Key of a patient; `patient` is the unversioned reference `Patient/<id>`."""
-        return self.key(self.tenant, "patient", patient.split("/_history/")[0])
+        return self.key(self.tenant, "patient", without_version(patient))
 
     def thread_id(self, study_instance_uid: str) -> str:
         """Identity of all results about one study, whatever their versions."""
@@ -109,3 +109,8 @@ def background_queue(task_queue: str) -> str:
 
 def patient_workflow_id(patient_key: str) -> str:
     return f"patient-{patient_key}"
+
+
+def without_version(reference: str) -> str:
+    """A FHIR reference without `/_history/<version>`; a plain one as it is."""
+    return reference.split("/_history/")[0]

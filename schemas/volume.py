@@ -90,10 +90,10 @@ def _check_header(shape: tuple[int, ...], spacing: tuple[float, ...], units: str
 
 
 def model_slices(depth: int, most: int = MAX_MODEL_SLICES) -> list[int]:
-    """Indices of the slices that the model sees: all of a short stack, else `most` spread evenly from first to last.
+    """Indices of the slices that the model sees: all of a short stack, else `most` by the rule that MedGemma 1.5 was published with.
 
-    The published MedGemma sampling (round(i / 85 * (n - 1)), i = 1..85) never shows the first slice; ours keeps both ends.
+    round(i / 85 * (n - 1)) for i = 1..85: the last slice of a deep stack is always shown, the first never. Weights trained on this see this.
     """
     if depth <= most:
         return list(range(depth))
-    return [round(i * (depth - 1) / (most - 1)) for i in range(most)]
+    return [round(i / most * (depth - 1)) for i in range(1, most + 1)]

@@ -18,6 +18,7 @@ import httpx
 import orjson
 
 from schemas.errors import PermanentFailure, StaleWrite, TransientFailure
+from schemas.identifiers import without_version
 from workflows.ports import Resource
 from workflows.timeline.fields import subject_of, unversioned, versioned
 
@@ -182,7 +183,7 @@ class FhirClient:
     def _is_of(self, resource: Resource, patient: str, base: str) -> bool:
         """Whether the subject is `patient` of this very server: relative, or absolute under our base or the server's own name for itself."""
         reference = (resource.get("subject") or resource.get("patient") or {}).get("reference", "")
-        plain = reference.split("/_history/")[0]
+        plain = without_version(reference)
         return subject_of(resource) == patient and plain in (patient, f"{self._base}/{patient}", f"{base}/{patient}")
 
     def _serves(self, resource_type: str) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from schemas.errors import PermanentFailure
-from schemas.identifiers import canonical_json
+from schemas.identifiers import canonical_json, without_version
 
 Resource = dict[str, Any]
 
@@ -181,7 +181,7 @@ def _reference(
     reference: str, known: dict[str, str], identified: dict[tuple[str, str, str], str], base: str
 ) -> dict[str, Any]:
     """What stands for `reference`: the entry's `Type/id`, a logical reference for a search that nothing here answers, or itself."""
-    unversioned = reference.split("/_history/")[0]
+    unversioned = without_version(reference)
     if unversioned in known:
         return {"reference": known[unversioned]}
     if "?" in reference:

@@ -10,6 +10,7 @@ import httpx
 
 from schemas.codes import PRESENCE, SCT
 from schemas.errors import PermanentFailure
+from schemas.identifiers import without_version
 from schemas.inbox import InboxResult
 from schemas.runs import ResultWritten
 from services.demo.load import Fhir
@@ -37,8 +38,8 @@ class ReadBack:
 
 def read_back(fhir: Fhir, written: ResultWritten) -> ReadBack:
     """Report, findings, device and task from the FHIR server; `PermanentFailure` unless the report is `partial`, labelled AIAST, and has its Task."""
-    report = fhir.read(written.report.split("/_history/")[0])
-    task = fhir.read(written.task.split("/_history/")[0])
+    report = fhir.read(without_version(written.report))
+    task = fhir.read(without_version(written.task))
     labels = [str(label.get("code")) for label in report.get("meta", {}).get("security", [])]
     if report.get("status") != "partial" or "AIAST" not in labels:
         raise PermanentFailure(
@@ -46,10 +47,10 @@ def read_back(fhir: Fhir, written: ResultWritten) -> ReadBack:
         )
     if task.get("resourceType") != "Task":
         raise PermanentFailure("task-missing", "the report has no Task in FHIR: see 'longview runs'.")
-    observations = [fhir.read(result["reference"].split("/_history/")[0]) for result in report.get("result", [])]
+    observations = [fhir.read(without_version(result["reference"])) for result in report.get("result", [])]
     return ReadBack(
-        report=written.report.split("/_history/")[0],
-        task=written.task.split("/_history/")[0],
+        report=without_version(written.report),
+        task=without_version(written.task),
         status=str(report["status"]),
         labels=labels,
         release=_release(fhir, observations),
@@ -63,7 +64,7 @@ def _release(fhir: Fhir, observations: list[Resource]) -> str:
     references = [o["device"]["reference"] for o in observations if "reference" in o.get("device", {})]
     if not references:
         return ""
-    device = fhir.read(references[0].split("/_history/")[0])
+    device = fhir.read(without_version(references[0]))
     for version in device.get("version", []):
         if "release" in _text(version.get("type", {})).lower():
             return str(version.get("value", "")).partition("+")[0]

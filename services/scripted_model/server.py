@@ -1,7 +1,7 @@
 """`/health`, `/v1/models` and `/v1/chat/completions` as our vLLM has them, by rule: nothing is seen, nothing is learned, nothing is logged.
 
-What our clients rely on is kept: the served model's name, priority and response format are taken, a volume must be a whole container from the store
-whose SHA-256 is its `uuid`, an answer that does not fit into `max_tokens` ends with `length`.
+What our clients rely on is kept: the served model's name, priority and response format are taken, an item must be a whole container (volume or
+pictures) from the store whose SHA-256 is its `uuid`, an answer that does not fit into `max_tokens` ends with `length`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import orjson
 from schemas.errors import PermanentFailure
 from schemas.identifiers import canonical_json, sha256_hex
 from schemas.inference import ModelRelease
-from schemas.volume import MAX_MODEL_SLICES, decode_volume
+from schemas.pictures import MAX_PICTURES, Pictures, decode_container
+from schemas.volume import MAX_MODEL_SLICES
 from services.scripted_model.answer import ScriptedAnswer
 
 NAME = "scripted"
@@ -32,7 +33,7 @@ No model at all: answers are drawn from the digest of the question. The output i
 It exists to prove what becomes of a study when processes die, and to measure everything that is not the model. Never use it clinically.
 """
 CHARACTERS_A_TOKEN = 4
-TOKENS_A_SLICE = 16
+TOKENS_AN_IMAGE = 16
 MAX_BODY = 256 * 1024 * 1024
 _DATA = "data:application/octet-stream;base64,"
 
@@ -130,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
         if request["model"] != self.server.release.served_model_name:
             raise _Refused
         parts = [part for message in request["messages"] for part in message["content"]]
-        slices = sum(self._slices(part) for part in parts if part["type"] == "video_url")
+        images = sum(self._images(part) for part in parts if part["type"] == "video_url")
         text = sum(len(part["text"]) for part in parts if part["type"] == "text")
         question = hashlib.sha256(self._question(request)).digest()
         answer, reason = _answer(question, request)
@@ -143,24 +144,29 @@ class _Handler(BaseHTTPRequestHandler):
             likelihood = -int.from_bytes(question[:4], "big") / 2**32
             choice["logprobs"] = {"content": [{"token": answer[:1], "logprob": likelihood}]}
         usage = {
-            "prompt_tokens": slices * TOKENS_A_SLICE + text // CHARACTERS_A_TOKEN,
+            "prompt_tokens": images * TOKENS_AN_IMAGE + text // CHARACTERS_A_TOKEN,
             "completion_tokens": _tokens(answer),
         }
         return {"object": "chat.completion", "model": request["model"], "choices": [choice], "usage": usage}
 
     def _question(self, request: dict[str, Any]) -> bytes:
-        """What was asked and shown, however the volumes travelled: where a file lies does not change the answer."""
+        """What was asked and shown, however the items travelled: where a file lies does not change the answer."""
         parts = [part for message in request["messages"] for part in message["content"]]
-        asked = [part["text"] if part["type"] == "text" else sha256_hex(self._volume(part)) for part in parts]
+        asked = [part["text"] if part["type"] == "text" else sha256_hex(self._container(part)) for part in parts]
         return canonical_json([asked, request.get("response_format"), request.get("seed")])
 
-    def _slices(self, part: dict[str, Any]) -> int:
-        depth = decode_volume(self._volume(part)).voxels.shape[0]
-        if depth > MAX_MODEL_SLICES:
+    def _images(self, part: dict[str, Any]) -> int:
+        """Slices of a volume, or pictures."""
+        content = decode_container(self._container(part))
+        if isinstance(content, Pictures):
+            count, most = content.pixels.shape[0], MAX_PICTURES
+        else:
+            count, most = content.voxels.shape[0], MAX_MODEL_SLICES
+        if count > most:
             raise _Refused
-        return int(depth)
+        return int(count)
 
-    def _volume(self, part: dict[str, Any]) -> bytes:
+    def _container(self, part: dict[str, Any]) -> bytes:
         """The container, if it is the one that its `uuid` says."""
         url = part["video_url"]["url"]
         data = self._file(url) if url.startswith("file:") else _embedded(url)

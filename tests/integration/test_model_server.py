@@ -5,11 +5,8 @@ from __future__ import annotations
 import base64
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,79 +16,22 @@ import pytest
 
 from schemas.errors import PermanentFailure, TransientFailure
 from schemas.inference import ModelAnswer, ModelRequest, VolumeItem
+from schemas.pictures import MAX_PICTURES, Pictures, encode_pictures
 from schemas.volume import MAX_MODEL_SLICES, Volume, encode_volume
 from services.clients.model import VllmModel
-from services.parts.environment import cache_folder
-from services.parts.ports import free_port
-from services.parts.process import ProcessId, is_alive, members, spawn, stop
-from services.scripted_model.server import write_release
-from services.store import FolderObjectStore
+from services.parts.process import members, stop
+from tests.integration.model_server import Server, running, scripted, vllm
 from workflows.reading.check import read_answer
 from workflows.reading.prompt import build_request
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 LABELS = [("pulmonary-nodule", "Pulmonary nodule"), ("pleural-effusion", "Pleural effusion")]
-START_SECONDS = 120
-
-
-@dataclass
-class Server:
-    """The process, its address, its release and the folder that it may read."""
-
-    process: ProcessId
-    url: str
-    release: Path
-    store: FolderObjectStore
-    log: Path
-    port: int
-    start: Callable[[], ProcessId]
-
-    def model(self) -> VllmModel:
-        return VllmModel(self.url, self.release, self.store.path)
-
-
-def start(command: list[str], folder: Path) -> ProcessId:
-    ready = folder / "ready"
-    ready.unlink(missing_ok=True)
-    given = ["--media-dir", str(folder / "store"), "--ready-file", str(ready)]
-    process = spawn([sys.executable, "-P", "-m", *command, *given], dict(os.environ), folder, folder / "log")
-    deadline = time.monotonic() + START_SECONDS
-    while not ready.exists():
-        assert is_alive(process), (folder / "log").read_text()[-2000:]
-        assert time.monotonic() < deadline, "the server did not become ready"
-        time.sleep(0.1)
-    return process
-
-
-def vllm(folder: Path, port: int) -> tuple[list[str], Path]:
-    """The arguments of the server, and the release that it serves."""
-    cache = cache_folder()
-    built = subprocess.run(
-        [sys.executable, "-P", "-m", "model_runtime", "build", "--cache", str(cache)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    command = ["model_runtime", "serve", "--cache", str(cache), "--port", str(port)]
-    return command, Path(built.stdout.split()[-1]) / "release.json"
-
-
-def scripted(folder: Path, port: int) -> tuple[list[str], Path]:
-    return ["services.scripted_model", "--port", str(port)], write_release(folder)
 
 
 @pytest.fixture(scope="module", params=[vllm, scripted], ids=["vllm", "scripted"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder, port = tmp_path_factory.mktemp("model"), free_port()
-    store = FolderObjectStore(folder / "store")
-    command, release = request.param(folder, port)
-
-    def again() -> ProcessId:
-        return start(command, folder)
-
-    started = Server(again(), f"http://127.0.0.1:{port}", release, store, folder / "log", port, again)
-    yield started
-    stop(started.process, 20)
+    with running(request.param, tmp_path_factory.mktemp("model")) as started:
+        yield started
 
 
 @pytest.fixture
@@ -105,6 +45,12 @@ def volume(server: Server, slices: int, seed: int, side: int = 64, role: Any = "
     voxels = np.random.default_rng(seed).integers(-1024, 1500, (slices, side, side)).astype(np.int16)
     digest = server.store.put(encode_volume(Volume(voxels, (5.0, 1.0, 1.0), "HU", "CT")))
     return VolumeItem(digest=digest, slices=slices, role=role)
+
+
+def pictures(server: Server, count: int, seed: int, side: int = 96, samples: int = 1) -> VolumeItem:
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, side, side, samples), np.uint8)
+    digest = server.store.put(encode_pictures(Pictures(pixels, "DX")))
+    return VolumeItem(digest=digest, slices=count, role="current")
 
 
 def question(*volumes: VolumeItem) -> ModelRequest:
@@ -122,6 +68,25 @@ def test_a_volume_of_any_depth_is_one_item(server: Server, model: VllmModel, sli
     answer = model.ask(request)
     sound(answer, request)
     assert answer.prompt_tokens > 4 * slices
+
+
+@pytest.mark.parametrize("count", [1, 9, MAX_PICTURES])
+def test_pictures_are_one_item_too(server: Server, model: VllmModel, count: int) -> None:
+    """A radiograph; pages of a document; the patches of a slide at their real size (300 MB)."""
+    side, samples = (896, 3) if count == MAX_PICTURES else (120, 1)
+    request = question(pictures(server, count, 40, side, samples))
+    answer = model.ask(request)
+    sound(answer, request)
+    assert answer.prompt_tokens > 4 * count
+
+
+def test_a_radiograph_and_a_volume_are_read_in_one_request(server: Server, model: VllmModel) -> None:
+    radiograph, ct = pictures(server, 1, 41).model_copy(update={"role": "prior"}), volume(server, 5, 42)
+    alone, beside = question(ct), question(radiograph, ct)
+    one, two = model.ask(alone), model.ask(beside)
+    sound(one, alone)
+    sound(two, beside)
+    assert two.prompt_tokens >= one.prompt_tokens + 4
 
 
 def test_the_current_study_is_read_beside_its_prior(server: Server, model: VllmModel) -> None:
@@ -189,10 +154,21 @@ def test_only_files_of_the_store_and_nothing_of_the_network_is_read(server: Serv
         assert status(server, chat(server, url)) == 400, url.partition(":")[0]
 
 
-def test_a_broken_or_too_deep_container_is_refused(server: Server) -> None:
+def test_a_broken_or_too_large_container_is_refused(server: Server) -> None:
     good = server.store.get(volume(server, 2, 23).digest)
     deep = volume(server, MAX_MODEL_SLICES + 1, 24, side=16)
-    for data in (good[:-1], good[:40], b"LVVOL2" + good[6:], b"", server.store.get(deep.digest)):
+    picture = server.store.get(pictures(server, 1, 28).digest)
+    many = server.store.get(pictures(server, MAX_PICTURES + 1, 29, side=2).digest)
+    broken = (
+        good[:-1],
+        good[:40],
+        b"LVVOL2" + good[6:],
+        b"",
+        picture[:-1],
+        picture[:8] + good[8:],
+        good[:8] + picture[8:],
+    )
+    for data in (*broken, many, server.store.get(deep.digest)):
         url = "data:application/octet-stream;base64," + base64.b64encode(data).decode()
         assert status(server, chat(server, url)) == 400
 

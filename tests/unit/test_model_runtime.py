@@ -70,6 +70,44 @@ def test_a_volume_without_hounsfield_units_is_scaled_over_all_its_slices() -> No
     assert (float(first.max()), float(second.min())) == (-1.0, 1.0)
 
 
+def test_deep_stacks_are_sampled_as_the_weights_were_trained() -> None:
+    """MedGemma 1.5's rule, round(i / 85 * (n - 1)) for i = 1..85, against numpy's rounding; every slice of a stack that fits."""
+    from schemas.volume import MAX_MODEL_SLICES, model_slices
+
+    for depth in (1, 7, 84, 85):
+        assert model_slices(depth) == list(range(depth))
+    for depth in (86, 87, 128, 170, 300, 511, 600, 2001):
+        shown = model_slices(depth)
+        assert shown == np.round(np.arange(1, 86) / 85 * (depth - 1)).astype(int).tolist()
+        assert shown == sorted(set(shown))
+        assert (len(shown), shown[0] > 0, shown[-1]) == (MAX_MODEL_SLICES, True, depth - 1)
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_pictures_reach_siglip_in_batches_with_their_own_grey_levels(samples: int) -> None:
+    import torch
+
+    from model_runtime.windows import SLICES_AT_ONCE, picture_batches
+
+    pixels = torch.from_numpy(
+        np.random.default_rng(2).integers(0, 256, (SLICES_AT_ONCE + 3, 56, 56, samples), np.uint8)
+    )
+    batches = list(picture_batches(pixels, size=56, dtype=torch.float32))
+    together = torch.cat(batches)
+    assert [len(batch) for batch in batches] == [SLICES_AT_ONCE, 3]
+    assert torch.equal(together, (pixels.permute(0, 3, 1, 2).expand(-1, 3, -1, -1).float() / 255 - 0.5) / 0.5)
+
+
+def test_large_pictures_are_taken_one_by_one() -> None:
+    """125 radiographs of 4,096 x 4,096 at once would need tens of gigabytes."""
+    import torch
+
+    from model_runtime.windows import picture_batches
+
+    pixels = torch.zeros((1, 1, 1, 1), dtype=torch.uint8).expand(3, 4096, 4096, 1)
+    assert [len(batch) for batch in picture_batches(pixels, size=56, dtype=torch.float32)] == [1, 1, 1]
+
+
 # -- the checkpoint ----------------------------------------------------------------------------------------------------
 
 
@@ -171,7 +209,35 @@ def test_a_volume_stands_for_its_slices_in_order() -> None:
     pytest.importorskip("vllm")
     from model_runtime.processor import slices_text
 
-    assert slices_text(3, "<image>") == "<image>SLICE 1<image>SLICE 2<image>SLICE 3"
+    assert slices_text(3, "<image>") == "<image>SLICE 1<image>SLICE 2<image>SLICE 3\n"
+
+
+def test_pictures_stand_for_images_without_words_between() -> None:
+    """Tokens as the tokenizer would write them: the line feeds of two neighbours are one token."""
+    pytest.importorskip("vllm")
+    from model_runtime.processor import pictures_tokens
+    from model_runtime.vocabulary import build_tokenizer
+
+    tokenizer = build_tokenizer()
+    image = "\n\n<start_of_image>" + "<image_soft_token>" * 4 + "<end_of_image>\n\n"
+    ids = tokenizer.encode(image, add_special_tokens=False).ids
+    for count in (1, 2, 5):
+        whole = tokenizer.encode(image * count, add_special_tokens=False).ids
+        assert pictures_tokens(count, ids, tokenizer.token_to_id("\n\n\n\n")) == whole
+
+
+@pytest.mark.parametrize("shape", [(126, 1, 1, 3), (1, 9000, 9000, 1)])
+def test_more_or_larger_pictures_than_the_model_takes_are_refused(shape: tuple[int, ...]) -> None:
+    pytest.importorskip("vllm")
+    from vllm.exceptions import VLLMValidationError
+
+    from model_runtime.containers import DecodedItem, require_servable
+    from schemas.pictures import Pictures
+
+    one = np.zeros((1, 1, 1, 1), np.uint8)
+    require_servable(DecodedItem(Pictures(np.broadcast_to(one, (125, 896, 896, 3)), "SM"), ""))
+    with pytest.raises(VLLMValidationError):
+        require_servable(DecodedItem(Pictures(np.broadcast_to(one, shape), "DX"), ""))
 
 
 def test_the_server_is_started_private_and_by_priority(checkpoint: Path, tmp_path: Path) -> None:

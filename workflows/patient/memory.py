@@ -20,6 +20,7 @@ from schemas.facts import (
     StudyAvailable,
     StudyEvent,
 )
+from schemas.identifiers import without_version
 from workflows.patient import policies
 
 Key = TypeVar("Key")
@@ -156,7 +157,7 @@ class PatientMemory:
 
 
 def _plain(reference: str | None) -> str | None:
-    return reference.split("/_history/")[0] if reference else None
+    return without_version(reference) if reference else None
 
 
 def _forget(kept: dict[Key, Value], limit: int) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from schemas.codes import ADDENDUM_OF, AIAST, LABEL_BY_CODE, SUPPORTING_INFO, THO, Canonical, Json, coding, concept
-from schemas.identifiers import Namespace
+from schemas.identifiers import Namespace, without_version
 from schemas.lifecycle import HistoryAssessed
 from schemas.report import Priority
 from schemas.terms import REVIEW_STATUS, TASK_CODE, TASK_INPUT
-from workflows.report.context import by_identifier, create, plain, versioned_reference, who
+from workflows.report.context import by_identifier, create, versioned_reference, who
 from workflows.report.posted import PostedResult, revision_entity
 from workflows.report.release import ARTIFICIAL_INTELLIGENCE, attachment
 from workflows.report.rules import RULE_BY_CODE, Rule
@@ -128,7 +128,10 @@ def _report(context: AddendumContext) -> Json:
         "extension": [
             {"url": ADDENDUM_OF, "valueReference": {"reference": f"DiagnosticReport/{base['id']}"}},
             *(
-                {"url": SUPPORTING_INFO, "valueReference": {"reference": plain(o), "display": "later observation"}}
+                {
+                    "url": SUPPORTING_INFO,
+                    "valueReference": {"reference": without_version(o), "display": "later observation"},
+                }
                 for o in context.observations
             ),
         ],

@@ -22,10 +22,10 @@ from schemas.codes import (
     report_category,
     report_code,
 )
-from schemas.identifiers import ni_from_hex
+from schemas.identifiers import ni_from_hex, without_version
 from schemas.inference import NOT_COMPARED
 from schemas.terms import ABSTENTION_REASON, REVIEW_STATUS, TASK_CODE, TASK_INPUT
-from workflows.report.context import ResultContext, by_identifier, create, plain, versioned_reference, who
+from workflows.report.context import ResultContext, by_identifier, create, versioned_reference, who
 from workflows.report.kept import MANIFEST, RENDERED_PROMPT, WEIGHTS
 from workflows.report.observation import citations, finding_urn, media, media_urn, observation
 from workflows.report.release import (
@@ -89,7 +89,7 @@ def _report(context: ResultContext) -> Json:
         if finding.region is not None
     ]
     prior = context.prior
-    compared = {"reference": plain(prior.resource), "display": "comparison study"} if prior else None
+    compared = {"reference": without_version(prior.resource), "display": "comparison study"} if prior else None
     text = plain_text(context)
     resource: Json = {
         "resourceType": "DiagnosticReport",

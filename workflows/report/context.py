@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from schemas.codes import DCM, DICOM_UID, V2_0203, Canonical, Json, coding, concept
-from schemas.identifiers import Namespace
+from schemas.identifiers import Namespace, without_version
 from schemas.imaging import SeriesSource
 from schemas.inference import ModelRelease
 from schemas.report import Priority, Reading
@@ -58,7 +58,7 @@ class ResultContext:
 
     @cached_property
     def patient(self) -> Json:
-        return {"reference": plain(self.timeline.patient.resource)}
+        return {"reference": without_version(self.timeline.patient.resource)}
 
     @cached_property
     def tag(self) -> Json:
@@ -73,7 +73,7 @@ class ResultContext:
             "value": f"urn:oid:{self.series.study_instance_uid}",
         }
         known = self.timeline.study
-        return ({"reference": plain(known.resource)} if known else {"type": "ImagingStudy"}) | {
+        return ({"reference": without_version(known.resource)} if known else {"type": "ImagingStudy"}) | {
             "identifier": identifier
         }
 
@@ -82,7 +82,7 @@ class ResultContext:
         order = self.timeline.order
         if order is None:
             return []
-        reference: Json = {"reference": plain(order.resource)}
+        reference: Json = {"reference": without_version(order.resource)}
         if order.accession is not None:
             identifier: Json = {
                 "type": concept(coding(V2_0203, "ACSN", "Accession ID")),
@@ -115,10 +115,6 @@ class ResultContext:
         order = self.timeline.order
         known = order is not None and order.encounter is not None and _ENCOUNTER.fullmatch(order.encounter)
         return {"encounter": {"reference": order.encounter}} if order is not None and known else {}
-
-
-def plain(reference: str) -> str:
-    return reference.split("/_history/")[0]
 
 
 def who(text: str) -> Json:

@@ -29,10 +29,10 @@ from schemas.codes import (
 )
 from schemas.conformance.image_region import NAME as IMAGE_REGION
 from schemas.conformance.image_region import PART_BY_NAME, POLYLINE
-from schemas.identifiers import uid_from_uuid
+from schemas.identifiers import uid_from_uuid, without_version
 from schemas.report import Finding, ImageRegion
 from schemas.terms import CHANGE_FROM_PRIOR, CHART_RELATION, FINDING_COMPONENT, FINDING_LABEL, LIKELIHOOD_BAND
-from workflows.report.context import ResultContext, plain, versioned_reference
+from workflows.report.context import ResultContext, versioned_reference
 from workflows.report.text import UNTRAINED, finding_sentence, narrative
 
 
@@ -83,7 +83,7 @@ def _code(canonical: Canonical, label: FindingLabel) -> Json:
 def _extensions(context: ResultContext, finding: Finding) -> list[Json]:
     found = [image_region(context.canonical, finding.region)] if finding.region else []
     if context.prior is not None:
-        found.append({"url": SUPPORTING_INFO, "valueReference": {"reference": plain(context.prior.resource)}})
+        found.append({"url": SUPPORTING_INFO, "valueReference": {"reference": without_version(context.prior.resource)}})
     return [*found, *citations(context, [finding])]
 
 

@@ -13,7 +13,7 @@ from schemas.events import (
     dataschema,
     now_rfc3339,
 )
-from schemas.identifiers import Namespace
+from schemas.identifiers import Namespace, without_version
 from schemas.inbox import InboxResult, ReviewRecorded
 from schemas.lifecycle import CloseResult, EscalationExhausted, NotifyStep, RecordAcknowledgement, ResultClosed
 from schemas.runs import ReviewWritten, RunFailure
@@ -49,8 +49,8 @@ def result_available(ns: Namespace, source: str, cause: str, result: InboxResult
         "resultId": result.result_id,
         "threadId": result.thread_id,
         "diagnosticReport": result.report,
-        "reviewTask": result.task.split("/_history/")[0],
-        "patient": result.patient.resource.split("/_history/")[0],
+        "reviewTask": without_version(result.task),
+        "patient": without_version(result.patient.resource),
         "studyInstanceUid": result.study.study_instance_uid,
         "release": result.release_id,
         "status": "partial",
@@ -69,7 +69,7 @@ def result_reviewed(
         "threadId": thread,
         "outcome": review.outcome,
         "diagnosticReport": written.report,
-        "provenance": written.provenance.split("/_history/")[0],
+        "provenance": without_version(written.provenance),
         "at": review.at,
     }
     return _event(ns, source, RESULT_REVIEWED, review.act_id, study_key, thread, None, data)
@@ -85,7 +85,7 @@ def result_closed(
         "threadId": close.thread_id,
         "outcome": close.reason if superseded else "withdrawn",
         "diagnosticReport": closed.report,
-        "provenance": closed.provenance.split("/_history/")[0],
+        "provenance": without_version(closed.provenance),
         "finalReport": final,
         "at": close.at,
     }
@@ -126,11 +126,11 @@ def _escalation(
 ) -> dict[str, object]:
     return {
         "resultId": result_id,
-        "reviewTask": task.split("/_history/")[0],
+        "reviewTask": without_version(task),
         "step": step,
         "policy": policy,
         "dueAt": due_at,
-        "communication": communication.split("/_history/")[0],
+        "communication": without_version(communication),
         "exhausted": False,
     }
 

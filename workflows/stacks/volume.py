@@ -184,9 +184,10 @@ def _stored(
 ) -> StoredStack:
     shown = model_slices(len(series.frames), max_slices)
     whole = store.put(encode_volume(volume))
-    spacing = (volume.spacing[0] * (len(series.frames) - 1) / max(len(shown) - 1, 1), *volume.spacing[1:])
     for_model = whole
     if len(shown) < len(series.frames):
+        step = (shown[-1] - shown[0]) / max(len(shown) - 1, 1) or 1.0
+        spacing = (volume.spacing[0] * step, *volume.spacing[1:])
         for_model = store.put(encode_volume(Volume(volume.voxels[shown], spacing, volume.units, volume.modality)))
     return StoredStack(
         series=series,

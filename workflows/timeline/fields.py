@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.codes import LOINC
+from schemas.identifiers import without_version
 from schemas.timeline import Coding, Identifier, Span
 from workflows.timeline.analytes import BY_LOINC, Analyte
 from workflows.timeline.dates import NEVER, span_of
@@ -28,7 +29,7 @@ def unversioned(reference: str) -> str:
     """`Type/id` of a relative or absolute, versioned or plain reference."""
     if reference.count("/") == 1:
         return reference
-    return "/".join(reference.split("/_history/")[0].split("/")[-2:])
+    return "/".join(without_version(reference).split("/")[-2:])
 
 
 def referenced(references: list[Any] | None) -> tuple[str, ...]:
