@@ -93,6 +93,8 @@ CHANGE_INTERPRETATION: dict[Change, Json] = {
 }
 ABNORMAL = coding(THO + "v3-ObservationInterpretation", "A", "Abnormal")
 NORMAL = coding(THO + "v3-ObservationInterpretation", "N", "Normal")
+LOW = coding(THO + "v3-ObservationInterpretation", "L", "Low")
+HIGH = coding(THO + "v3-ObservationInterpretation", "H", "High")
 SIDES: dict[str, Json] = {"left": coding(SCT, "7771000", "Left"), "right": coding(SCT, "24028007", "Right")}
 
 
@@ -132,6 +134,8 @@ _REPORT_CODES = {
     ("CT", "head"): ("24725-4", "CT Head"),
     ("MR", "head"): ("24590-2", "MR Brain"),
 }
+LABORATORY_REPORT = ("11502-2", "Laboratory report")
+"""LOINC, from memory."""
 _FALLBACK_REPORT_CODE = ("18748-4", "Diagnostic imaging study")
 _REGION_OF_LOINC = {code: region for (_, region), (code, _) in _REPORT_CODES.items()}
 _CATEGORY = {
@@ -141,6 +145,7 @@ _CATEGORY = {
     "CR": ("RX", "Radiograph"),
     "US": ("RUS", "Radiology Ultrasound"),
     "PT": ("NMS", "Nuclear Medicine Scan"),
+    "DOC": ("LAB", "Laboratory"),
 }
 
 

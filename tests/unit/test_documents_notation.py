@@ -147,8 +147,9 @@ def test_dates_of_two_meanings_or_none(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ("mg/dl", "mg/dL"), ("MG/DL", "mg/dL"), ("µmol/l", "umol/L"), ("μmol/L", "umol/L"), ("mmol / l", "mmol/L"), ("G/l", "10*9/L"), ("x10^9/L", "10*9/L"),
-        ("Tsd./µl", "10*3/uL"), ("mIU/L", "m[iU]/L"), ("IU/L", "[iU]/L"), ("U/l", "U/L"), ("%", "%"), ("ml/min/1,73m^2", "mL/min/{1.73_m2}"), ("mval/l", "meq/L"),
+        ("mg/dl", "mg/dL"), ("MG/DL", "mg/dL"), ("µmol/l", "umol/L"), ("μmol/L", "umol/L"), ("mmol / l", "mmol/L"),
+        ("G/l", "10*9/L"), ("x10^9/L", "10*9/L"), ("Tsd./µl", "10*3/uL"), ("mIU/L", "m[iU]/L"), ("IU/L", "[iU]/L"),
+        ("U/l", "U/L"), ("%", "%"), ("ml/min/1,73m^2", "mL/min/{1.73_m2}"), ("mval/l", "meq/L"),
         ("G/L", None), ("MU/L", None), ("109/L", None), ("G/I", None), ("mg/", None), ("S", None), ("furlongs", None), ("", None),
     ],
 )  # fmt: skip

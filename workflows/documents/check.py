@@ -55,8 +55,10 @@ class _Dropped(Exception):
 
 
 def read_document_answer(answer: ModelAnswer) -> DocumentAnswer:
-    """`PermanentFailure` (`model-output-cut`, `model-output-invalid`). What the schema of the request forbids beyond the record is left to the checks:
-    one line that is answered wrongly is dropped alone."""
+    """`PermanentFailure` (`model-output-cut`, `model-output-invalid`).
+
+    What the schema of the request forbids beyond the record is left to the checks: one line that is answered wrongly is dropped alone.
+    """
     if answer.finish_reason != "stop":
         raise PermanentFailure("model-output-cut", "the answer ended before it was complete")
     try:

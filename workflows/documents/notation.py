@@ -21,7 +21,8 @@ NUMBER = re.compile(rf"(?<![\w.,'’/^*])({COMPARATOR}\s*)?({DIGITS})(?![\d'’/
 """A number that begins a word; what follows it is judged by the caller."""
 _DASH = r"\s*(?:-|–|—|−|to|bis)\s*"
 RANGE = re.compile(
-    rf"(?<![\w.,/^-])[(\[]?\s*(?:({DIGITS}){_DASH}({DIGITS})|({COMPARATOR}|bis|up to|unter|über|ab|below|above)\s*({DIGITS}))\s*[)\]]?(?![\w^/]|[.,]\d)",
+    rf"(?<![\w.,/^-])[(\[]?\s*(?:({DIGITS}){_DASH}({DIGITS})|({COMPARATOR}|bis|up to|unter|über|ab|below|above)\s*({DIGITS}))\s*[)\]]?"
+    r"(?![\w^/]|[.,]\d)",
     re.IGNORECASE,
 )
 _COMPARATORS: dict[str, Comparator] = {

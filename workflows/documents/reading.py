@@ -40,17 +40,20 @@ def page_of_scan(picture: Picture) -> Page:
     return Page(float(width), float(height), 1.0, picture, None)
 
 
-def read_pages(pages: list[Page], read: Read, keep: Callable[[Picture], str]) -> ReadDocument:
-    """Every page's lines; `keep` stores a page's picture and gives its address. `PermanentFailure`: `document-empty`, `document-too-long`."""
+def read_pages(pages: list[Page], read: Read, keep: Callable[[Picture], str], before: int = 0) -> ReadDocument:
+    """Every page's lines; page numbers count on from those `before`; `keep` stores a page's picture and gives its address.
+
+    `PermanentFailure`: `document-empty`, `document-too-long`.
+    """
     if not pages:
         raise PermanentFailure("document-empty", "the document has no page")
-    if len(pages) > MAX_PAGES:
+    if before + len(pages) > MAX_PAGES:
         raise PermanentFailure(
             "document-too-long", f"the document has more than {MAX_PAGES} pages: send the report alone"
         )
     told: list[DocumentPage] = []
     lines: list[DocumentLine] = []
-    for number, page in enumerate(pages, start=1):
+    for number, page in enumerate(pages, start=before + 1):
         pieces = (
             upright(page.words) if page.words is not None else straightened(_in_units(read(page.picture), page.scale))
         )
