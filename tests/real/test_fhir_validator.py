@@ -59,6 +59,8 @@ def _profile(resource: Json) -> str | None:
     marks = [*resource.get("identifier", []), *resource.get("meta", {}).get("tag", [])]
     if resource["resourceType"] not in {kind for kind, _ in KEPT} or not isinstance(marks, list):
         return None
+    if "valueQuantity" in resource and any(e["url"].endswith("/document-line") for e in resource.get("extension", [])):
+        return "ai-value" if any(m.get("system", "").endswith("/ai-finding") for m in marks) else None
     found = {KEPT.get((resource["resourceType"], mark.get("system", "").rsplit("/", 1)[-1])) for mark in marks}
     return next((profile for profile in found if profile), None)
 
@@ -72,7 +74,7 @@ def test_what_we_write_passes_hl7s_validator(hl7: Validator, name: str) -> None:
 
 def test_every_profile_is_kept_by_something_that_we_write() -> None:
     kept = {_profile(entry["resource"]) for bundle in BUNDLES.values() for entry in bundle["entry"]}
-    assert kept >= {"ai-result", "ai-finding", "ai-review-task", "ai-act"}
+    assert kept >= {"ai-result", "ai-finding", "ai-value", "ai-review-task", "ai-act"}
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda d: d.file_name)

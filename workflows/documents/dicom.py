@@ -63,7 +63,7 @@ def _pages(dataset: Dataset, decode: Callable[[bytes], list[PdfPage]]) -> list[P
     if kind == ENCAPSULATED_PDF:
         return [page_of_pdf(page) for page in decode(_encapsulated(dataset))]
     if kind in SECONDARY_CAPTURE:
-        return [page_of_scan(picture) for picture in _scans(dataset)]
+        return list(_scans(dataset))
     raise PermanentFailure("document-kind", "a document of the study is neither a PDF nor a scan")
 
 
@@ -76,7 +76,7 @@ def _encapsulated(dataset: Dataset) -> bytes:
     return data[: int(length)] if length is not None else data
 
 
-def _scans(dataset: Dataset) -> Iterator[Picture]:
+def _scans(dataset: Dataset) -> Iterator[Page]:
     """Each frame in grey levels, dark print on bright paper as it is displayed."""
     count = int(dataset.get("NumberOfFrames") or 1)
     if count > MAX_PAGES:
@@ -87,7 +87,8 @@ def _scans(dataset: Dataset) -> Iterator[Picture]:
         pixels = np.asarray(dataset.pixel_array)
         frames = pixels[None] if count == 1 else pixels
         for frame in frames:
-            yield _reduced(_grey(frame, dataset))
+            grey = _grey(frame, dataset)
+            yield page_of_scan(_reduced(grey), grey.shape[1], grey.shape[0])
     except (AttributeError, ValueError, TypeError, RuntimeError, NotImplementedError, KeyError, IndexError) as error:
         raise PermanentFailure("document-unreadable", "the pixels of a scan cannot be decoded") from error
 
@@ -114,7 +115,8 @@ def _reduced(grey: Picture) -> Picture:
         return np.ascontiguousarray(grey)
     rows, columns = (size // step * step for size in grey.shape)
     squares = grey[:rows, :columns].reshape(rows // step, step, columns // step, step)
-    return squares.mean(axis=(1, 3)).astype(np.uint8)
+    reduced: Picture = squares.mean(axis=(1, 3)).astype(np.uint8)
+    return reduced
 
 
 def _frame(dataset: Dataset, number: int) -> FrameSource:

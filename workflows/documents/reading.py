@@ -35,9 +35,9 @@ def page_of_pdf(page: PdfPage) -> Page:
     return Page(page.width, page.height, page.picture.shape[1] / page.width, page.picture, page.words, page.hidden)
 
 
-def page_of_scan(picture: Picture) -> Page:
-    height, width = picture.shape
-    return Page(float(width), float(height), 1.0, picture, None)
+def page_of_scan(picture: Picture, columns: int, rows: int) -> Page:
+    """`picture` is a frame of so many `columns` and `rows`, reduced or not: places are in the frame's own pixels."""
+    return Page(float(columns), float(rows), picture.shape[1] / columns, picture, None)
 
 
 def read_pages(pages: list[Page], read: Read, keep: Callable[[Picture], str], before: int = 0) -> ReadDocument:

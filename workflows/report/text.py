@@ -172,7 +172,7 @@ def history_sentences(history: HistoryWeighed | None) -> list[str]:
 def caution_sentences(reading: Reading) -> list[str]:
     """What a reader must know about text that came with the study: where it stands by kind, never what it says."""
     lines = list(dict.fromkeys(_caution_sentence(caution) for caution in reading.cautions))
-    if lines:
+    if lines and lines != [NOT_NAMED]:
         lines.append("It was not followed and changes nothing in this result.")
     search = reading.text_search
     if search is not None and search.read < search.suspicious:
