@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -69,6 +70,29 @@ def read_pages(pages: list[Page], read: Read, keep: Callable[[Picture], str], be
             )
         )
     return ReadDocument(pages=told, lines=lines)
+
+
+def read_text(texts: list[str]) -> ReadDocument:
+    """Plain text as documents of one page each, as a typewriter sets it: 6 points a letter, 12 a line; there are no pictures.
+
+    `PermanentFailure`: `document-empty`, `document-too-long`.
+    """
+    if not any(text.strip() for text in texts):
+        raise PermanentFailure("document-empty", "the document has no text")
+    pages: list[DocumentPage] = []
+    lines: list[DocumentLine] = []
+    for number, text in enumerate(texts, start=1):
+        rows = text.expandtabs(8).splitlines()
+        words = [_typed(word, row) for row, line in enumerate(rows) for word in re.finditer(r"\S+", line)]
+        lines += lines_of(number, upright(words), starts_of)
+        width = 6.0 * max(map(len, rows), default=1)
+        page = DocumentPage(number=number, width=width, height=12.0 * len(rows), source="text-layer", picture="")
+        pages.append(page)
+    return ReadDocument(pages=pages, lines=lines)
+
+
+def _typed(word: re.Match[str], row: int) -> Piece:
+    return Piece(word[0], (6.0 * word.start(), 12.0 * row + 1, 6.0 * word.end(), 12.0 * row + 11))
 
 
 def _in_units(printed: list[PrintedText], scale: float) -> list[PrintedText]:
