@@ -167,6 +167,16 @@ def test_a_number_that_can_be_read_in_two_ways_is_none() -> None:
     assert codes(checked(mixed, honest(mixed))) == {"value-ambiguous"}
 
 
+@pytest.mark.parametrize("torn", ["ml U/L", "mmol/L /24h", "pg mL g/L"])
+def test_a_unit_that_is_torn_apart_is_not_its_half(torn: str) -> None:
+    rows = one_row("Thyrotropin", "4.1", torn, "0.4 - 4.5", "")
+    assert checked(rows, honest(rows)).values == []
+    halves = [span.text for span in rows.candidates["P1L5"].units]
+    answer = {"name": "Thyrotropin", "value": "4.1", "range": None, "flag": None, "collected": None}
+    for half in halves:
+        assert codes(checked(rows, {"P1L5": answer | {"unit": half}})) == {"unit-not-of-value"}
+
+
 def test_a_unit_that_may_be_two_is_none() -> None:
     rows = one_row("LEUKOCYTES", "6.2", "G/L", "", "")
     assert codes(checked(rows, honest(rows))) == {"unit-ambiguous"}

@@ -42,6 +42,9 @@ class Span:
     end: int
     place: Place
 
+    def after(self, other: Span) -> bool:
+        return (self.cell, self.start) > (other.cell, other.start)
+
     def meets(self, other: Span) -> bool:
         return self.cell == other.cell and self.start < other.end and other.start < self.end
 

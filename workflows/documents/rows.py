@@ -30,6 +30,8 @@ _SPECIMENS: tuple[tuple[Specimen, re.Pattern[str]], ...] = (
     ("blood", re.compile(r"\b(whole blood|blood count|cbc|fbc|blutbild|vollblut|h[a]?ematolog\w*|hämatolog\w*|edta)\b", re.IGNORECASE)),
     ("serum", re.compile(r"\b(serum|plasma)\b|\bs[-/](?=[a-z])|\(s\)", re.IGNORECASE)),
 )  # fmt: skip
+_OF_UNITS = re.compile(r"[\d/^*]")
+"""Signs that a word behind a unit belongs to it; so does one of up to three letters (`pg mL`, whose bar was lost)."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +141,22 @@ class Rows:
         return [(span.text, above.id) for span in self.candidates[above.id].names]
 
     def unit(self, name: str) -> Span | None:
-        """The unit of the line's result: the first one behind it, else the only one."""
-        results = self.results(name)
-        units = self.candidates[name].units
-        behind = [u for u in units if results and (u.cell, u.start) > (results[0].cell, results[0].start)]
-        return behind[0] if behind else units[0] if len(units) == 1 else None
+        """The unit of the line's result: the first one behind it, else the only one; None where other words belong to it.
+
+        `ml U/L` (what OCR makes of `mIU/L`) and `mmol/L /24h` are not read as `U/L` and `mmol/L`.
+        """
+        results, found = self.results(name), self.candidates[name]
+        if not results:
+            return None
+        behind = [unit for unit in found.units if unit.after(results[0])]
+        if not behind:
+            return found.units[0] if len(found.units) == 1 else None
+        unit = behind[0]
+        if any(word.after(results[0]) and unit.after(word) for word in found.unknown_units):
+            return None
+        rest = next((word for word in found.unknown_units if word.after(unit) and word.cell == unit.cell), None)
+        torn = rest is not None and (len(rest.text) <= 3 or _OF_UNITS.search(rest.text)) and rest.start - unit.end <= 1
+        return None if torn else unit
 
     def row(self, name: str) -> Row | None:
         """The line as a row; None where it has no result, or more than one."""
