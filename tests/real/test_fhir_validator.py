@@ -171,6 +171,26 @@ BROKEN: dict[str, tuple[str, str, Breaks]] = {
         "allows for the type id but found type string",
         lambda b: region(b)[0].update(valueString=region(b)[0].pop("valueId")),
     ),
+    "a value without its lines": (
+        "document",
+        "Observation.extension:documentLine",
+        lambda b: first(b, "Observation")["extension"].pop(1),
+    ),
+    "a value without its place": (
+        "document",
+        "Observation.extension:imageRegion",
+        lambda b: first(b, "Observation")["extension"].pop(0),
+    ),
+    "a value in a unit of another system": (
+        "document",
+        "unitsofmeasure",
+        lambda b: first(b, "Observation")["valueQuantity"].update(system="http://x.org/units"),
+    ),
+    "a line without its text": (
+        "document",
+        "Extension.extension:text",
+        lambda b: first(b, "Observation")["extension"][1]["extension"].pop(2),
+    ),
     "a region without its instance": ("result", "Extension.extension:instanceUid", lambda b: region(b).pop(3)),
 }
 
