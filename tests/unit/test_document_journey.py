@@ -25,6 +25,8 @@ from tests.contract.written_bundles import (
 from tests.unit.document_samples import encapsulated, scan
 from tests.unit.injection.house import Hospital, Outcome, chart, run
 from tests.unit.lab_reports import CHEMISTRY, Picture, scanned, scanned_pdf, table_pdf
+from workflows.documents.dicom import documents_of
+from workflows.documents.pdf import decode_pdf
 from workflows.documents.printed import PrintedText
 from workflows.report import build_result, build_review
 
@@ -226,6 +228,33 @@ def test_a_large_scan_is_reduced_and_cited_in_its_own_pixels() -> None:
     assert (region.columns, region.rows) == (4000, 5200)
     assert (region.y0, region.y1) == (200, 240)  # read at half the size
     assert outcome.reading.evidence[0].width == 2000
+
+
+@pytest.mark.parametrize("kind", ["bilevel", "twelve bits", "MONOCHROME1", "colour", "palette"])
+def test_scanners_write_grey_levels_in_many_ways(kind: str) -> None:
+    """Black print in the upper half of a white page, whatever the pixels are."""
+    white = np.full((64, 80), 255, np.uint8)
+    white[:32] = 0
+    tags: dict[str, Any] = {}
+    if kind == "bilevel":
+        tags = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}
+        tags["PixelData"] = np.packbits(white.ravel() > 0, bitorder="little").tobytes()
+    elif kind == "twelve bits":
+        tags = {"BitsAllocated": 16, "BitsStored": 12, "HighBit": 11}
+        tags["PixelData"] = (white.astype(np.uint16) * 16 + 15).tobytes()
+    elif kind == "MONOCHROME1":
+        tags = {"PhotometricInterpretation": kind, "PixelData": (255 - white).tobytes()}
+    elif kind == "colour":
+        tags = {"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3, "PlanarConfiguration": 0}
+        tags["PixelData"] = np.repeat(white[..., None], 3, axis=-1).tobytes()
+    else:
+        ramp = np.arange(255, -1, -1, dtype=np.uint16) << 8
+        tables = {f"{c}PaletteColorLookupTableData": ramp.tobytes() for c in ("Red", "Green", "Blue")}
+        sizes = {f"{c}PaletteColorLookupTableDescriptor": [256, 0, 16] for c in ("Red", "Green", "Blue")}
+        tags = {"PhotometricInterpretation": "PALETTE COLOR", "PixelData": (255 - white).tobytes()} | tables | sizes
+    [page] = documents_of([scan(white, **tags)], decode_pdf).pages
+    assert (page.picture[:32] < 20).all()
+    assert (page.picture[32:] > 235).all()
 
 
 def test_what_the_reader_of_a_scan_is_not_sure_of_is_not_asked_about() -> None:

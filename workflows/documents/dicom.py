@@ -95,15 +95,14 @@ def _scans(dataset: Dataset) -> Iterator[Page]:
 
 def _grey(frame: npt.NDArray[Any], dataset: Dataset) -> Picture:
     photometric = str(dataset.PhotometricInterpretation)
+    most = (1 << int(dataset.get("BitsStored") or 8)) - 1
     if photometric == "PALETTE COLOR":
         frame = apply_color_lut(frame, dataset)
+        most = int(np.iinfo(frame.dtype).max)
     elif photometric.startswith("YBR") and frame.ndim == 3:
         frame = convert_color_space(frame, photometric, "RGB")
     levels = frame.astype(np.float32).mean(axis=-1) if frame.ndim == 3 else frame.astype(np.float32)
-    low, high = float(levels.min()), float(levels.max())
-    most = 255.0 if frame.dtype == np.uint8 and high > 1 and int(dataset.get("BitsStored") or 8) == 8 else high
-    scaled = (levels - (0.0 if most == 255.0 else low)) * (255.0 / max(most - (0.0 if most == 255.0 else low), 1e-6))
-    grey = np.clip(scaled, 0, 255).astype(np.uint8)
+    grey = np.clip(levels * (255.0 / most), 0, 255).astype(np.uint8)
     bright: Picture = 255 - grey if photometric == "MONOCHROME1" else grey
     return bright
 
