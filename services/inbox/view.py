@@ -296,9 +296,9 @@ def finding_line(finding: Finding) -> FindingLine:
 
 
 SECOND_READINGS = {
-    "agrees": "a reader without a model agrees",
-    "differs": "a reader without a model reads the row otherwise",
-    "silent": "a reader without a model cannot tell",
+    "agrees": "agrees",
+    "differs": "reads the row otherwise",
+    "silent": "cannot tell",
 }
 
 

@@ -253,9 +253,9 @@ def _decided(resource: dict[str, Any], *, values: bool) -> dict[str, Any]:
     return {name: resource[name] for name in names if name in resource} | {"security": security}
 
 
-def run(hospital: Hospital, model: Any, reader: Any = None) -> Outcome:
+def run(hospital: Hospital, model: Any, reader: Any = None, store: Any = None) -> Outcome:
     """The real activities, one after the other."""
-    store: Any = MemoryStore()
+    store = store or MemoryStore()
     nobody: Any = hospital
     steps = ReportStudyActivities(
         SITE,
