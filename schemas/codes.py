@@ -94,6 +94,8 @@ CHANGE_INTERPRETATION: dict[Change, Json] = {
 }
 ABNORMAL = coding(THO + "v3-ObservationInterpretation", "A", "Abnormal")
 NORMAL = coding(THO + "v3-ObservationInterpretation", "N", "Normal")
+LOW = coding(THO + "v3-ObservationInterpretation", "L", "Low")
+HIGH = coding(THO + "v3-ObservationInterpretation", "H", "High")
 SIDES: dict[str, Json] = {"left": coding(SCT, "7771000", "Left"), "right": coding(SCT, "24028007", "Right")}
 
 
@@ -148,6 +150,8 @@ _REPORT_CODES = {
     ("MR", "head"): ("24590-2", "MR Brain"),
 }
 _REPORT_CODE_OF_MODALITY = {"SM": ("11526-1", "Pathology study")}
+LABORATORY_REPORT = ("11502-2", "Laboratory report")
+"""LOINC, from memory."""
 _FALLBACK_REPORT_CODE = ("18748-4", "Diagnostic imaging study")
 _REGION_OF_LOINC = {code: region for (_, region), (code, _) in _REPORT_CODES.items()} | {
     code: "chest" for code, _ in (*_CHEST_FILMS.values(), _CHEST_PORTABLE)
@@ -160,6 +164,7 @@ _CATEGORY = {
     "US": ("RUS", "Radiology Ultrasound"),
     "PT": ("NMS", "Nuclear Medicine Scan"),
     "SM": ("PAT", "Pathology (gross & histopath, not surgical)"),
+    "DOC": ("LAB", "Laboratory"),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from schemas.caution import Caution
+from schemas.documents import ReadDocument
 from schemas.model import Record
 from schemas.volume import Units
 
@@ -110,6 +111,7 @@ MODALITIES_OF: dict[StackKind, tuple[str, ...]] = {
     "volume": ("CT", "MR", "PT"),
     "pictures": ("DX", "CR"),
     "slide": ("SM",),
+    "document": ("DOC",),
 }
 """Modalities that are read, by the kind they are read as: both most wanted first (of a PET/CT the CT is the one with anatomy)."""
 MODALITIES_READ = tuple(modality for modalities in MODALITIES_OF.values() for modality in modalities)
@@ -212,11 +214,14 @@ class SeriesSlide(SeriesSource):
 
 
 class SeriesDocument(SeriesSource):
-    """An encapsulated document (PS3.3 A.45), read page by page."""
+    """Encapsulated documents or scans of one series (PS3.3 A.45, A.8), read page by page."""
 
     kind: Literal["document"] = "document"
     frames: list[FrameSource]
-    """One for each page."""
+    """One for each page; of a PDF `frame` is the page."""
+    document: ReadDocument
+    code: tuple[str, str] | None = None
+    """The LOINC code of the document and its display, where its header names one (Concept Name Code Sequence)."""
 
 
 class StoredStack(Record):

@@ -23,6 +23,8 @@ from schemas.oversight import ClosePass, EntrySeen, OpenPass, ReconcileItem, Run
 from schemas.report import Priority
 from schemas.runs import RunFailure, RunState, SkipRun
 from schemas.timeline import PatientBanner
+from workflows.documents.pdf import PdfPage
+from workflows.documents.printed import PrintedText
 from workflows.shadow.drift import DriftFinding, Rate
 from workflows.slides.slide import ArchivedSlide
 
@@ -111,6 +113,18 @@ class TextInPixels(Protocol):
 
     def lines(self, picture: npt.NDArray[np.uint8]) -> list[str]:
         """The lines of text in a grey picture [H, W], unordered; empty where there is none."""
+        ...
+
+    def printed(self, picture: npt.NDArray[np.uint8]) -> list[PrintedText]:
+        """The texts of a page [H, W] with their corners in its pixels and how sure the reader is (0 to 1), unordered."""
+        ...
+
+
+class PdfDecoder(Protocol):
+    """Decodes PDFs from outside: bounded in time and memory, whatever the bytes do."""
+
+    def __call__(self, pdf: bytes) -> list[PdfPage]:
+        """Every page. `PermanentFailure` with the codes of `decode_pdf`; `document-too-slow`."""
         ...
 
 

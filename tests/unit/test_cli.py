@@ -31,6 +31,7 @@ COMMANDS = (
     "reproduce",
     "keys",
     "codec",
+    "document",
 )
 
 

@@ -9,6 +9,13 @@ from __future__ import annotations
 
 from schemas.inference import MAX_LONG_AXIS_MM, ModelRequest, VolumeItem, answer_schema
 from schemas.report import Priority
+from workflows.reading.document_prompt import (
+    DOCUMENT_INSTRUCTION,
+    DOCUMENT_QUERY,
+    LINES_BEGIN,
+    LINES_END,
+    SCANNED_PAGES,
+)
 from workflows.reading.history_prompt import DATA_BEGINS, DATA_ENDS, HISTORY_INSTRUCTION, HISTORY_QUERY
 from workflows.reading.picture_prompt import PICTURE, PICTURE_WORDS, picture_query
 from workflows.reading.slide_prompt import SLIDE_TEMPLATE
@@ -27,7 +34,7 @@ QUERY = (
 SEVERAL_SERIES = "series is the number of the stack within the current study. "
 PROMPT_TEMPLATE = "\n".join(
     [
-        "# Longview reading prompt, version 3",
+        "# Longview reading prompt, version 4",
         INSTRUCTION,
         "## Before each stack",
         STUDY,
@@ -45,6 +52,12 @@ PROMPT_TEMPLATE = "\n".join(
         DATA_BEGINS,
         DATA_ENDS,
         HISTORY_QUERY,
+        "## Documents",
+        DOCUMENT_INSTRUCTION,
+        SCANNED_PAGES,
+        LINES_BEGIN,
+        LINES_END,
+        DOCUMENT_QUERY,
         "",
     ]
 ).encode()

@@ -44,6 +44,7 @@ from schemas.runs import (
     TimelineGathered,
 )
 from schemas.timeline import Timeline
+from workflows.documents.pdf import decode_pdf
 from workflows.ports import (
     BuildRecords,
     FhirServer,
@@ -52,6 +53,7 @@ from workflows.ports import (
     Model,
     ObjectStore,
     PatientMemory,
+    PdfDecoder,
     Resource,
     RunRecords,
     TextInPixels,
@@ -96,6 +98,7 @@ class ReportStudyActivities:
         inbox: Inbox,
         builds: BuildRecords,
         text_in_pixels: TextInPixels,
+        decode_pdf: PdfDecoder = decode_pdf,
     ) -> None:
         self._site = site
         self._fhir = fhir
@@ -106,7 +109,7 @@ class ReportStudyActivities:
         self._runs = runs
         self._inbox = inbox
         self._builds = builds
-        self._sources = Sources(archive=archive, store=store, text_in_pixels=text_in_pixels)
+        self._sources = Sources(archive=archive, store=store, text_in_pixels=text_in_pixels, decode_pdf=decode_pdf)
 
     def all(self) -> list[Callable[..., Any]]:
         """Every activity, for the worker to register."""

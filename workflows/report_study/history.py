@@ -27,6 +27,8 @@ def integrate(
 
     `TransientFailure` while the model is away, as long as it is not too `late` to wait for it.
     """
+    if reading.kind == "values":
+        return reading
     suspicious = {caution.where for caution in reading.cautions if caution.route == "chart"}
     excerpt = excerpt_of(timeline, suspicious)
     reason = _nothing_to_weigh(reading, excerpt)
