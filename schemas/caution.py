@@ -6,14 +6,15 @@ from typing import Literal
 
 from schemas.model import Record
 
-CautionRoute = Literal["chart", "dicom", "pixels"]
+CautionRoute = Literal["chart", "dicom", "pixels", "document"]
 
 
 class Caution(Record):
     """Text that reads like an instruction to a reader or a program. It was not followed; a human judges what it means.
 
     `code` names the kind of pattern, or `burnt-in-text` and `burnt-in-annotation` for the pixels; `where` is a versioned FHIR reference, a DICOM
-    keyword, or `slice N` of the stack (`prior slice N`). The text itself is never repeated.
+    keyword, `slice N` of the stack (`prior slice N`), or `page N line M` of a document; `patient-not-named` is the code of a document that names
+    neither the patient nor an identifier of theirs. The text itself is never repeated.
     """
 
     route: CautionRoute

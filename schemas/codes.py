@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.imaging import SeriesPictures, SeriesSource
 from schemas.inference import Change, LikelihoodBand, Presence
 from schemas.timeline import Coding
 
@@ -93,6 +94,8 @@ CHANGE_INTERPRETATION: dict[Change, Json] = {
 }
 ABNORMAL = coding(THO + "v3-ObservationInterpretation", "A", "Abnormal")
 NORMAL = coding(THO + "v3-ObservationInterpretation", "N", "Normal")
+LOW = coding(THO + "v3-ObservationInterpretation", "L", "Low")
+HIGH = coding(THO + "v3-ObservationInterpretation", "H", "High")
 SIDES: dict[str, Json] = {"left": coding(SCT, "7771000", "Left"), "right": coding(SCT, "24028007", "Right")}
 
 
@@ -105,21 +108,33 @@ class FindingLabel:
     site: str
     regions: frozenset[str]
     snomed: tuple[str, str] | None = None
+    modalities: frozenset[str] | None = None
+    """Those it is asked of; None: of all."""
 
 
+_FILM = frozenset({"CR", "DX"})
 _CHEST, _HEAD, _ABDOMEN = frozenset({"chest"}), frozenset({"head"}), frozenset({"abdomen"})
+_SLIDE = frozenset({"slide"})
 LABELS = (
     FindingLabel("pulmonary-nodule", "Pulmonary nodule", "Lung", _CHEST, ("427359005", "Solitary nodule of lung")),
     FindingLabel("pleural-effusion", "Pleural effusion", "Pleural cavity", _CHEST, ("60046008", "Pleural effusion")),
     FindingLabel("consolidation", "Pulmonary consolidation", "Lung", _CHEST),
     FindingLabel("pneumothorax", "Pneumothorax", "Pleural cavity", _CHEST),
+    FindingLabel("cardiomegaly", "Cardiomegaly", "Heart", _CHEST, modalities=_FILM),
+    FindingLabel("pulmonary-oedema", "Pulmonary oedema", "Lung", _CHEST, modalities=_FILM),
+    FindingLabel("atelectasis", "Atelectasis", "Lung", _CHEST, modalities=_FILM),
     FindingLabel("intracranial-haemorrhage", "Intracranial haemorrhage", "Intracranial space", _HEAD),
     FindingLabel("brain-lesion", "Focal brain lesion", "Brain", _HEAD),
     FindingLabel("mass-effect", "Intracranial mass effect", "Brain", _HEAD),
     FindingLabel("liver-lesion", "Focal liver lesion", "Liver", _ABDOMEN),
     FindingLabel("free-fluid", "Free abdominal fluid", "Abdominal cavity", _ABDOMEN),
     FindingLabel("focal-lesion", "Focal lesion", "Imaged region", frozenset({"other"})),
+    FindingLabel("fracture", "Fracture", "Imaged region", frozenset({"other"}), modalities=_FILM),
+    FindingLabel("tissue-tumour", "Tumour in the tissue", "Specimen", _SLIDE),
+    FindingLabel("tissue-inflammation", "Inflammation of the tissue", "Specimen", _SLIDE),
+    FindingLabel("tissue-necrosis", "Necrosis of the tissue", "Specimen", _SLIDE),
 )
+"""Those of whole slides are local: they say that something is there, not what a pathologist would call it."""
 LABEL_BY_CODE = {label.code: label for label in LABELS}
 
 _REGION_WORDS = {
@@ -127,13 +142,20 @@ _REGION_WORDS = {
     "head": ("head", "brain", "skull", "crani", "neuro", "cerebr"),
     "abdomen": ("abdomen", "abdom", "liver", "pelvis"),
 }
+_CHEST_FILMS = {1: ("36554-4", "XR Chest Single view"), 2: ("36643-5", "XR Chest 2 Views")}
+_CHEST_PORTABLE = ("30746-2", "Portable XR Chest Views")
 _REPORT_CODES = {
     ("CT", "chest"): ("24627-2", "CT Chest"),
     ("CT", "head"): ("24725-4", "CT Head"),
     ("MR", "head"): ("24590-2", "MR Brain"),
 }
+_REPORT_CODE_OF_MODALITY = {"SM": ("11526-1", "Pathology study")}
+LABORATORY_REPORT = ("11502-2", "Laboratory report")
+"""LOINC, from memory."""
 _FALLBACK_REPORT_CODE = ("18748-4", "Diagnostic imaging study")
-_REGION_OF_LOINC = {code: region for (_, region), (code, _) in _REPORT_CODES.items()}
+_REGION_OF_LOINC = {code: region for (_, region), (code, _) in _REPORT_CODES.items()} | {
+    code: "chest" for code, _ in (*_CHEST_FILMS.values(), _CHEST_PORTABLE)
+}
 _CATEGORY = {
     "CT": ("CT", "CAT Scan"),
     "MR": ("NMR", "Nuclear Magnetic Resonance"),
@@ -141,6 +163,8 @@ _CATEGORY = {
     "CR": ("RX", "Radiograph"),
     "US": ("RUS", "Radiology Ultrasound"),
     "PT": ("NMS", "Nuclear Medicine Scan"),
+    "SM": ("PAT", "Pathology (gross & histopath, not surgical)"),
+    "DOC": ("LAB", "Laboratory"),
 }
 
 
@@ -157,20 +181,34 @@ def body_region(body_part: str | None, description: str | None, order: list[Codi
     return "other"
 
 
-def labels_for(body_part: str | None, description: str | None, order: list[Coding]) -> list[FindingLabel]:
-    """The questions for a study of this region, in a fixed order."""
+def labels_for(
+    modality: str, body_part: str | None, description: str | None, order: list[Coding]
+) -> list[FindingLabel]:
+    """The questions for a study of this modality and region, in a fixed order."""
     region = body_region(body_part, description, order)
-    return [label for label in LABELS if region in label.regions]
+    return [
+        label
+        for label in LABELS
+        if region in label.regions and (label.modalities is None or modality in label.modalities)
+    ]
 
 
-def report_code(modality: str, body_part: str | None, description: str | None, order: list[Coding]) -> Json:
-    """The order's LOINC code if it has one, else by modality and region (contract 1.1)."""
+def slide_labels() -> list[FindingLabel]:
+    """The questions for a whole slide, of whatever tissue."""
+    return [label for label in LABELS if label.regions == _SLIDE]
+
+
+def report_code(series: SeriesSource, order: list[Coding]) -> Json:
+    """The order's LOINC code if it has one, else by modality and region, of a chest film by its views (contract 1.1)."""
     for code in order:
         if code.system == LOINC:
             return coding(LOINC, code.code, code.display)
-    return coding(
-        LOINC, *_REPORT_CODES.get((modality, body_region(body_part, description, order)), _FALLBACK_REPORT_CODE)
-    )
+    region = body_region(series.body_part, series.description, order)
+    found = _REPORT_CODES.get((series.modality, region))
+    if isinstance(series, SeriesPictures) and region == "chest":
+        found = _CHEST_PORTABLE if series.portable else _CHEST_FILMS.get(series.views or 0)
+    found = found or _REPORT_CODE_OF_MODALITY.get(series.modality, _FALLBACK_REPORT_CODE)
+    return coding(LOINC, *found)
 
 
 def report_category(modality: str) -> Json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from schemas.caution import Caution
+from schemas.documents import ReadDocument
 from schemas.model import Record
 from schemas.volume import Units
 
@@ -19,6 +20,13 @@ class SeriesInventory(Record):
     series_number: int | None
     description: str | None
     instance_count: int
+    frame_count: int = 0
+    """Of all its instances, as far as the archive tells."""
+
+    @property
+    def images(self) -> int:
+        """An enhanced object holds a whole stack in one instance."""
+        return max(self.instance_count, self.frame_count)
 
 
 class StudyInventory(Record):
@@ -99,33 +107,121 @@ class SeriesVolume(SeriesSource):
 
 
 StackKind = Literal["volume", "pictures", "slide", "document"]
-MODALITIES_OF: dict[StackKind, tuple[str, ...]] = {"volume": ("CT", "MR", "PT")}
+MODALITIES_OF: dict[StackKind, tuple[str, ...]] = {
+    "volume": ("CT", "MR", "PT"),
+    "pictures": ("DX", "CR"),
+    "slide": ("SM",),
+    "document": ("DOC",),
+}
 """Modalities that are read, by the kind they are read as: both most wanted first (of a PET/CT the CT is the one with anatomy)."""
 MODALITIES_READ = tuple(modality for modalities in MODALITIES_OF.values() for modality in modalities)
 
 
+class Square(Record):
+    """How a frame of rows x columns lies in the square that the model is shown: drawn as height x width, centred, black around it (PS3.3 C.7.6.3).
+
+    Drawn and source size differ only where the source's pixels are not square.
+    """
+
+    rows: int
+    columns: int
+    height: int
+    width: int
+
+    @property
+    def side(self) -> int:
+        return max(self.height, self.width)
+
+    @property
+    def top(self) -> int:
+        return (self.side - self.height) // 2
+
+    @property
+    def left(self) -> int:
+        return (self.side - self.width) // 2
+
+
+class PixelSize(Record):
+    """Millimetres from row to row and from column to column. `projected`: at the detector, where everything is magnified (PS3.3 10.7.1.3)."""
+
+    row: float
+    column: float
+    projected: bool
+
+
+class PictureFrame(FrameSource):
+    """A single picture, its geometry, and what its tags say of the patient in it."""
+
+    square: Square
+    view: str | None = None
+    """As `workflows.pictures` names it: PA, AP, lateral, ..."""
+    left_along_row: int = 0
+    """1: column numbers rise towards the patient's left, -1: towards the right, 0: nothing tells it (Patient Orientation, PS3.3 C.7.6.1.1.1)."""
+    pixel_size: PixelSize | None = None
+    """None where nothing says it, or not of what."""
+
+
 class SeriesPictures(SeriesSource):
-    """Projection radiographs and other single pictures of a series."""
+    """One projection radiograph or other single picture of a study."""
 
     kind: Literal["pictures"] = "pictures"
-    frames: list[FrameSource]
+    frames: list[PictureFrame]
     """One for each picture, in the order they are shown in."""
+    views: int | None = None
+    """How many different views of the body the study was shown in."""
+    portable: bool = False
+    """Taken at the bedside."""
+
+
+class SlidePatch(Record):
+    """A rectangle of a slide that the model is shown, in pixels of the total pixel matrix (PS3.3 C.8.12.4); only what lies on the slide."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    tissue: float | None = None
+    """The share of the patch that is tissue."""
 
 
 class SeriesSlide(SeriesSource):
-    """A whole slide (PS3.3 A.32.8), read in patches."""
+    """A whole slide (PS3.3 A.32.8), read in patches. Sizes are those of its finest level, the total pixel matrix."""
 
     kind: Literal["slide"] = "slide"
-    frames: list[FrameSource]
-    """One for each patch, in the order they are shown in."""
+    sop_instance_uid: str
+    sop_class_uid: str
+    instance_number: int | None
+    columns: int
+    rows: int
+    micrometres: tuple[float, float]
+    """Of one pixel, across and down."""
+    patch_columns: int
+    patch_rows: int
+    """Of a whole patch; at the slide's right and lower edge it is filled up with white."""
+    patches: list[SlidePatch]
+    """In the order they are shown in: row by row."""
+    tissue_patches: int
+    """How many had enough tissue; the patches shown are all of them, or were drawn by `seed`."""
+    seed: str
+    specimen: str | None
+    """Our own words for coded tags: anatomy and how it was taken."""
+    overview_digest: str
+    """PNG of the whole slide."""
+    overview_columns: int
+    overview_rows: int
+    overview_scale: tuple[float, float]
+    """Pixels of the total pixel matrix of one pixel of the overview, across and down."""
 
 
 class SeriesDocument(SeriesSource):
-    """An encapsulated document (PS3.3 A.45), read page by page."""
+    """Encapsulated documents or scans of one series (PS3.3 A.45, A.8), read page by page."""
 
     kind: Literal["document"] = "document"
     frames: list[FrameSource]
-    """One for each page."""
+    """One for each page; of a PDF `frame` is the page."""
+    document: ReadDocument
+    code: tuple[str, str] | None = None
+    """The LOINC code of the document and its display, where its header names one (Concept Name Code Sequence)."""
 
 
 class StoredStack(Record):

@@ -35,7 +35,8 @@ class Location(Record):
     """Which stack of the current study, where it has several; counts from 1."""
     slice: int = Field(ge=1)
     box_2d: tuple[int, int, int, int]
-    long_axis_mm: int = Field(ge=1, le=MAX_LONG_AXIS_MM)
+    long_axis_mm: int | None = Field(default=None, ge=1, le=MAX_LONG_AXIS_MM)
+    """None where it is not asked for."""
 
 
 class AnsweredFinding(Record):
@@ -79,9 +80,16 @@ def history_schema(labels: list[str], entries: list[str]) -> dict[str, Any]:
     return _closed({"findings": _closed({label: {"anyOf": shapes} for label in labels})})
 
 
-def answer_schema(labels: list[str], slices: list[int], *, compared: bool) -> dict[str, Any]:
+def answer_schema(
+    labels: list[str],
+    slices: list[int],
+    *,
+    compared: bool,
+    measured: bool = True,
+    sides: tuple[Side, ...] = get_args(Side),
+) -> dict[str, Any]:
     """JSON Schema (2020-12) that constrains decoding: exactly `labels`; of each stack of the current study so many `slices`; without a prior only
-    `not-compared`. A place names its stack (`series`) where the study has several.
+    `not-compared`. A place names its stack (`series`) where the study has several, and a length where it is `measured`.
 
     Presence decides the shape, so an answer cannot contradict itself: what is detected has a place and is at least possible, what is not has none.
     """
@@ -95,7 +103,8 @@ def answer_schema(labels: list[str], slices: list[int], *, compared: bool) -> di
     places = [
         _closed(
             ({"series": {"const": number}} if len(slices) > 1 else {})
-            | {"slice": {"type": "integer", "minimum": 1, "maximum": count}, "box_2d": box, "long_axis_mm": axis}
+            | {"slice": {"type": "integer", "minimum": 1, "maximum": count}, "box_2d": box}
+            | ({"long_axis_mm": axis} if measured else {})
         )
         for number, count in enumerate(slices, start=1)
     ]
@@ -109,18 +118,26 @@ def answer_schema(labels: list[str], slices: list[int], *, compared: bool) -> di
         "not-detected": (("absent", "improbable"), ("stable", "resolved", "indeterminate"), {"type": "null"}),
         "indeterminate": (("possible",), ("indeterminate",), {"type": "null"}),
     }
-    finding = {"anyOf": [_shape(presence, *shape, compared=compared) for presence, shape in shapes.items()]}
+    finding = {
+        "anyOf": [_shape(presence, *shape, compared=compared, sides=sides) for presence, shape in shapes.items()]
+    }
     return _closed({"findings": _closed(dict.fromkeys(labels, finding))})
 
 
 def _shape(
-    presence: str, likelihoods: tuple[str, ...], changes: tuple[str, ...], location: dict[str, Any], *, compared: bool
+    presence: str,
+    likelihoods: tuple[str, ...],
+    changes: tuple[str, ...],
+    location: dict[str, Any],
+    *,
+    compared: bool,
+    sides: tuple[Side, ...],
 ) -> dict[str, Any]:
     return _closed(
         {
             "presence": {"enum": [presence]},
             "likelihood": {"enum": list(likelihoods)},
-            "side": {"enum": list(get_args(Side))},
+            "side": {"enum": list(sides)},
             "change": {"enum": list(changes) if compared else [NOT_COMPARED]},
             "location": location,
         }

@@ -14,6 +14,7 @@ content address of the pictures is the SHA-256 of the whole container.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,10 +43,18 @@ class Pictures:
 
 def encode_pictures(pictures: Pictures) -> list[bytes | memoryview]:
     """The container as buffers to be written one after the other (the pixels are not copied)."""
-    pixels = np.ascontiguousarray(pictures.pixels, dtype=np.uint8)
-    header = orjson.dumps({"modality": pictures.modality, "shape": list(pixels.shape)}, option=orjson.OPT_SORT_KEYS)
+    return list(encode_one_by_one(pictures.pixels.shape, pictures.modality, [pictures.pixels]))
+
+
+def encode_one_by_one(
+    shape: tuple[int, ...], modality: str, pictures: Iterable[Pixels]
+) -> Iterator[bytes | memoryview]:
+    """The same of pictures that come one after the other, together of `shape` [N, H, W, C], so that no more than one has to be held."""
+    header = orjson.dumps({"modality": modality, "shape": list(shape)}, option=orjson.OPT_SORT_KEYS)
     header += b" " * (-(len(MAGIC) + 4 + len(header)) % ALIGNMENT)
-    return [MAGIC + struct.pack("<I", len(header)) + header, memoryview(pixels.data).cast("B")]
+    yield MAGIC + struct.pack("<I", len(header)) + header
+    for picture in pictures:
+        yield memoryview(np.ascontiguousarray(picture, dtype=np.uint8).data).cast("B")
 
 
 def decode_pictures(data: bytes | memoryview) -> Pictures:

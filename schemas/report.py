@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from schemas.caution import Caution, PixelTextSearch
+from schemas.documents import LabValue
 from schemas.inference import Change, ChartRelation, LikelihoodBand, Presence, Side
 from schemas.model import Record
+from schemas.region import ImageRegion as ImageRegion
 from schemas.timeline import TimelineEntry
 
 Priority = Literal["routine", "urgent", "asap", "stat"]
@@ -19,27 +23,8 @@ def more_urgent(one: Priority, other: Priority) -> Priority:
     return min(one, other, key=URGENCY.__getitem__)
 
 
-AbstentionReason = Literal["volume-empty", "volume-constant", "most-answers-dropped"]
+AbstentionReason = Literal["volume-empty", "volume-constant", "most-answers-dropped", "no-results-found"]
 """Codes of the local system `abstention-reason`."""
-
-
-class ImageRegion(Record):
-    """A box on one frame, in pixels of the source frame: origin 0\\0 is the top left corner of the top left pixel (contract 1.3)."""
-
-    study_instance_uid: str
-    series_instance_uid: str
-    series_number: int | None
-    sop_instance_uid: str
-    sop_class_uid: str
-    instance_number: int | None
-    frame: int | None
-    """Counts from 1; None on a whole slide, whose coordinates are those of the total pixel matrix."""
-    columns: int
-    rows: int
-    x0: float
-    y0: float
-    x1: float
-    y1: float
 
 
 class EvidenceImage(Record):
@@ -73,6 +58,8 @@ class Finding(Record):
     region: ImageRegion | None
     long_axis_mm: float | None
     change: Change
+    projected: bool = False
+    """`long_axis_mm` was measured at the detector of a radiograph, where everything is magnified (DICOM PS3.3 10.7.1.3)."""
     chart: ChartRelation | None = None
     """What the history says about it, by the second pass; None where the history was not weighed."""
     cites: list[TimelineEntry] = []
@@ -116,6 +103,11 @@ class Reading(Record):
     """The study the model compared with; None where none was read."""
     not_compared_reason: str | None
     evidence: list[EvidenceImage]
+    kind: Literal["findings", "values"] = "findings"
+    """`values`: of a document; it has no findings."""
+    values: list[LabValue] = []
+    unreported: list[str] = []
+    """Lines of the document that look like results and that no value was taken from."""
     abstained: AbstentionReason | None = None
     """Set where the whole reading is withheld: then there are no findings."""
     cautions: list[Caution] = []
@@ -141,6 +133,16 @@ class AmendedFinding(Record):
     """The reviewer's own words."""
 
 
+class AmendedValue(Record):
+    """What a reviewer reads in a document in place of the AI: `value` is a decimal number with a point, with its comparator where the document
+    has one, in the unit of the value that it replaces."""
+
+    label: str
+    value: str = Field(pattern=r"^(<|<=|>|>=)?\d{1,12}(\.\d{1,6})?$")
+    text: str | None = None
+    """The reviewer's own words."""
+
+
 class ReviewAct(Record):
     """A human's decision about what was on the screen: bound to the versions that were shown."""
 
@@ -158,3 +160,5 @@ class ReviewAct(Record):
     """`DiagnosticReport/<id>/_history/<version>` that the reviewer saw."""
     amendments: list[AmendedFinding] = []
     """Amend only: each finding that the reviewer puts their own in place of; the rest is accepted."""
+    amended_values: list[AmendedValue] = []
+    """The same for values of a document."""

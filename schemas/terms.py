@@ -119,8 +119,15 @@ ABSTENTION_REASON = System(
                 "More than half of the model's answers failed the checks",
                 "So many answers were dropped that the rest is not believed either.",
             ),
+            (
+                "no-results-found",
+                "No result was found in the document",
+                "No line of the document gave a value that passed the checks.",
+            ),
         ]
     ),
+    version="1.1.0",
+    date="2026-11-25",
 )
 
 # -- the life of a result (contract 1.5 and 2) -----------------------------------------------------------------------------

@@ -57,6 +57,10 @@ class Identifier(Record):
     type: str | None = None
 
 
+NO_NAME = "(no name)"
+"""Of a patient whose record holds none."""
+
+
 class PatientBanner(Record):
     """Who the patient is, as the inbox shows it. Never leaves for logs, events, metrics or workflow ids."""
 

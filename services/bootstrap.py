@@ -87,6 +87,7 @@ async def gateway(settings: Settings, stop: asyncio.Event, ready: Ready) -> None
 async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     """Workflows and their activities."""
     from services.clients.patient_memory import TemporalPatientMemory
+    from services.clients.pdf_process import PdfInItsOwnProcess
     from services.clients.pixel_text import OcrTextInPixels
     from services.db import BuildRecords, InboxRecords, RunRecords, open_migrated
     from services.store import FolderObjectStore
@@ -114,6 +115,7 @@ async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         inbox=entries,
         builds=builds,
         text_in_pixels=OcrTextInPixels(),
+        decode_pdf=PdfInItsOwnProcess(),
     )
     records = RecordActivities(here, fhir=server, runs=runs, inbox=entries, builds=builds)
     lifecycle = LifecycleActivities(here, fhir=server, store=store, inbox=entries)

@@ -6,6 +6,7 @@ All ports are synchronous: activities run in a thread pool. Errors are those of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +23,10 @@ from schemas.oversight import ClosePass, EntrySeen, OpenPass, ReconcileItem, Run
 from schemas.report import Priority
 from schemas.runs import RunFailure, RunState, SkipRun
 from schemas.timeline import PatientBanner
+from workflows.documents.pdf import PdfPage
+from workflows.documents.printed import PrintedText
 from workflows.shadow.drift import DriftFinding, Rate
+from workflows.slides.slide import ArchivedSlide
 
 Resource = dict[str, Any]
 """A FHIR R4 resource as plain JSON: never round-tripped through a model, which would lose decimal precision."""
@@ -92,6 +96,10 @@ class ImageArchive(Protocol):
         """The series' instances as DICOM Part 10 files, in the syntax they are stored in."""
         ...
 
+    def open_slide(self, study_instance_uid: str, series_instance_uid: str) -> AbstractContextManager[ArchivedSlide]:
+        """The whole slide of a series (SM), read region by region, never as a whole."""
+        ...
+
 
 class Model(Protocol):
     """The served model."""
@@ -105,6 +113,18 @@ class TextInPixels(Protocol):
 
     def lines(self, picture: npt.NDArray[np.uint8]) -> list[str]:
         """The lines of text in a grey picture [H, W], unordered; empty where there is none."""
+        ...
+
+    def printed(self, picture: npt.NDArray[np.uint8]) -> list[PrintedText]:
+        """The texts of a page [H, W] with their corners in its pixels and how sure the reader is (0 to 1), unordered."""
+        ...
+
+
+class PdfDecoder(Protocol):
+    """Decodes PDFs from outside: bounded in time and memory, whatever the bytes do."""
+
+    def __call__(self, pdf: bytes) -> list[PdfPage]:
+        """Every page. `PermanentFailure` with the codes of `decode_pdf`; `document-too-slow`."""
         ...
 
 

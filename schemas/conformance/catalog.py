@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import orjson
 
 from schemas.codes import Canonical, Json
+from schemas.conformance.document_line import document_line
 from schemas.conformance.image_region import image_region
 from schemas.conformance.profiles import profiles
 from schemas.conformance.terminology import (
@@ -57,6 +58,7 @@ def definitions(canonical: Canonical) -> list[Definition]:
         reasons(canonical, RESULT_REASONS),
         *(naming_system(canonical, sid) for sid in SIDS),
         image_region(canonical),
+        document_line(canonical),
         *profiles(canonical),
     ]
     return [Definition(resource) for resource in resources]

@@ -1,6 +1,7 @@
 """The extension `image-region`: a box on one frame (contract 1.3). Names and meaning are those of R5 ImagingSelection.
 
 Coordinates are pixels of the source frame, origin 0\\\\0 at the top left corner of the top left pixel, sub-pixel (DICOM PS3.3 C.18.6, SCOORD).
+Of an encapsulated document the frame is the page as it is displayed, and its pixels are points (1/72 inch).
 """
 
 from __future__ import annotations
@@ -75,12 +76,13 @@ _RULES = [
 def image_region(canonical: Canonical) -> Json:
     text = (
         "A box on one frame of an image, as a closed polyline in pixels of the source frame; the origin is the top left corner of the top "
-        "left pixel. Sub-elements are named as in ImagingSelection of R5."
+        "left pixel. Of an encapsulated document the frame is the page, and its pixels are points (1/72 inch). "
+        "Sub-elements are named as in ImagingSelection of R5."
     )
     elements = [
         element("Extension", short="Box on one frame", definition=text, constraint=_RULES),
-        element("Extension.extension", slicing=_BY_URL, min=sum(part.min for part in PARTS)),
-        *(each for part in PARTS for each in _part(part)),
+        element("Extension.extension", slicing=BY_URL, min=sum(part.min for part in PARTS)),
+        *(each for part in PARTS for each in part_elements(part)),
         element("Extension.url", fixedUri=canonical.structure(NAME)),
         element("Extension.value[x]", max="0"),
     ]
@@ -88,10 +90,11 @@ def image_region(canonical: Canonical) -> Json:
     return resource | {"context": [{"type": "element", "expression": "Observation"}]}
 
 
-_BY_URL = {"discriminator": [{"type": "value", "path": "url"}], "ordered": False, "rules": "closed"}
+BY_URL = {"discriminator": [{"type": "value", "path": "url"}], "ordered": False, "rules": "closed"}
 
 
-def _part(part: Part) -> list[Json]:
+def part_elements(part: Part) -> list[Json]:
+    """The elements of one sub-extension."""
     place = f"Extension.extension:{part.name}"
     fixed = {"fixedCode": POLYLINE} if part.name == "regionType" else {}
     return [

@@ -6,7 +6,8 @@ We do not claim them in `meta.profile`, because strict servers refuse profiles t
 from __future__ import annotations
 
 from schemas.code_system import System
-from schemas.codes import AIAST, STATUS_REASON, Canonical, Json
+from schemas.codes import AIAST, STATUS_REASON, UCUM, Canonical, Json
+from schemas.conformance.document_line import NAME as DOCUMENT_LINE
 from schemas.conformance.image_region import NAME as IMAGE_REGION
 from schemas.conformance.structure import binding, by_pattern, element, local_coding, pattern, rule, structure
 from schemas.conformance.terminology import PRESENCE_SET, RESULT_REASONS, TASK_REASONS
@@ -27,6 +28,7 @@ from schemas.terms import (
 )
 
 AI_RESULT, AI_FINDING, AI_REVIEW_TASK = "ai-result", "ai-finding", "ai-review-task"
+AI_VALUE = "ai-value"
 AI_NOTIFICATION, AI_ACT = "ai-notification", "ai-act"
 _CODED = [{"code": "CodeableConcept"}]
 _LABELLED = rule(
@@ -37,7 +39,14 @@ _LABELLED = rule(
 
 
 def profiles(canonical: Canonical) -> list[Json]:
-    return [_result(canonical), _finding(canonical), _task(canonical), _notification(canonical), _act(canonical)]
+    return [
+        _result(canonical),
+        _finding(canonical),
+        _value(canonical),
+        _task(canonical),
+        _notification(canonical),
+        _act(canonical),
+    ]
 
 
 def _result(canonical: Canonical) -> Json:
@@ -98,6 +107,39 @@ def _finding(canonical: Canonical) -> Json:
     ]
     text = "One finding of an AI reading: the code is the question, the value its answer. It always says how likely, and what changed."
     return _profile(canonical, AI_FINDING, "Observation", "AI finding", text, elements)
+
+
+def _value(canonical: Canonical) -> Json:
+    rules = [
+        _LABELLED,
+        rule(
+            "longview-value-status",
+            "Preliminary until a clinician has decided",
+            "status in ('preliminary' | 'final' | 'cancelled' | 'entered-in-error')",
+        ),
+        _identified(canonical, "ai-finding"),
+    ]
+    region = [{"code": "Extension", "profile": [canonical.structure(IMAGE_REGION)]}]
+    line = [{"code": "Extension", "profile": [canonical.structure(DOCUMENT_LINE)]}]
+    elements = [
+        element("Observation", constraint=rules),
+        *_status_reason("Observation", canonical.value_set(RESULT_STATUS_REASON.name)),
+        element("Observation.extension:imageRegion", min=1, max="1", type=region),
+        element("Observation.extension:documentLine", min=1, max="1", type=line),
+        element("Observation.identifier", min=1),
+        element("Observation.code.text", min=1),
+        element("Observation.subject", min=1),
+        element("Observation.value[x]", min=1, type=[{"code": "Quantity"}]),
+        element("Observation.value[x].value", min=1),
+        element("Observation.value[x].system", min=1, fixedUri=UCUM),
+        element("Observation.value[x].code", min=1),
+        element("Observation.device", min=1),
+        element("Observation.derivedFrom", min=1),
+    ]
+    text = (
+        "One value that an AI read in a document: it stands verbatim in the cited lines, and its unit is a UCUM code."
+    )
+    return _profile(canonical, AI_VALUE, "Observation", "AI value", text, elements)
 
 
 def _answer(canonical: Canonical, code: str, system: System, *, always: bool = True) -> list[Json]:

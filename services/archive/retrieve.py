@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 from pydicom import Dataset, dcmread
-from pydicom.encaps import generate_frames
+from pydicom.encaps import generate_frames, parse_basic_offsets, parse_fragments
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
@@ -20,6 +20,9 @@ log = logging.getLogger("longview.archive")
 
 ANY = "*"
 PIXEL_DATA = "7FE00010"
+PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"
+ELEMENT, ITEM = 12, 8
+"""Bytes before the value of an element with explicit OB (PS3.5 section 7.1.2), and before that of an item (section A.4)."""
 
 
 class NotAcceptable(Exception):
@@ -81,19 +84,60 @@ def metadata(path: Path, url: str) -> bytes:
 
 
 def frames(row: Stored, numbers: list[int] | None, accept: frozenset[str]) -> list[bytes]:
-    """The pixel data of the frames, counted from 1 (all for None): decoded, or as it is encoded where that is accepted."""
+    """The pixel data of the frames, counted from 1 (all for None): as it is encoded where that is accepted, else decoded.
+
+    `NotAcceptable` where neither is: JPEG that was asked for is never answered with bare pixels.
+    """
+    as_stored = UID(row.syntax).is_compressed and is_as_stored(row, accept)
+    if not as_stored and not accept & {ANY, row.syntax, ExplicitVRLittleEndian}:
+        raise NotAcceptable
+    if as_stored and (places := _frame_places(row.path)) is not None:
+        return _read_places(row.path, [places[n - 1] for n in _checked(numbers, len(places))])
     dataset = dcmread(row.path)
     if "PixelData" not in dataset:
         raise NoSuchFrame
     count = int(dataset.get("NumberOfFrames") or 1)
+    wanted = _checked(numbers, count)
+    if as_stored:
+        kept = list(generate_frames(dataset.PixelData, number_of_frames=count))
+        return [kept[n - 1] for n in wanted]
+    decoded = _decoded(dataset, count, row.syntax)
+    return [decoded[n - 1] for n in wanted]
+
+
+def _checked(numbers: list[int] | None, count: int) -> list[int]:
     wanted = list(range(1, count + 1)) if numbers is None else numbers
     if not wanted or not all(1 <= n <= count for n in wanted):
         raise NoSuchFrame
-    if UID(row.syntax).is_compressed and is_as_stored(row, accept):
-        found = list(generate_frames(dataset.PixelData, number_of_frames=count))
-    else:
-        found = _decoded(dataset, count, row.syntax)
-    return [found[n - 1] for n in wanted]
+    return wanted
+
+
+@lru_cache(maxsize=256)
+def _frame_places(path: Path) -> tuple[tuple[int, int], ...] | None:
+    """Offset and length of each frame in the file, so that a tile of a slide is read without the slide; None where a frame is not one fragment."""
+    with path.open("rb") as file:
+        dataset = dcmread(file, stop_before_pixels=True)
+        header = file.read(ELEMENT)
+        if header[:4] != PIXEL_DATA_TAG:
+            return None
+        parse_basic_offsets(file)
+        count, offsets = parse_fragments(file)
+        if count != int(dataset.get("NumberOfFrames") or 1):
+            return None
+        places = []
+        for offset in offsets:
+            file.seek(offset + ITEM - 4)
+            places.append((offset + ITEM, int.from_bytes(file.read(4), "little")))
+    return tuple(places)
+
+
+def _read_places(path: Path, places: list[tuple[int, int]]) -> list[bytes]:
+    found = []
+    with path.open("rb") as file:
+        for offset, length in places:
+            file.seek(offset)
+            found.append(file.read(length))
+    return found
 
 
 def _decoded(dataset: Dataset, count: int, syntax: str) -> list[bytes]:

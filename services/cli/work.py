@@ -14,7 +14,9 @@ from services.cli.base import as_json, main, named_failures, read_settings, say,
 @main.command()
 @click.option("--once", is_flag=True, help="End by itself, stopping what it has started.")
 @as_json
-@click.option("--study", type=click.Path(path_type=Path), help="Folder of DICOM files of your own.")
+@click.option(
+    "--study", type=click.Path(path_type=Path), help="Folder of DICOM files of your own, or a whole slide (TIFF, SVS)."
+)
 @click.option("--patient", type=click.Path(path_type=Path), help="FHIR R4 Bundle or Patient of your own (JSON).")
 @click.option("--keep", is_flag=True, help="With --once: leave the parts running.")
 @click.option("--seed", default=1, show_default=True, help="Which phantom patient to make.")

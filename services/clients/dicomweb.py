@@ -7,8 +7,8 @@ studies. So nothing that comes back is used before it was compared with what was
 from __future__ import annotations
 
 import secrets
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from typing import Any, NoReturn
 
@@ -21,12 +21,15 @@ from services.clients import qido
 from services.multipart import MultipartError, MultipartReader, MultipartWriter
 from workflows.series.attributes import identity_of
 from workflows.series.frames import is_decodable
+from workflows.slides.slide import ArchivedSlide
 
 PAGE = 1000
 CHUNK = 1 << 20
 BATCH_BYTES = 64 << 20
 """One STOW-RS request holds at most this much, or one instance."""
 BATCH_INSTANCES = 500
+FRAMES = 100
+"""In one request: their numbers stand in its path."""
 DICOM_JSON = "application/dicom+json"
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """The instances in the syntax they are stored in (PS3.18 section 8.7.3.5.2): without it servers transcode, which costs five times as much."""
@@ -98,6 +101,51 @@ class DicomWebArchive:
             yield part
         if missing:
             raise TransientFailure("archive-incomplete", "the archive sent fewer instances than it lists")
+
+    def open_slide(self, study_instance_uid: str, series_instance_uid: str) -> AbstractContextManager[ArchivedSlide]:
+        """The whole slide of a series; its frames are fetched as they are read. Errors as `find_study`, and those of `require_scale`."""
+        from services.clients.dicomweb_slide import open_slide  # wsidicom takes most of a second to load
+
+        return open_slide(self, qido.checked_uid(study_instance_uid), qido.checked_uid(series_instance_uid))
+
+    def instances(self, study_instance_uid: str, series_instance_uid: str, sop_class_uid: str) -> list[str]:
+        """The SOP Instance UIDs of the series' instances of this SOP class."""
+        study, series = qido.checked_uid(study_instance_uid), qido.checked_uid(series_instance_uid)
+        rows = self._all(f"/studies/{study}/series/{series}/instances", {}, qido.INSTANCE_FIELDS)
+        qido.instance_uids(rows, study, series)
+        return sorted(qido.of_class(rows, sop_class_uid))
+
+    def metadata(self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> qido.Row:
+        """The attributes of an instance (PS3.18 annex F), checked to be of the instance."""
+        study, series, instance = map(qido.checked_uid, (study_instance_uid, series_instance_uid, sop_instance_uid))
+        rows = self._search(f"/studies/{study}/series/{series}/instances/{instance}/metadata", {})
+        return qido.only_instance(rows, study, series, instance)
+
+    def frames(
+        self,
+        study_instance_uid: str,
+        series_instance_uid: str,
+        sop_instance_uid: str,
+        numbers: Sequence[int],
+        media_type: str,
+        transfer_syntax: str,
+    ) -> Iterator[bytes]:
+        """The pixel data of the frames (counted from 1) in this transfer syntax, one after the other.
+
+        `PermanentFailure` (`pixels-codec`) where the archive does not give them in it; `TransientFailure` (`archive-incomplete`) if any is missing.
+        """
+        uids = map(qido.checked_uid, (study_instance_uid, series_instance_uid, sop_instance_uid))
+        path = "/studies/{}/series/{}/instances/{}/frames/".format(*uids)
+        accept = f'multipart/related; type="{media_type}"; transfer-syntax={transfer_syntax}'
+        for start in range(0, len(numbers), FRAMES):
+            wanted = numbers[start : start + FRAMES]
+            parts = 0
+            for parts, part in enumerate(self._parts(path + ",".join(map(str, wanted)), accept), start=1):
+                if parts > len(wanted):
+                    break
+                yield part
+            if parts != len(wanted):
+                raise TransientFailure("archive-incomplete", "the archive sent other frames than were asked for")
 
     def store(self, parts: Iterable[bytes]) -> int:
         """Store DICOM files (STOW-RS, PS3.18 section 10.5); how many the archive has taken or had already.

@@ -12,6 +12,7 @@ from schemas.imaging import SeriesInventory, StudyInventory, StudyListing
 Row = dict[str, Any]
 
 STUDY_UID, SERIES_UID, INSTANCE_UID = "0020000D", "0020000E", "00080018"
+SOP_CLASS_UID = "00080016"
 PATIENT_ID, ISSUER, ACCESSION = "00100020", "00100021", "00080050"
 STUDY_DATE, STUDY_TIME, STUDY_DESCRIPTION = "00080020", "00080030", "00081030"
 MODALITY, SERIES_NUMBER, SERIES_DESCRIPTION = "00080060", "00200011", "0008103E"
@@ -20,7 +21,8 @@ STUDY_INSTANCES, MODALITIES_IN_STUDY = "00201208", "00080061"
 LISTING_FIELDS = (PATIENT_ID, MODALITIES_IN_STUDY)
 STUDY_FIELDS = (PATIENT_ID, ISSUER, STUDY_DESCRIPTION, STUDY_INSTANCES)
 SERIES_FIELDS = (STUDY_UID, PATIENT_ID, SERIES_DESCRIPTION)
-INSTANCE_FIELDS = (STUDY_UID, SERIES_UID, PATIENT_ID)
+FRAMES = "00280008"
+INSTANCE_FIELDS = (STUDY_UID, SERIES_UID, PATIENT_ID, FRAMES, SOP_CLASS_UID)
 
 
 def checked_uid(uid: str) -> str:
@@ -76,8 +78,10 @@ def inventory(study_uid: str, study: Row, series: list[Row], instances: list[Row
     sop_uids = [uid for uid in (_text(row, INSTANCE_UID) for row in instances) if uid]
     if len(set(sop_uids)) != len(instances) or len(sop_uids) < (_number(study, STUDY_INSTANCES) or 1):
         raise TransientFailure("archive-incomplete", "the archive lists fewer instances than it says the study has")
-    counts = Counter(_text(row, SERIES_UID) for row in instances)
-    listed = [_series(row, counts) for row in series]
+    counts, frames = Counter(_text(row, SERIES_UID) for row in instances), Counter[str | None]()
+    for row in instances:
+        frames[_text(row, SERIES_UID)] += max(_number(row, FRAMES) or 1, 1)
+    listed = [_series(row, counts, frames) for row in series]
     if {entry.series_instance_uid for entry in listed} != set(counts) or len(listed) != len(counts):
         raise TransientFailure("archive-incomplete", "the archive's lists of series and of instances do not agree")
     return StudyInventory(
@@ -104,6 +108,21 @@ def instance_uids(rows: list[Row], study: str, series: str) -> set[str | None]:
     return {_text(row, INSTANCE_UID) for row in rows}
 
 
+def of_class(rows: list[Row], sop_class_uid: str) -> list[str]:
+    """The SOP Instance UIDs of those rows that are of this SOP class."""
+    return [uid for row in rows if _text(row, SOP_CLASS_UID) == sop_class_uid and (uid := _text(row, INSTANCE_UID))]
+
+
+def only_instance(rows: list[Row], study: str, series: str, instance: str) -> Row:
+    """The one row of an instance's metadata, which must be of what was asked for."""
+    if len(rows) != 1:
+        raise PermanentFailure("archive-answer", "the archive does not answer with the attributes of one instance")
+    found = [_text(rows[0], tag) for tag in (STUDY_UID, SERIES_UID, INSTANCE_UID)]
+    if found != [study, series, instance]:
+        raise PermanentFailure("study-mismatch", "the archive answers with another instance than was asked for")
+    return rows[0]
+
+
 def _check_row(row: Row, study: str, patient: str | None) -> None:
     if _text(row, STUDY_UID) != study:
         raise PermanentFailure("study-mismatch", "the archive answers with another study's series or instances")
@@ -111,7 +130,7 @@ def _check_row(row: Row, study: str, patient: str | None) -> None:
         raise PermanentFailure("study-mismatch", "the archive names different patients for one study")
 
 
-def _series(row: Row, counts: Counter[str | None]) -> SeriesInventory:
+def _series(row: Row, counts: Counter[str | None], frames: Counter[str | None]) -> SeriesInventory:
     uid = _text(row, SERIES_UID) or ""
     return SeriesInventory(
         series_instance_uid=uid,
@@ -119,6 +138,7 @@ def _series(row: Row, counts: Counter[str | None]) -> SeriesInventory:
         series_number=_number(row, SERIES_NUMBER),
         description=_text(row, SERIES_DESCRIPTION),
         instance_count=counts[uid],
+        frame_count=frames[uid],
     )
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from schemas.codes import LABEL_BY_CODE
+from schemas.documents import LabValue
 from schemas.errors import PermanentFailure
 from schemas.events import CloudEvent
 from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated, InboxResult, ReviewRecorded
@@ -27,6 +28,8 @@ ChangeKind = EntryStatus | Literal["added", "escalated", "acknowledged", "reprio
 UNREVIEWED: tuple[EntryStatus, ...] = ("unread", "opened")
 DECIDED: tuple[EntryStatus, ...] = ("accepted", "amended", "rejected")
 CLOSED: tuple[EntryStatus, ...] = ("superseded", "withdrawn")
+MOST_TOLD = 4
+"""Values of a document that the list's line names."""
 
 
 class InboxRecords:
@@ -190,7 +193,8 @@ def _decide(entry: InboxEntry, review: ReviewRecorded) -> None:
 
 def _columns(result: InboxResult) -> dict[str, Any]:
     patient, study = result.patient, result.study
-    detected = [finding for finding in result.reading.findings if finding.presence == "detected"]
+    reading = result.reading
+    detected = [finding for finding in reading.findings if finding.presence == "detected"]
     return {
         "result_id": result.result_id,
         "study_key": result.study_key,
@@ -206,8 +210,8 @@ def _columns(result: InboxResult) -> dict[str, Any]:
         "study_description": study.description,
         "study_started": study.started,
         "prior_started": study.prior_started,
-        "headline": result.headline or abstained(result.reading) or headline(result.reading.findings),
-        "finding_count": len(detected),
+        "headline": result.headline or abstained(reading) or values_headline(reading) or headline(reading.findings),
+        "finding_count": len(detected) + len(outside(reading)),
         "issued_at": datetime.fromisoformat(result.issued),
         "acknowledge_by": datetime.fromisoformat(result.acknowledge_by) if result.acknowledge_by else None,
         "document": result.model_dump(mode="json"),
@@ -237,6 +241,21 @@ def abstained(reading: Reading) -> str:
     """The line of a reading that says nothing, and why; empty for any other."""
     why = ABSTENTION_REASON.display(reading.abstained) if reading.abstained else ""
     return f"The AI abstained: {why[0].lower()}{why[1:]}" if why else ""
+
+
+def outside(reading: Reading) -> list[LabValue]:
+    """Values that lie outside the document's own range, or that it flags."""
+    return [value for value in reading.values if value.interpretation in ("low", "high", "abnormal")]
+
+
+def values_headline(reading: Reading) -> str:
+    """The line of a document: what lies outside its range, then how many values there are, and how many lines gave none."""
+    if reading.kind != "values":
+        return ""
+    told = [f"{v.name} {' '.join(filter(None, [v.value, v.unit]))} ({v.interpretation})" for v in outside(reading)]
+    count = f"{len(reading.values)} values read from the document"
+    missed = f"{len(reading.unreported)} lines not reported" if reading.unreported else ""
+    return ". ".join(filter(None, ["; ".join(told[:MOST_TOLD]), ", ".join(filter(None, [count, missed]))]))
 
 
 def headline(findings: list[Finding]) -> str:

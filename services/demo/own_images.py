@@ -60,7 +60,9 @@ class StudyFiles:
 def find_studies(folder: Path) -> list[StudyFiles]:
     """The studies under `folder`, oldest first: the last is the one to be read. `PermanentFailure` says why a folder cannot be used."""
     if not folder.is_dir():
-        raise PermanentFailure("study-folder", "the study folder is not there: name a folder of DICOM files.")
+        raise PermanentFailure(
+            "study-folder", "the study is not there: name a folder of DICOM files, or a whole slide as TIFF."
+        )
     studies: dict[str, StudyFiles] = {}
     for path in _files(folder):
         tags = _tags(path)

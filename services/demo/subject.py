@@ -14,6 +14,7 @@ from schemas.identifiers import Namespace, study_workflow_id
 from services.demo.load import SeriesIndex, StudyIndex
 from services.demo.own_chart import read_chart
 from services.demo.own_images import StudyFiles, find_studies, read_file
+from services.demo.own_slide import SlideFile, find_slide
 from services.demo.story import DicomStudy, phantom_story
 
 
@@ -53,14 +54,22 @@ def _phantom_index(study: DicomStudy) -> StudyIndex:
     )
 
 
-def own_subject(folder: Path, patient_file: Path) -> Subject:
-    """`PermanentFailure` with one sentence if folder or file cannot be used."""
+def own_subject(study: Path, patient_file: Path) -> Subject:
+    """A folder of DICOM files, or a whole slide in one TIFF. `PermanentFailure` with one sentence if folder or file cannot be used."""
     chart = read_chart(patient_file)
-    found = find_studies(folder)
+    if study.is_file():
+        slide = find_slide(study, chart.patient_resource)
+        return Subject(chart.bundle, chart.patient, [_slide_index(slide)], slide.instances)
+    found = find_studies(study)
     studies = [_index(study) for study in found]
     return Subject(
         chart.bundle, chart.patient, studies, lambda: (read_file(path) for study in found for path in study.paths)
     )
+
+
+def _slide_index(slide: SlideFile) -> StudyIndex:
+    series = SeriesIndex(slide.series_uid, "SM", 1, "", slide.levels)
+    return StudyIndex(slide.study_uid, slide.patient_id, "", "", "", "", [series])
 
 
 def _index(study: StudyFiles) -> StudyIndex:

@@ -114,6 +114,7 @@ class ReviewDesk:
             at=self._now(),
             report_version=decision.report_version,
             amendments=decision.amendments,
+            amended_values=decision.amended_values,
         )
 
     def _now(self) -> str:

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from schemas.model import Record
-from schemas.report import AmendedFinding, ReviewOutcome
+from schemas.report import AmendedFinding, AmendedValue, ReviewOutcome
 from schemas.terms import REJECT_REASON
 from services.db import Entry, Listing
 
@@ -41,6 +41,9 @@ class Decision(Record):
     amendments: list[AmendedFinding] = Field(default=[], max_length=50)
     """Amend only, and then required: the findings that the reviewer changes."""
 
+    amended_values: list[AmendedValue] = Field(default=[], max_length=300)
+    """The same for values of a document."""
+
     @field_validator("act_id")
     @classmethod
     def _uuid(cls, value: str) -> str:
@@ -59,9 +62,10 @@ class Decision(Record):
             raise ValueError("acted_upon")
         if self.reason_code == "other" and not self.reason_text:
             raise ValueError("other")
-        if (self.outcome == "amended") != bool(self.amendments):
+        changed: list[AmendedFinding | AmendedValue] = [*self.amendments, *self.amended_values]
+        if (self.outcome == "amended") != bool(changed):
             raise ValueError("amendments")
-        if any(len(amendment.text or "") > MAX_TEXT for amendment in self.amendments):
+        if any(len(amendment.text or "") > MAX_TEXT for amendment in changed):
             raise ValueError("reason_text")
         return self
 
@@ -93,6 +97,7 @@ _SENTENCES = {
     "reason_text": f"The explanation is longer than {MAX_TEXT} characters: shorten it.",
     "reason_code": "Choose one of the reasons listed.",
     "outcome": "Choose to accept or to reject.",
+    "amended_values": "Write a value as a number with a point, such as 4.1 or <0.3.",
     "amendments": "Say which findings you change, and how; only an amendment changes any.",
 }
 

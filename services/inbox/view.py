@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import get_args
 from urllib.parse import urlencode
 
 from schemas.caution import Caution
 from schemas.codes import LABEL_BY_CODE
+from schemas.documents import LabValue
 from schemas.imaging import MODALITIES_READ
-from schemas.report import DroppedFinding, EvidenceImage, Finding, Priority
+from schemas.report import DroppedFinding, EvidenceImage, Finding, Priority, Reading
 from schemas.terms import CHART_RELATION
 from schemas.timeline import TimelineEntry
 from services.db import Entry, EntryRow, Filter, Listing
 from services.db.reading import SHOWN, Shown
 from services.inbox.schemas import REASONS
-from workflows.report.text import CAUTION_ROUTES, abstention_sentence, caution_sentences, history_sentences
+from workflows.report.text import (
+    CAUTION_ROUTES,
+    abstention_sentence,
+    caution_sentences,
+    history_sentences,
+    line_name,
+    name_of,
+    unreported_sentences,
+    value_sentence,
+)
 
 PAGE = 50
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
@@ -93,6 +103,21 @@ class FindingLine:
 
 
 @dataclass(frozen=True)
+class ValueLine:
+    """One line of a document's values."""
+
+    name: str
+    code: str
+    value: str
+    outside: str
+    range: str
+    collected: str
+    place: str
+    checked: str
+    """What the reader without a model says, and whether the text was read from a picture."""
+
+
+@dataclass(frozen=True)
 class Picture:
     """One slice beside its prior; the box is in pixels of the picture."""
 
@@ -110,6 +135,8 @@ class ResultPage:
     entry: Entry
     line: Line
     findings: list[FindingLine]
+    values: list[ValueLine]
+    unreported: list[str]
     dropped: list[str]
     pictures: list[Picture]
     history: list[TimelineEntry]
@@ -235,13 +262,15 @@ def result_page(entry: Entry, now: datetime) -> ResultPage:
         entry=entry,
         line=line_of(row, now),
         findings=[finding_line(finding) for finding in reading.findings],
+        values=[value_line(value) for value in reading.values],
+        unreported=unreported_sentences(reading),
         dropped=[dropped_line(dropped) for dropped in reading.dropped],
-        pictures=[picture(number, image) for number, image in enumerate(reading.evidence, start=1)],
+        pictures=pictures_of(reading),
         history=sorted(entry.result.history, key=lambda item: item.when or "", reverse=True),
         flagged=frozenset(caution.where for caution in reading.cautions),
         cautions=caution_sentences(reading),
         caution_places=[place_of(caution, entry.result.history) for caution in reading.cautions],
-        abstained=abstention_sentence(reading) if not reading.findings else "",
+        abstained=abstention_sentence(reading) if not (reading.findings or reading.values) else "",
         weighed=history_sentences(reading.history),
         comparison=comparison_of(entry),
         decidable=row.status == "opened",
@@ -259,11 +288,47 @@ def finding_line(finding: Finding) -> FindingLine:
         detected=finding.presence == "detected",
         likelihood=finding.likelihood,
         side=finding.side if finding.side not in (None, "not-applicable") else "",
-        size=f"{finding.long_axis_mm:g} mm" if finding.long_axis_mm is not None else "",
+        size=size_of(finding),
         change=finding.change.replace("-", " "),
         relation=CHART_RELATION.display(finding.chart) if finding.chart else "",
         cites=[Cited(moment(entry.when)[:10] or "undated", kind_text(entry), fact(entry)) for entry in finding.cites],
     )
+
+
+def size_of(finding: Finding) -> str:
+    if finding.long_axis_mm is None:
+        return ""
+    return f"{finding.long_axis_mm:g} mm{' at the detector' if finding.projected else ''}"
+
+
+SECOND_READINGS = {
+    "agrees": "agrees",
+    "differs": "reads the row otherwise",
+    "silent": "cannot tell",
+}
+
+
+def value_line(value: LabValue) -> ValueLine:
+    read = " (read from a picture)" if value.citation.source == "ocr" else ""
+    return ValueLine(
+        name=value.name,
+        code=f"LOINC {value.loinc}" if value.loinc else "",
+        value=" ".join(filter(None, [value.value, value.unit])),
+        outside=value.interpretation if value.interpretation not in (None, "normal") else "",
+        range=value.range.text if value.range else "",
+        collected=moment(value.collected),
+        place=line_name(value.label),
+        checked=SECOND_READINGS[value.second_reading] + read,
+    )
+
+
+def pictures_of(reading: Reading) -> list[Picture]:
+    """Of a document each strip of a page is headed by the value that was read from it."""
+    pictures = [picture(number, image) for number, image in enumerate(reading.evidence, start=1)]
+    if len(reading.values) != len(pictures):
+        return pictures
+    told = [value_sentence(value) for value in reading.values]
+    return [replace(shown, caption=caption) for shown, caption in zip(pictures, told, strict=True)]
 
 
 def kind_text(entry: TimelineEntry) -> str:
@@ -291,7 +356,7 @@ def label_text(code: str) -> str:
 
 
 def dropped_line(dropped: DroppedFinding) -> str:
-    return f"{label_text(dropped.label)}: {DROPPED_NAMES} “{dropped.code.replace('-', ' ')}”"
+    return f"{name_of(dropped.label)}: {DROPPED_NAMES} “{dropped.code.replace('-', ' ')}”"
 
 
 def picture(number: int, image: EvidenceImage) -> Picture:

@@ -12,6 +12,10 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests import inbox_samples as samples
 from tests.inbox_house import House, open_house
 from tests.real import parts
+from tests.unit.document_samples import encapsulated
+from tests.unit.injection.house import Hospital, chart, run
+from tests.unit.lab_reports import CHEMISTRY, table_pdf
+from tests.unit.test_document_journey import FirstChoice
 
 pytestmark = pytest.mark.browser
 EXPECTED = ("status of 400", "ERR_CONNECTION", "ERR_INCOMPLETE_CHUNKED")
@@ -86,6 +90,28 @@ def test_the_pictures_are_there_and_the_box_lies_over_the_finding(house: House, 
     assert box["width"] == pytest.approx(28 * scale, abs=4)
     expect(screen.get_by_role("alert").first).to_contain_text("UNTRAINED MODEL")
     screen.screenshot(path=tmp_path / "result.png", full_page=True)
+
+
+def test_a_documents_values_stand_beside_the_lines_that_they_were_read_from(
+    house: House, screen: Page, tmp_path: Path
+) -> None:
+    report = encapsulated(table_pdf(CHEMISTRY, more=["Patient P1"]))
+    outcome = run(Hospital(chart(), [report], modality="DOC"), FirstChoice(), store=house.store)
+    told = house.add(reading=outcome.reading, conclusion=outcome.report["conclusion"])
+    screen.goto(f"{house.url}/results/{told.result_id}")
+    expect(screen.get_by_role("row", name=re.compile("Potassium"))).to_contain_text("5.9 mmol/L")
+    strip = screen.locator(".evidence").nth(1)
+    expect(strip).to_contain_text("Potassium: 5.9 mmol/L, high")
+    image, box = strip.locator("img").bounding_box(), strip.locator("rect").bounding_box()
+    assert image is not None
+    assert box is not None
+    region = outcome.reading.values[1].citation.region
+    assert region is not None
+    scale = image["width"] / region.columns  # the strip is as wide as the page
+    assert box["x"] - image["x"] == pytest.approx(region.x0 * scale, abs=3)
+    assert box["height"] == pytest.approx((region.y1 - region.y0) * scale, abs=4)
+    assert image["y"] < box["y"] < box["y"] + box["height"] < image["y"] + image["height"]
+    screen.screenshot(path=tmp_path / "document.png", full_page=True)
 
 
 def test_the_banner_stays_in_sight(house: House, screen: Page) -> None:

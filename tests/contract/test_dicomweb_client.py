@@ -208,7 +208,7 @@ def test_what_we_cannot_decode_is_asked_for_again_as_explicit_little_endian(
     explicit = server.answers[RETRIEVE]
     server.parts(
         RETRIEVE,
-        [part.replace(b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x16\x001.2.840.10008.1.2.4.70") for part in files],
+        [part.replace(b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x16\x001.2.840.10008.1.2.4.92") for part in files],
     )
     answers = iter([server.answers[RETRIEVE], explicit])
     server.answers[RETRIEVE] = lambda: next(answers)()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta, timezone
 from typing import Any
 
 from schemas.caution import Caution
 from schemas.codes import Canonical
+from schemas.documents import Citation, DocumentPage, LabValue, ReadDocument, WrittenRange
 from schemas.identifiers import Namespace, ni_digest
-from schemas.imaging import FrameSource, SeriesVolume
+from schemas.imaging import FrameSource, SeriesDocument, SeriesVolume
 from schemas.inference import ModelRelease
 from schemas.lifecycle import (
     AcknowledgeAct,
@@ -22,6 +24,7 @@ from schemas.lifecycle import (
 )
 from schemas.report import (
     AmendedFinding,
+    AmendedValue,
     DroppedFinding,
     EvidenceImage,
     Finding,
@@ -269,6 +272,90 @@ def bare_context() -> ResultContext:
     )
 
 
+def document_series() -> SeriesDocument:
+    frame = FrameSource(
+        sop_instance_uid=f"{STUDY}.2.1",
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.104.1",
+        instance_number=1,
+        frame=1,
+    )
+    page = DocumentPage(number=1, width=595.3, height=841.9, source="text-layer", picture="0" * 64)
+    return SeriesDocument(
+        study_instance_uid=STUDY,
+        series_instance_uid=f"{STUDY}.2",
+        series_number=2,
+        modality="DOC",
+        description="Laboratory report",
+        body_part=None,
+        frames=[frame],
+        document=ReadDocument(pages=[page], lines=[]),
+    )
+
+
+def lab_value(line: str, name: str, value: str, **fields: Any) -> LabValue:
+    region = reading().findings[0].region
+    assert region is not None
+    pdf = "1.2.840.10008.5.1.4.1.1.104.1"
+    place = {"sop_class_uid": pdf, "sop_instance_uid": f"{STUDY}.2.1", "instance_number": 1, "frame": 1}
+    here = region.model_copy(update=place | {"columns": 596, "rows": 842})
+    told = {"number": value, "unit": "mmol/L", "ucum": "mmol/L"} | fields
+    text = f"{name} | {value} | {told['unit']}"
+    citation = Citation(lines=[line], page=1, place=(60, 148, 457, 160), text=text, source="text-layer", region=here)
+    return LabValue.model_validate({"label": line, "name": name, "value": value, "citation": citation} | told)
+
+
+def document_reading() -> Reading:
+    """Potassium above its range; a protein below what is measured; a count of an analyte without a code; one line gave nothing."""
+    values = [
+        lab_value(
+            "P1L6",
+            "Potassium",
+            "5.9",
+            loinc="2823-3",
+            range=WrittenRange(text="3.5 - 5.1", low="3.5", high="5.1"),
+            flag="H",
+            interpretation="high",
+            collected="2026-11-20T08:10",
+            second_reading="agrees",
+        ),
+        lab_value("P1L7", "C-reactive <protein>", "< 0.3", number="0.3", comparator="<", unit="mg/l", ucum="mg/L"),
+        lab_value("P1L8", "Leukozyten", "6", unit="G/l", ucum="10*9/L", collected="2026-11-20"),
+    ]
+    return Reading(
+        kind="values",
+        findings=[],
+        values=values,
+        unreported=["P1L9"],
+        dropped=[DroppedFinding(label="P1L9", code="unit-unknown")],
+        prior_study_instance_uid=None,
+        not_compared_reason="no-prior",
+        evidence=[],
+        cautions=[Caution(route="document", code="patient-not-named", where="document")],
+    )
+
+
+def document_context(model: ModelRelease = TRAINED) -> ResultContext:
+    known = context(manifest=b"a document", model=model)
+    zone = timezone(timedelta(hours=1))
+    return replace(known, series=document_series(), reading=document_reading(), prior=None, time_zone=zone)
+
+
+def document_bundles() -> dict[str, dict[str, Any]]:
+    """A document's values, posted and decided about."""
+    full = build_result(document_context())
+    posted = as_posted(full)
+    version = f"DiagnosticReport/{posted.report['id']}/_history/1"
+    amended = [AmendedValue(label="P1L6", value="4.9", text="a smudge"), AmendedValue(label="P1L7", value="<0.5")]
+    nothing = document_reading().model_copy(update={"values": [], "abstained": "no-results-found"})
+    return {
+        "document": full,
+        "document-abstained": build_result(replace(document_context(UNTRAINED), reading=nothing)),
+        "document-accept": build_review(NAMESPACE, posted, act("accepted", version)),
+        "document-amend": build_review(NAMESPACE, posted, act("amended", version, amended_values=amended)),
+        "document-reject": build_review(NAMESPACE, posted, act("rejected", version, reason_code="other")),
+    }
+
+
 def act(outcome: Any, report_version: str, **fields: Any) -> ReviewAct:
     return ReviewAct(
         act_id=NAMESPACE.key("act", outcome, report_version),
@@ -431,6 +518,7 @@ def written_bundles() -> dict[str, dict[str, Any]]:
         "reject": build_review(NAMESPACE, posted, rejection),
         "supersede": supersede(CANONICAL, build_result(later), posted, ISSUED),
         "reconcile-supersede": supersede_older(NAMESPACE, posted, as_posted(build_result(later)), ISSUED),
+        **document_bundles(),
     } | lifecycle_bundles(posted, version)
 
 

@@ -59,6 +59,8 @@ def _profile(resource: Json) -> str | None:
     marks = [*resource.get("identifier", []), *resource.get("meta", {}).get("tag", [])]
     if resource["resourceType"] not in {kind for kind, _ in KEPT} or not isinstance(marks, list):
         return None
+    if "valueQuantity" in resource and any(e["url"].endswith("/document-line") for e in resource.get("extension", [])):
+        return "ai-value" if any(m.get("system", "").endswith("/ai-finding") for m in marks) else None
     found = {KEPT.get((resource["resourceType"], mark.get("system", "").rsplit("/", 1)[-1])) for mark in marks}
     return next((profile for profile in found if profile), None)
 
@@ -72,7 +74,7 @@ def test_what_we_write_passes_hl7s_validator(hl7: Validator, name: str) -> None:
 
 def test_every_profile_is_kept_by_something_that_we_write() -> None:
     kept = {_profile(entry["resource"]) for bundle in BUNDLES.values() for entry in bundle["entry"]}
-    assert kept >= {"ai-result", "ai-finding", "ai-review-task", "ai-act"}
+    assert kept >= {"ai-result", "ai-finding", "ai-value", "ai-review-task", "ai-act"}
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda d: d.file_name)
@@ -168,6 +170,26 @@ BROKEN: dict[str, tuple[str, str, Breaks]] = {
         "result",
         "allows for the type id but found type string",
         lambda b: region(b)[0].update(valueString=region(b)[0].pop("valueId")),
+    ),
+    "a value without its lines": (
+        "document",
+        "Observation.extension:documentLine",
+        lambda b: first(b, "Observation")["extension"].pop(1),
+    ),
+    "a value without its place": (
+        "document",
+        "Observation.extension:imageRegion",
+        lambda b: first(b, "Observation")["extension"].pop(0),
+    ),
+    "a value in a unit of another system": (
+        "document",
+        "unitsofmeasure",
+        lambda b: first(b, "Observation")["valueQuantity"].update(system="http://x.org/units"),
+    ),
+    "a line without its text": (
+        "document",
+        "Extension.extension:text",
+        lambda b: first(b, "Observation")["extension"][1]["extension"].pop(2),
     ),
     "a region without its instance": ("result", "Extension.extension:instanceUid", lambda b: region(b).pop(3)),
 }

@@ -14,6 +14,7 @@ from pydicom.uid import (
     UID,
     CTImageStorage,
     EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
     MRImageStorage,
     generate_uid,
@@ -119,6 +120,15 @@ def enhanced_ct(voxels: npt.NDArray[Any], order: list[int], *, gap: float = 3.0)
     dataset.DimensionIndexSequence = Sequence(
         [_item(DimensionOrganizationUID="1.2.3.9", DimensionIndexPointer=0x00209057, FunctionalGroupPointer=0x00209111)]
     )
+    return dataset
+
+
+def enhanced_mr(voxels: npt.NDArray[Any], *, gap: float = 3.0) -> Dataset:
+    """An enhanced multi-frame MR (PS3.3 A.36): slice k is frame k, one slope for all."""
+    dataset = enhanced_ct(voxels, list(range(len(voxels))), gap=gap)
+    dataset.Modality, dataset.SOPClassUID = "MR", EnhancedMRImageStorage
+    for item in dataset.PerFrameFunctionalGroupsSequence:
+        item.PixelValueTransformationSequence[0].update({"RescaleSlope": 2, "RescaleIntercept": 0, "RescaleType": "US"})
     return dataset
 
 

@@ -32,6 +32,7 @@ COMMANDS = (
     "keys",
     "codec",
     "model",
+    "document",
 )
 
 

@@ -11,8 +11,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
+import tifffile
 from fhir.resources.R4B.imagingstudy import ImagingStudy
 
 from schemas.errors import PermanentFailure
@@ -21,6 +23,8 @@ from services.demo.own_chart import chart_of, dumps, loads, read_chart
 from services.demo.own_images import find_studies, read_file
 from services.demo.story import Story, phantom_story
 from services.demo.subject import own_subject
+from tests.unit.slide_files import write_tiff
+from tests.unit.slide_samples import paint
 
 DATA = Path(os.environ.get("LONGVIEW_TEST_DATA") or Path(__file__).parents[2] / "../shared/data").resolve()
 SYNTHEA = sorted((DATA / "fhir/synthea").glob("*.json")) if (DATA / "fhir/synthea").is_dir() else []
@@ -277,3 +281,58 @@ def test_real_studies_are_found_whole_and_untouched(folder: str, instances: int,
     assert {series.modality for series in found.series} == {modality}
     path = find_studies(DATA / folder)[0].paths[0]
     assert read_file(path) == path.read_bytes()
+
+
+# -- a whole slide in one file
+
+
+def slide_file(folder: Path, **patient: Any) -> tuple[Path, Path]:
+    chart = folder / "patient.json"
+    chart.write_text(json.dumps(PATIENT | patient))
+    return write_tiff(folder / "slide.tif", paint(700, 600, [(50, 50, 600, 500)]), levels=2), chart
+
+
+def test_a_tiff_becomes_a_study_of_the_patient_with_a_level_an_instance(tmp_path: Path) -> None:
+    path, chart = slide_file(tmp_path, identifier=[{"value": "x" * 70}, {"system": "urn:mrn", "value": "MRN-7"}])
+    subject = own_subject(path, chart)
+    [study_index] = subject.studies
+    assert (study_index.patient_id, study_index.series[0].modality, study_index.instances) == ("MRN-7", "SM", 2)
+    instances = [pydicom.dcmread(BytesIO(data)) for data in subject.files()]
+    assert [(i.TotalPixelMatrixColumns, i.TotalPixelMatrixRows) for i in instances] == [(700, 600), (350, 300)]
+    assert {(i.PatientID, i.StudyInstanceUID, i.Modality) for i in instances} == {("MRN-7", study_index.uid, "SM")}
+    fhir = MemoryFhir()
+    load_chart(fhir, subject.bundle, subject.patient, subject.studies, INDEX)
+    [imaging] = [r for r in fhir.resources.values() if r["resourceType"] == "ImagingStudy"]
+    ImagingStudy.model_validate(imaging)
+
+
+def test_the_same_tiff_is_the_same_study_and_the_same_bytes(tmp_path: Path) -> None:
+    path, chart = slide_file(tmp_path, identifier=[{"value": "MRN-7"}])
+    first, again = own_subject(path, chart), own_subject(path, chart)
+    assert first.studies == again.studies
+    assert list(first.files()) == list(again.files())
+    chart.write_text(json.dumps(PATIENT | {"identifier": [{"value": "MRN-8"}]}))
+    assert own_subject(path, chart).studies[0].uid != first.studies[0].uid
+
+
+def test_a_slide_of_a_patient_without_an_identifier_and_a_file_that_is_none_are_refused(tmp_path: Path) -> None:
+    path, chart = slide_file(tmp_path)
+    with pytest.raises(PermanentFailure, match="patient-id-empty"):
+        own_subject(path, chart)
+    with pytest.raises(PermanentFailure, match="slide-file"):
+        own_subject(chart, chart)
+
+
+def test_tiles_that_a_scanner_left_out_are_stored_white(tmp_path: Path) -> None:
+    tile = np.full((256, 256, 3), 90, np.uint8)
+    path = tmp_path / "sparse.tif"
+    with tifffile.TiffWriter(path) as file:
+        file.write(
+            iter([tile, None]), shape=(256, 512, 3), dtype=np.uint8, tile=(256, 256), photometric="rgb", compression="jpeg",
+            metadata=None, resolution=(20_000, 20_000), resolutionunit="CENTIMETER",
+        )  # fmt: skip
+    (tmp_path / "patient.json").write_text(json.dumps(PATIENT | {"identifier": [{"value": "MRN-7"}]}))
+    [data] = own_subject(path, tmp_path / "patient.json").files()
+    frames = pydicom.dcmread(BytesIO(data)).pixel_array
+    assert np.abs(frames[0].astype(int) - 90).max() <= 2
+    assert (frames[1] >= 254).all()

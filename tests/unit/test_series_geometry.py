@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from schemas.errors import GeometryError, PermanentFailure
 from schemas.imaging import SeriesVolume
 from schemas.volume import Volume
-from tests.unit.series_samples import enhanced_ct, file_of, instance, noise, normal_of, stack
+from tests.unit.series_samples import enhanced_ct, enhanced_mr, file_of, instance, noise, normal_of, stack
 from workflows.series import read_series
 
 LOCALIZER = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}
@@ -233,6 +233,35 @@ def test_an_enhanced_image_is_ordered_by_position_whatever_its_dimensions_say() 
 
 def test_an_enhanced_image_of_two_phases_is_no_plain_grid() -> None:
     assert refused([file_of(enhanced_ct(noise(3), [0, 1, 2, 0, 1, 2]))]) == "geometry-duplicate"
+
+
+def test_an_enhanced_mr_is_a_stack_of_its_own_values() -> None:
+    series, volume = read_series([file_of(enhanced_mr(noise(4)))])
+    assert (series.modality, series.units, series.spacing) == ("MR", "stored", (3.0, 0.5, 0.75))
+    assert [frame.frame for frame in series.frames] == [1, 2, 3, 4]
+    np.testing.assert_array_equal(volume.voxels, noise(4))
+
+
+@pytest.mark.parametrize(
+    ("macro", "tags", "code"),
+    [
+        ("FrameContentSequence", {"StackID": "2"}, "geometry-several-stacks"),
+        ("FrameContentSequence", {"TemporalPositionIndex": 2}, "geometry-several-phases"),
+        ("MRDiffusionSequence", {"DiffusionBValue": 1000.0}, "geometry-several-contrasts"),
+        ("MREchoSequence", {"EffectiveEchoTime": 90.0}, "geometry-several-contrasts"),
+    ],
+)
+def test_an_enhanced_mr_that_holds_several_series_says_which(macro: str, tags: dict[str, Any], code: str) -> None:
+    """Twice the same places: the second time another stack, moment, b-value or echo."""
+    voxels = noise(3)
+    dataset = enhanced_mr(np.concatenate([voxels, voxels]))
+    for k, item in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        item.PlanePositionSequence[0].ImagePositionPatient[2] = 30.0 + (k % 3) * 3.0
+        held = item[macro].value[0] if macro in item else Dataset()
+        if k >= 3:
+            held.update(tags)
+        setattr(item, macro, [held])
+    assert refused([file_of(dataset)]) == code
 
 
 def test_an_enhanced_image_without_a_frame_is_a_gap() -> None:

@@ -89,6 +89,7 @@ def _check_one(label: str, answered: AnsweredFinding, places: Places, dropped: l
         side=None if answered.side == "not-applicable" or place is None else answered.side,
         region=place.region if place else None,
         long_axis_mm=long_axis,
+        projected=place is not None and place.projected and long_axis is not None,
         change=answered.change,
     )
 
@@ -102,8 +103,10 @@ def _check_side(answered: AnsweredFinding, places: Places, place: Place) -> None
         raise Dropped("laterality-conflict")
 
 
-def _measured(long_axis: int, places: Places, place: Place) -> tuple[float | None, str | None]:
+def _measured(long_axis: int | None, places: Places, place: Place) -> tuple[float | None, str | None]:
     """The measure, or the name of the check that it fails: it fits its box, and is no longer than the body is, through the stack included."""
+    if long_axis is None:
+        return None, None
     body, diagonal = places.body_mm(place), places.diagonal_mm(place)
     if diagonal is None:
         return None, "measurement-without-scale"

@@ -75,8 +75,8 @@ def entry_line(name: str, entry: TimelineEntry) -> str:
     for field, text in fields.items():
         if text:
             told[field] = shown_text(text)[:MOST_CHARACTERS]
-    return "{" + ",".join(f"{_quoted(key)}:{_quoted(value)}" for key, value in told.items()) + "}"
+    return "{" + ",".join(f"{quoted(key)}:{quoted(value)}" for key, value in told.items()) + "}"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     return orjson.dumps(text).decode().translate(_ESCAPED)

@@ -9,6 +9,7 @@ upright (turned) or handwritten ones.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,7 +42,11 @@ CERTAIN = 0.06
 LETTERS = 4
 """Fewer letters than this are a side mark or noise, not text."""
 TEXT, MARKS = "burnt-in-text", "letter-like-marks"
-SIDE_MARKS = frozenset({"left", "right", "post", "ant", "sup", "inf", "head", "feet"})
+SIDE_MARKS = frozenset({
+    "left", "right", "post", "ant", "sup", "inf", "head", "feet", "l", "r", "ap", "pa", "lat", "lateral", "portable", "mobile", "erect", "upright",
+    "supine", "semi", "seated", "decub",
+})  # fmt: skip
+"""What a scanner or a lead marker says of how the patient lay: no text."""
 
 Picture = npt.NDArray[np.uint8]
 Grey = npt.NDArray[np.float32]
@@ -205,5 +210,5 @@ def _blurred(values: Grey, reach: int = 12) -> Grey:
 
 
 def _is_text(found: str) -> bool:
-    letters = "".join(mark for mark in found if mark.isalnum())
-    return len(letters) >= LETTERS and letters.lower() not in SIDE_MARKS
+    words = re.findall(r"[^\W_]+", found.lower())
+    return sum(map(len, words)) >= LETTERS and not SIDE_MARKS.issuperset(words)

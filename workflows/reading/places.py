@@ -23,6 +23,8 @@ class Place:
     stack: StoredStack
     index: int
     region: ImageRegion
+    projected: bool = False
+    """Its millimetres are those of a shadow on a detector, larger than what cast it."""
 
 
 class Places(Protocol):

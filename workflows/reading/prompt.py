@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from schemas.inference import MAX_LONG_AXIS_MM, ModelRequest, VolumeItem, answer_schema
 from schemas.report import Priority
+from workflows.reading.document_prompt import (
+    DOCUMENT_INSTRUCTION,
+    DOCUMENT_QUERY,
+    LINES_BEGIN,
+    LINES_END,
+    SCANNED_PAGES,
+)
 from workflows.reading.history_prompt import DATA_BEGINS, DATA_ENDS, HISTORY_INSTRUCTION, HISTORY_QUERY
+from workflows.reading.picture_prompt import PICTURE, PICTURE_WORDS, picture_query
+from workflows.reading.slide_prompt import SLIDE_TEMPLATE
 
 INSTRUCTION = (
     "You are reading {modality} studies of one patient, from the oldest to the newest. Each study is given as stacks of slices; slice numbers count "
@@ -25,7 +34,7 @@ QUERY = (
 SEVERAL_SERIES = "series is the number of the stack within the current study. "
 PROMPT_TEMPLATE = "\n".join(
     [
-        "# Longview reading prompt, version 3",
+        "# Longview reading prompt, version 4",
         INSTRUCTION,
         "## Before each stack",
         STUDY,
@@ -33,11 +42,22 @@ PROMPT_TEMPLATE = "\n".join(
         "## After the last stack",
         QUERY,
         SEVERAL_SERIES,
+        "## Radiographs: nothing before the images, before each where a study has several",
+        PICTURE,
+        "## After the last radiograph",
+        *PICTURE_WORDS,
+        *SLIDE_TEMPLATE,
         "## Second pass, without images",
         HISTORY_INSTRUCTION,
         DATA_BEGINS,
         DATA_ENDS,
         HISTORY_QUERY,
+        "## Documents",
+        DOCUMENT_INSTRUCTION,
+        SCANNED_PAGES,
+        LINES_BEGIN,
+        LINES_END,
+        DOCUMENT_QUERY,
         "",
     ]
 ).encode()
@@ -61,15 +81,31 @@ def build_request(
     modality: str, labels: list[tuple[str, str]], volumes: list[VolumeItem], priority: Priority
 ) -> ModelRequest:
     """The request for `labels` (code, text) about the current ones of `volumes`; priors stand before them."""
-    current = [volume.slices for volume in volumes if volume.role == "current"]
+    several = sum(volume.role == "current" for volume in volumes) > 1
+    query = QUERY.format(labels=_named(labels), series=SEVERAL_SERIES if several else "")
+    return _request(INSTRUCTION.format(modality=modality), query, labels, volumes, priority)
+
+
+def build_picture_request(
+    labels: list[tuple[str, str]], pictures: list[VolumeItem], priority: Priority
+) -> ModelRequest:
+    """The request about the current ones of `pictures`, radiographs of one picture each: earlier picture, current picture, text."""
+    return _request("", picture_query(_named(labels), pictures), labels, pictures, priority)
+
+
+def _request(
+    instruction: str, query: str, labels: list[tuple[str, str]], items: list[VolumeItem], priority: Priority
+) -> ModelRequest:
+    current = [item.slices for item in items if item.role == "current"]
     return ModelRequest(
-        instruction=INSTRUCTION.format(modality=modality),
-        volumes=volumes,
-        query=QUERY.format(
-            labels="; ".join(f"{code} ({text})" for code, text in labels),
-            series=SEVERAL_SERIES if len(current) > 1 else "",
-        ),
-        answer_schema=answer_schema([code for code, _ in labels], current, compared=len(volumes) > len(current)),
+        instruction=instruction,
+        volumes=items,
+        query=query,
+        answer_schema=answer_schema([code for code, _ in labels], current, compared=len(items) > len(current)),
         max_tokens=TOKENS_A_FINDING * len(labels) + TOKENS_TO_SPARE,
         priority=VLLM_PRIORITY[priority],
     )
+
+
+def _named(labels: list[tuple[str, str]]) -> str:
+    return "; ".join(f"{code} ({text})" for code, text in labels)

@@ -7,7 +7,7 @@ from schemas.inference import ModelRelease
 from workflows.reading.patterns import PATTERNS_VERSION
 from workflows.reading.prompt import PROMPT_TEMPLATE
 
-READING_CODE_VERSION = "3"
+READING_CODE_VERSION = "4"
 """Raised whenever preprocessing or the checks change what a result can say."""
 
 

@@ -25,8 +25,9 @@ from schemas.codes import (
 from schemas.errors import PermanentFailure
 from schemas.identifiers import Namespace
 from schemas.inference import NOT_COMPARED
-from schemas.report import AmendedFinding, ReviewAct
+from schemas.report import AmendedFinding, AmendedValue, ReviewAct
 from schemas.terms import CHANGE_FROM_PRIOR, FINDING_COMPONENT, LIKELIHOOD_BAND
+from workflows.report.amend_value import amended_value_sentence, told_quantity, value_pattern
 from workflows.report.context import by_identifier, create, who
 from workflows.report.findings import label_of, presence_of
 from workflows.report.posted import PostedResult, with_reason
@@ -38,14 +39,16 @@ _KEPT = ("basedOn", "partOf", "category", "code", "subject", "encounter", "effec
 
 def amended_observations(canonical: Canonical, posted: PostedResult, act: ReviewAct) -> dict[str, Json]:
     """The AI's Observation that each amendment replaces, by label; `PermanentFailure` where that is not exactly one."""
-    if not act.amendments or act.outcome != "amended":
+    amendments: list[AmendedFinding | AmendedValue] = [*act.amendments, *act.amended_values]
+    if not amendments or act.outcome != "amended":
         raise PermanentFailure("amendment-missing", "an amendment says which finding it changes, and nothing else does")
     found: dict[str, Json] = {}
-    for amendment in act.amendments:
+    for amendment in amendments:
         matching = [o for o in posted.observations if label_of(canonical, o) == amendment.label]
-        if len(matching) != 1 or amendment.label in found:
+        right = [o for o in matching if ("valueQuantity" in o) == isinstance(amendment, AmendedValue)]
+        if len(right) != 1 or amendment.label in found:
             raise PermanentFailure("amendment-unknown", "an amendment names a finding that the result does not hold")
-        found[amendment.label] = matching[0]
+        found[amendment.label] = right[0]
     return found
 
 
@@ -153,6 +156,12 @@ def amended_sentence(old: Json, amendment: AmendedFinding) -> str:
 def amended_conclusion(posted: PostedResult, replaced: dict[str, Json], act: ReviewAct) -> str:
     """The report's sentences with those of the amended findings exchanged; said anew from the codes where a sentence is not to be found."""
     text = str(posted.report.get("conclusion", ""))
+    for value in act.amended_values:
+        old = replaced[value.label]
+        before, found, after = _parted(value_pattern(old, value.label), text)
+        if not found:
+            return _said_anew(posted, replaced, act)
+        text = before + amended_value_sentence(old, value) + after
     for amendment in act.amendments:
         old = replaced[amendment.label]
         known = re.compile(re.escape(old["code"]["text"]) + r": (?:detected|not detected|indeterminate)\b.*?\.(?=\s|$)")
@@ -170,10 +179,13 @@ def _parted(pattern: re.Pattern[str], text: str) -> tuple[str, bool, str]:
 
 def _said_anew(posted: PostedResult, replaced: dict[str, Json], act: ReviewAct) -> str:
     amended = {replaced[a.label]["id"]: amended_sentence(replaced[a.label], a) for a in act.amendments}
+    amended |= {replaced[v.label]["id"]: amended_value_sentence(replaced[v.label], v) for v in act.amended_values}
     warnings = [BANNER, *([UNTRAINED] if UNTRAINED in posted.report.get("conclusion", "") else [])]
     return " ".join([*warnings, *(amended.get(o["id"]) or _sentence(o) for o in posted.observations)])
 
 
 def _sentence(observation: Json) -> str:
+    if "valueQuantity" in observation:
+        return f"{observation['code']['text']}: {told_quantity(observation['valueQuantity'])}."
     answer = presence_of(observation)
     return f"{observation['code']['text']}: {PRESENCE[answer]['display'].lower() if answer else 'unknown'}."

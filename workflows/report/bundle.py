@@ -11,6 +11,8 @@ from schemas.codes import (
     AIAST,
     AIT,
     LABEL_BY_CODE,
+    LABORATORY_REPORT,
+    LOINC,
     SCT,
     STATUS_REASON,
     SUPPORTING_INFO,
@@ -23,6 +25,7 @@ from schemas.codes import (
     report_code,
 )
 from schemas.identifiers import ni_from_hex, without_version
+from schemas.imaging import SeriesDocument, SeriesSource
 from schemas.inference import NOT_COMPARED
 from schemas.terms import ABSTENTION_REASON, REVIEW_STATUS, TASK_CODE, TASK_INPUT
 from workflows.report.context import ResultContext, by_identifier, create, versioned_reference, who
@@ -37,6 +40,7 @@ from workflows.report.release import (
     release_entries,
 )
 from workflows.report.text import conclusion, narrative, plain_text
+from workflows.report.values import value_observation, value_urn
 
 
 def build_result(context: ResultContext) -> Json:
@@ -50,6 +54,9 @@ def build_result(context: ResultContext) -> Json:
     for finding in context.reading.findings:
         resource = observation(context, finding)
         entries.append(create(finding_urn(context, finding), resource, by_identifier(resource)))
+    for value in context.reading.values:
+        resource = value_observation(context, value)
+        entries.append(create(value_urn(context, value), resource, by_identifier(resource)))
     report, review = _report(context), _task(context)
     by_tag = f"_tag={context.tag['system']}|{context.tag['code']}"
     entries += [
@@ -82,7 +89,7 @@ def _conclusion_codes(context: ResultContext) -> list[Json]:
 def _report(context: ResultContext) -> Json:
     canonical, series = context.canonical, context.series
     order = context.timeline.order.codings if context.timeline.order else []
-    code = report_code(series.modality, series.body_part, series.description, order)
+    code = _document_code(series) or report_code(series, order)
     media_links = [
         {"comment": f"Key image of {finding.label}", "link": {"reference": media_urn(context, finding)}}
         for finding in context.reading.findings
@@ -103,23 +110,44 @@ def _report(context: ResultContext) -> Json:
         "basedOn": context.based_on,
         "status": "partial",
         "category": [concept(report_category(series.modality))],
-        "code": concept(code, text=f"{series.modality} - AI findings (unverified)"),
+        "code": concept(code, text=_title(context)),
         "subject": context.patient,
         **context.encounter,
         **context.effective,
         "issued": context.issued,
         "performer": [organization(context)],
-        "result": [{"reference": finding_urn(context, finding)} for finding in context.reading.findings],
+        "result": [{"reference": urn} for urn in _result_urns(context)],
         "imagingStudy": [context.imaging_study],
         "media": media_links,
         "conclusion": conclusion(context),
         "conclusionCode": _conclusion_codes(context),
         "presentedForm": [
-            attachment(text, "text/plain; charset=utf-8", "AI findings (unverified)")
+            attachment(text, "text/plain; charset=utf-8", _kind_of_result(context))
             | {"language": "en", "creation": context.issued}
         ],
     }
     return {name: value for name, value in resource.items() if value != []}
+
+
+def _document_code(series: SeriesSource) -> Json | None:
+    """Of a document: the code that its header names, else that of a laboratory's report (an order's code is that of another act)."""
+    if not isinstance(series, SeriesDocument):
+        return None
+    return coding(LOINC, *(series.code or LABORATORY_REPORT))
+
+
+def _kind_of_result(context: ResultContext) -> str:
+    return "AI extraction (unverified)" if context.reading.kind == "values" else "AI findings (unverified)"
+
+
+def _title(context: ResultContext) -> str:
+    named = "Laboratory report" if context.reading.kind == "values" else context.series.modality
+    return f"{named} - {_kind_of_result(context)}"
+
+
+def _result_urns(context: ResultContext) -> list[str]:
+    found = [finding_urn(context, finding) for finding in context.reading.findings]
+    return [*found, *(value_urn(context, value) for value in context.reading.values)]
 
 
 def _report_extensions(context: ResultContext, compared: Json | None) -> list[Json]:
@@ -139,7 +167,7 @@ def _abstention(context: ResultContext) -> Json | None:
 
 def _provenance(context: ResultContext) -> Json:
     findings = context.reading.findings
-    targets = [context.report_urn, *(finding_urn(context, f) for f in findings)]
+    targets = [context.report_urn, *_result_urns(context)]
     targets += [media_urn(context, f) for f in findings if f.region is not None]
     author = {
         "type": _participant("author", "Author"),
@@ -213,7 +241,8 @@ def _digest(value: str, display: str) -> Json:
 
 
 def _task_description(context: ResultContext) -> str:
-    what = "Read the study: the AI abstained" if context.reading.abstained else "Review AI findings"
+    what = "Review AI extraction" if context.reading.kind == "values" else "Review AI findings"
+    what = "Read the study: the AI abstained" if context.reading.abstained else what
     return f"{what} ({context.series.modality})"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from functools import cached_property
 
 from schemas.codes import DCM, DICOM_UID, V2_0203, Canonical, Json, coding, concept
@@ -49,6 +50,8 @@ class ResultContext:
     """Site switch: some records file `conclusionCode` to the problem list, so it is off until that was tested there (contract 1.1)."""
     earlier: tuple[StudyEntry, ...] = ()
     """Priors before the named one that the model was shown as well, oldest first."""
+    time_zone: tzinfo = UTC
+    """Of times of day that a document writes without an offset."""
     kept: tuple[Kept, ...] = ()
     """Objects of the evidence store that reproducing the result needs, named by digest in Provenance (contract 1.4)."""
 

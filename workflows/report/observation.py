@@ -63,7 +63,7 @@ def observation(context: ResultContext, finding: Finding) -> Json:
         "subject": context.patient,
         **context.effective,
         "issued": context.issued,
-        "performer": [_performer(context)],
+        "performer": [performer(context)],
         "valueCodeableConcept": concept(PRESENCE[finding.presence]),
         "interpretation": _interpretation(finding),
         "bodySite": _body_site(label, finding),
@@ -105,7 +105,7 @@ def _identifiers(context: ResultContext, finding: Finding, key: str) -> list[Jso
     return found
 
 
-def _performer(context: ResultContext) -> Json:
+def performer(context: ResultContext) -> Json:
     """R4 allows no Device as performer: it stands in an extension, its name in `display`."""
     device = {"url": ALTERNATE_REFERENCE, "valueReference": {"reference": context.device_urn}}
     return {"extension": [device], "display": f"AI system {context.release}"}

@@ -19,6 +19,7 @@ from workflows.report.amend import (
     clinician_observation,
     replaced_observation,
 )
+from workflows.report.amend_value import clinician_value
 from workflows.report.context import create, who
 from workflows.report.posted import PostedResult, revision_entity, update, with_reason
 from workflows.report.text import BANNER, narrative
@@ -85,6 +86,7 @@ def _amend(namespace: Namespace, posted: PostedResult, act: ReviewAct) -> tuple[
     canonical = Canonical(namespace.base)
     replaced = amended_observations(canonical, posted, act)
     created = [clinician_observation(namespace, replaced[a.label], a, act) for a in act.amendments]
+    created += [clinician_value(namespace, replaced[v.label], v, act) for v in act.amended_values]
     gone = [observation["id"] for observation in replaced.values()]
     rest = [observation for observation in posted.observations if observation["id"] not in gone]
     said = posted.report | {"conclusion": amended_conclusion(posted, replaced, act)}

@@ -9,20 +9,25 @@ from html import escape
 
 from schemas.caution import Caution
 from schemas.codes import LABEL_BY_CODE, LIKELIHOOD_TEXT
+from schemas.documents import LabValue
 from schemas.inference import NOT_COMPARED
 from schemas.report import DroppedFinding, Finding, HistoryWeighed, Reading
 from schemas.terms import ABSTENTION_REASON, CHART_RELATION
 from workflows.report.context import ResultContext
 
+MOST_LINES_NAMED = 12
 BANNER = "AI-generated, not verified."
 UNTRAINED = "Untrained model: this output is meaningless and shows only that the system works."
 _PRESENCE = {"detected": "detected", "not-detected": "not detected", "indeterminate": "indeterminate"}
 _DROPPED = {
     "box-not-a-box": "its box is not a box",
+    "box-outside-image": "its box lies outside the image",
+    "series-outside-study": "it names a series or image that the study does not have",
     "slice-outside-stack": "its slice does not exist",
     "laterality-conflict": "its side contradicts its box",
     "measurement-outside-box": "its measure does not fit its box (measure dropped, finding kept)",
     "measurement-outside-body": "its measure is longer than the body (measure dropped, finding kept)",
+    "measurement-without-scale": "nothing tells how large a pixel is (measure dropped, finding kept)",
     "box-outside-body": "its box lies outside the body",
     "likelihood-conflict": "its likelihood contradicts its answer",
     "change-conflict": "its change contradicts its answer",
@@ -30,6 +35,26 @@ _DROPPED = {
     "label-conflict": "another finding claims the same place and excludes it",
     "change-without-prior": "it claims a change although no prior was read (change dropped, finding kept)",
     "citation-unknown": "it cites an entry that it was not given (citation dropped, finding kept)",
+    "value-not-in-line": "its value does not stand in the cited line",
+    "value-previous": "its value is an earlier one that is printed beside the result",
+    "value-ambiguous": "its number can be read in two ways, or the line holds several",
+    "value-not-number": "its value is no number",
+    "value-conflict": "the document gives two values that no time tells apart",
+    "name-not-in-line": "its name does not stand in the cited line",
+    "unit-missing": "its line names no unit",
+    "unit-not-in-line": "its unit does not stand in the cited line",
+    "unit-not-of-value": "its unit is that of another number",
+    "unit-unknown": "its unit is none that is known",
+    "unit-ambiguous": "its unit can be read as two",
+    "flag-conflict": "its value, range and flag contradict each other",
+    "text-uncertain": "the text was not read surely enough",
+    "text-instructs": "its line reads like an instruction",
+    "line-unknown": "it cites a line that the document does not have",
+    "range-not-in-line": "its range does not stand in the line (range dropped, value kept)",
+    "range-ambiguous": "its range can be read in two ways (range dropped, value kept)",
+    "flag-not-in-line": "its flag does not stand in the line (flag dropped, value kept)",
+    "time-not-in-line": "its time does not stand in the document (time dropped, value kept)",
+    "time-ambiguous": "its date can be read in two ways (time dropped, value kept)",
     "relation-uncited": "it relates the history to the finding without citing it (relation dropped, finding kept)",
 }
 _NOT_WEIGHED = {
@@ -49,7 +74,9 @@ CAUTION_ROUTES = {
     "chart": "Chart text contains instructions: treat the history with care.",
     "dicom": "DICOM tags contain instructions: treat what they say with care.",
     "pixels": "Text is burnt into the images: treat the answers with care.",
+    "document": "The document holds instructions or hidden text, or does not name the patient: treat its values with care.",
 }
+NOT_NAMED = "The document names neither the patient nor an identifier of theirs: check whose it is."
 BURNT_INSTRUCTION = "Text burnt into the images contains instructions: treat the answers with care."
 DECLARED_BURNT = "The images are declared to have text burnt in: treat the answers with care."
 
@@ -65,10 +92,13 @@ def finding_sentence(finding: Finding) -> str:
     if finding.side:
         parts.append(finding.side)
     if finding.long_axis_mm is not None:
-        parts.append(f"long axis {finding.long_axis_mm:g} mm")
+        where = " at the detector (magnified)" if finding.projected else ""
+        parts.append(f"long axis {finding.long_axis_mm:g} mm{where}")
     if finding.region is not None:
         region = finding.region
         parts.append(f"series {_or_dash(region.series_number)} image {_or_dash(region.instance_number)}")
+        if region.frame is None:
+            parts.append(f"from column {region.x0:.0f}, row {region.y0:.0f} of the total pixel matrix")
     if finding.change != NOT_COMPARED:
         parts.append(f"change from prior: {finding.change}")
     if finding.chart is not None:
@@ -77,8 +107,42 @@ def finding_sentence(finding: Finding) -> str:
     return ", ".join(parts) + "."
 
 
+def value_sentence(value: LabValue) -> str:
+    """One value as it is written, and where."""
+    told = f"{value.value} {value.unit}" if value.unit else value.value
+    parts = [f"{value.name}: {told}"]
+    if value.interpretation:
+        parts.append(value.interpretation)
+    if value.range:
+        parts.append(f"reference {value.range.text}")
+    if value.collected:
+        parts.append(f"collected {value.collected.replace('T', ' ')}")
+    return f"{', '.join(parts)}, {line_name(value.label)}."
+
+
+def line_name(label: str) -> str:
+    """`P1L12` -> `page 1 line 12`."""
+    page, _, line = label.removeprefix("P").partition("L")
+    return f"page {page} line {line}"
+
+
+def unreported_sentences(reading: Reading) -> list[str]:
+    """A list of values is not to be thought complete where lines that look like results gave none."""
+    if not reading.unreported:
+        return []
+    shown = ", ".join(map(line_name, reading.unreported[:MOST_LINES_NAMED]))
+    more = len(reading.unreported) - MOST_LINES_NAMED
+    rest = f" and {more} more" if more > 0 else ""
+    return [f"Lines that look like results and are not reported: {len(reading.unreported)} ({shown}{rest})."]
+
+
+def name_of(label: str) -> str:
+    """What is asked: a finding, or a line of a document."""
+    return LABEL_BY_CODE[label].text if label in LABEL_BY_CODE else line_name(label)
+
+
 def dropped_sentence(dropped: DroppedFinding) -> str:
-    label = LABEL_BY_CODE[dropped.label].text
+    label = name_of(dropped.label)
     return f"Dropped by a check: {label}, because {_DROPPED.get(dropped.code, dropped.code)}."
 
 
@@ -94,7 +158,8 @@ def abstention_sentence(reading: Reading) -> str:
         if reading.abstained
         else "No answer of the model passed the checks"
     )
-    return f"The system abstained: {why[0].lower()}{why[1:]}. Nothing is said about any finding."
+    about = "value" if reading.kind == "values" else "finding"
+    return f"The system abstained: {why[0].lower()}{why[1:]}. Nothing is said about any {about}."
 
 
 def history_sentences(history: HistoryWeighed | None) -> list[str]:
@@ -117,7 +182,7 @@ def history_sentences(history: HistoryWeighed | None) -> list[str]:
 def caution_sentences(reading: Reading) -> list[str]:
     """What a reader must know about text that came with the study: where it stands by kind, never what it says."""
     lines = list(dict.fromkeys(_caution_sentence(caution) for caution in reading.cautions))
-    if lines:
+    if lines and lines != [NOT_NAMED]:
         lines.append("It was not followed and changes nothing in this result.")
     search = reading.text_search
     if search is not None and search.read < search.suspicious:
@@ -128,6 +193,8 @@ def caution_sentences(reading: Reading) -> list[str]:
 
 
 def _caution_sentence(caution: Caution) -> str:
+    if caution.code == "patient-not-named":
+        return NOT_NAMED
     if caution.route == "pixels" and caution.code not in ("burnt-in-text", "letter-like-marks"):
         return BURNT_INSTRUCTION
     if caution.code == "burnt-in-annotation":
@@ -138,10 +205,12 @@ def _caution_sentence(caution: Caution) -> str:
 def sentences(context: ResultContext) -> list[str]:
     """Cautions; findings, or that the system abstained; then what was dropped, what was compared and what was weighed."""
     reading = context.reading
-    lines = [finding_sentence(finding) for finding in reading.findings]
+    lines = [*map(finding_sentence, reading.findings), *map(value_sentence, reading.values)]
     if not lines:
         lines = [abstention_sentence(reading)]
     dropped = map(dropped_sentence, reading.dropped)
+    if reading.kind == "values":
+        return [*caution_sentences(reading), *lines, *unreported_sentences(reading), *dropped]
     told = [*lines, *dropped, comparison_sentence(context), *history_sentences(reading.history)]
     return [*caution_sentences(reading), *told]
 
@@ -156,7 +225,8 @@ def plain_text(context: ResultContext) -> bytes:
     if not context.model.trained:
         head.append(UNTRAINED.upper())
     head.append(f"{context.series.modality}, release {context.release}")
-    return ("\n".join([*head, "FINDINGS", *sentences(context)]) + "\n").encode()
+    title = "VALUES" if context.reading.kind == "values" else "FINDINGS"
+    return ("\n".join([*head, title, *sentences(context)]) + "\n").encode()
 
 
 def narrative(text: str) -> dict[str, str]:

@@ -45,6 +45,7 @@ from schemas.runs import (
     TimelineGathered,
 )
 from schemas.timeline import Timeline
+from workflows.documents.pdf import decode_pdf
 from workflows.ports import (
     BuildRecords,
     FhirServer,
@@ -53,6 +54,7 @@ from workflows.ports import (
     Model,
     ObjectStore,
     PatientMemory,
+    PdfDecoder,
     Resource,
     RunRecords,
     TextInPixels,
@@ -98,6 +100,7 @@ class ReportStudyActivities:
         builds: BuildRecords,
         text_in_pixels: TextInPixels,
         history_model: Model | None = None,
+        decode_pdf: PdfDecoder = decode_pdf,
     ) -> None:
         self._site = site
         self._fhir = fhir
@@ -109,7 +112,7 @@ class ReportStudyActivities:
         self._runs = runs
         self._inbox = inbox
         self._builds = builds
-        self._sources = Sources(archive=archive, store=store, text_in_pixels=text_in_pixels)
+        self._sources = Sources(archive=archive, store=store, text_in_pixels=text_in_pixels, decode_pdf=decode_pdf)
 
     def all(self) -> list[Callable[..., Any]]:
         """Every activity, for the worker to register."""

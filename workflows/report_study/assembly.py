@@ -86,6 +86,7 @@ def result_context(
         conclusion_codes=site.conclusion_codes,
         escalation_policy=site.policy(args.priority).name,
         kept=kept_objects(args),
+        time_zone=site.time_zone,
     )
 
 

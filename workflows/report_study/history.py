@@ -31,6 +31,8 @@ def integrate(
 
     `TransientFailure` or `PartUnavailable` while the model or its release is away, as long as it is not too `late` to wait for it.
     """
+    if reading.kind == "values":
+        return reading
     suspicious = {caution.where for caution in reading.cautions if caution.route == "chart"}
     try:
         release = model.release()

@@ -96,11 +96,13 @@ def compare_answer(name: str, was: str | None, recorded: ModelAnswer | None, now
 
 
 def _alike_findings(was: str, now: str) -> str:
-    """How many findings were answered alike; codes and counts only."""
+    """How many findings, or lines of a document, were answered alike; codes and counts only."""
     try:
-        then, again = (orjson.loads(text)["findings"] for text in (was, now))
+        asked = orjson.loads(was)
+        what = "lines" if "lines" in asked else "findings"
+        then, again = asked[what], orjson.loads(now)[what]
         alike = sum(1 for label in then if then[label] == again.get(label))
-        return f"{alike} of {len(then)} findings answered alike"
+        return f"{alike} of {len(then)} {what} answered alike"
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         return "one of the answers is not the JSON that was asked for"
 

@@ -3,16 +3,20 @@
 from workflows.series.choose import SeriesChoice, choose_series, may_stand_in
 from workflows.series.place import nearest_slice, side_of
 from workflows.series.render import render_slice
+from workflows.series.sequences import contrast_of, sequences_of, shares
 from workflows.series.texts import free_texts
 from workflows.series.volume import read_series
 
 __all__ = [
     "SeriesChoice",
     "choose_series",
+    "contrast_of",
     "free_texts",
     "may_stand_in",
     "nearest_slice",
     "read_series",
     "render_slice",
+    "sequences_of",
+    "shares",
     "side_of",
 ]

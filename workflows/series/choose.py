@@ -41,12 +41,12 @@ def choose_series(study: StudyInventory, like: SeriesVolume | None = None) -> li
     """Series that may be stacks of sections, best first; empty if there are none.
 
     Acquired series come before those made from others, and those before localizers, as far as their descriptions tell. Within each: by modality,
-    then the most instances. With `like` (the current study's series, for a prior): only its modality, then the plane and the words it shares.
+    then the most images. With `like` (the current study's series, for a prior): only its modality, then the plane and the words it shares.
     """
     wanted = (like.modality,) if like is not None else MODALITIES
     usable = [series for series in study.series if series.modality in wanted and series.instance_count > 0]
     if like is None:
-        usable.sort(key=lambda s: (_kind(s), MODALITIES.index(s.modality), -s.instance_count, *_stable(s)))
+        usable.sort(key=lambda s: (_kind(s), MODALITIES.index(s.modality), -s.images, *_stable(s)))
         return [SeriesChoice(s, _reason(s, None)) for s in usable]
     usable.sort(key=lambda s: (_kind(s), *_unlike(s, like), *_stable(s)))
     return [SeriesChoice(s, _reason(s, like)) for s in usable]
@@ -69,9 +69,14 @@ def _kind(series: SeriesInventory) -> int:
     return 1 if words & _MADE_LATER else 0
 
 
+def is_stack(series: SeriesInventory) -> bool:
+    """Whether its description names no localizer or the like."""
+    return _kind(series) < 2
+
+
 def may_stand_in(series: SeriesInventory) -> bool:
     """Whether this series may be read in place of a preferred one that was refused: a localizer or a few slices must not pass for the study."""
-    return _kind(series) < 2 and series.instance_count >= STAND_IN_SLICES
+    return is_stack(series) and series.images >= STAND_IN_SLICES
 
 
 def _plane_named(words: frozenset[str]) -> str | None:
@@ -85,15 +90,15 @@ def _unlike(series: SeriesInventory, like: SeriesVolume) -> tuple[bool, int, flo
     return (
         named is not None and named != main_plane(like),
         -len(words & theirs),
-        abs(math.log(series.instance_count / len(like.frames))),
+        abs(math.log(series.images / len(like.frames))),
     )
 
 
 def _reason(series: SeriesInventory, like: SeriesVolume | None) -> str:
     kind = ("acquired", "made from another series", "named as a localizer or the like")[_kind(series)]
     order = (
-        "instances"
+        "images"
         if like is None
-        else "instances, compared with the current series by plane, description and number of slices"
+        else "images, compared with the current series by plane, description and number of slices"
     )
-    return f"{series.modality}, {kind} by its description, {series.instance_count} {order}"
+    return f"{series.modality}, {kind} by its description, {series.images} {order}"

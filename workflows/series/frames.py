@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
-from pydicom.pixels.decoders.base import Decoder, get_decoder
-from pydicom.uid import UID
 
 from schemas.errors import PermanentFailure
 from workflows.series.attributes import DatasetAttributes, ScannedAttributes
+from workflows.series.codecs import decoder_of
 from workflows.series.elements import (
     EXPLICIT_BIG,
     IMPLICIT_LITTLE,
@@ -64,11 +63,11 @@ def _dataset_pixels(attributes: DatasetAttributes) -> tuple[str, memoryview, boo
     data = attributes.get("PixelData")
     if not isinstance(data, bytes) or not data:
         raise PermanentFailure("pixels-missing", "an image of the series has no pixel data")
-    syntax = _syntax_of(dataset)
+    syntax = syntax_of(dataset)
     return syntax, memoryview(data), syntax == EXPLICIT_BIG
 
 
-def _syntax_of(dataset: Dataset) -> str:
+def syntax_of(dataset: Dataset) -> str:
     """A data set without file meta information can only be told to be native: its pixel data would be of undefined length else."""
     meta = getattr(dataset, "file_meta", None)
     syntax = meta.get("TransferSyntaxUID") if meta is not None else None
@@ -106,11 +105,9 @@ def _encapsulated(instance: Instance, syntax: str, data: memoryview) -> Iterator
     if isinstance(instance.attributes, ScannedAttributes):
         _check_fragments(data)
     pixels = instance.pixels
-    decoder = _decoder(syntax)
+    decoder = decoder_of(syntax)
     if decoder is None:
-        raise PermanentFailure(
-            "pixels-codec", "the series is compressed in a way that cannot be decoded here: send it uncompressed"
-        )
+        raise no_codec()
     options: dict[str, Any] = {
         "rows": pixels.rows,
         "columns": pixels.columns,
@@ -131,12 +128,10 @@ def _encapsulated(instance: Instance, syntax: str, data: memoryview) -> Iterator
         yield values
 
 
-def _decoder(syntax: str) -> Decoder | None:
-    try:
-        decoder = get_decoder(UID(syntax))
-    except NotImplementedError:
-        return None
-    return decoder if decoder.is_available else None
+def no_codec() -> PermanentFailure:
+    return PermanentFailure(
+        "pixels-codec", "the series is compressed in a way that cannot be decoded here: send it uncompressed"
+    )
 
 
 def is_decodable(part: Buffer) -> bool:
@@ -145,7 +140,7 @@ def is_decodable(part: Buffer) -> bool:
         syntax = scan(part, (), last=0).transfer_syntax
     except (Unusual, CutShort):
         return True
-    return syntax in NATIVE or _decoder(syntax) is not None
+    return syntax in NATIVE or decoder_of(syntax) is not None
 
 
 def _check_fragments(data: memoryview) -> None:

@@ -62,6 +62,28 @@ class Grid:
 
 def grid_of(planes: Sequence[Plane]) -> Grid:
     """The grid that the planes lie on; `GeometryError` if there is none."""
+    try:
+        return _grid_of(planes)
+    except GeometryError as refused:
+        raise _named(planes) or refused from None
+
+
+_SEVERAL: tuple[tuple[str, str, Callable[[Plane], Any]], ...] = (
+    ("geometry-several-stacks", "stacks", lambda p: p.dimensions.stack),
+    ("geometry-several-phases", "points in time", lambda p: p.dimensions.phase),
+    ("geometry-several-contrasts", "diffusion weights or echoes", lambda p: p.dimensions.contrast),
+)
+
+
+def _named(planes: Sequence[Plane]) -> GeometryError | None:
+    """Why an enhanced image is not one grid, in its own words where it has any."""
+    for code, what, key in _SEVERAL:
+        if len({key(plane) for plane in planes}) > 1:
+            return GeometryError(code, f"a multi-frame image holds several {what}: send each as a series of its own")
+    return None
+
+
+def _grid_of(planes: Sequence[Plane]) -> Grid:
     if len(planes) < 2:
         raise GeometryError("geometry-single-slice", "one image is not a volume")
     _check_one_kind(planes)

@@ -85,7 +85,7 @@ def _convert(values: StoredValues, pixels: PixelModule, scale: Scale, may_turn: 
         if scale.intercept:
             np.add(out, np.int16(scale.intercept), out=out)
         return
-    stored = _used_bits(values, pixels)
+    stored = used_bits(values, pixels)
     real: npt.NDArray[np.floating[Any]] = (_turn(stored, pixels) if turned else stored) * scale.slope + scale.intercept
     np.rint(real, out=real)
     if real.min() < INT16.min or real.max() > INT16.max:
@@ -98,7 +98,7 @@ def _fits(values: StoredValues, pixels: PixelModule, scale: Scale) -> bool:
     """Whether no stored value can leave int16, neither by itself nor shifted: by their number of bits, or else by looking at them."""
     if not scale.is_shift:
         return False
-    if _in_reach(*_limits(pixels), scale):
+    if _in_reach(*limits(pixels), scale):
         return True
     return pixels.bits_stored == pixels.bits_allocated and _in_reach(int(values.min()), int(values.max()), scale)
 
@@ -108,7 +108,8 @@ def _in_reach(lowest: int, highest: int, scale: Scale) -> bool:
     return min(ends) >= INT16.min and max(ends) <= INT16.max
 
 
-def _limits(pixels: PixelModule) -> tuple[int, int]:
+def limits(pixels: PixelModule) -> tuple[int, int]:
+    """The least and the greatest value that the stored bits can hold."""
     span = 1 << pixels.bits_stored
     return (-span // 2, span // 2 - 1) if pixels.signed else (0, span - 1)
 
@@ -126,7 +127,7 @@ def _used_bits_16(values: StoredValues, pixels: PixelModule, out: Voxels) -> Non
         np.bitwise_and(np.right_shift(values, low) if low else values, mask, out=out.view(np.uint16))
 
 
-def _used_bits(values: StoredValues, pixels: PixelModule) -> npt.NDArray[np.int32]:
+def used_bits(values: StoredValues, pixels: PixelModule) -> npt.NDArray[np.int32]:
     """As `_used_bits_16`, for values that need more room than int16."""
     up = 31 - pixels.high_bit
     if pixels.signed:
@@ -138,7 +139,7 @@ def _used_bits(values: StoredValues, pixels: PixelModule) -> npt.NDArray[np.int3
 
 def _turn(stored: npt.NDArray[np.int32], pixels: PixelModule) -> npt.NDArray[np.int32]:
     """The same image as MONOCHROME2: the least value and the greatest change places (PS3.3 C.7.6.3.1.2)."""
-    return np.int32(sum(_limits(pixels))) - stored
+    return np.int32(sum(limits(pixels))) - stored
 
 
 def _check_range(real: npt.NDArray[np.floating[Any]], stored: npt.NDArray[np.int32], pixels: PixelModule) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from pydicom import Dataset
@@ -48,6 +48,17 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
+class Dimensions:
+    """What an enhanced image says that its frames differ in, beside their place (PS3.3 C.7.6.16.2.2, C.8.13.5); None where it does not say."""
+
+    stack: str | None = None
+    phase: tuple[float, ...] = ()
+    """Temporal Position Index."""
+    contrast: tuple[tuple[float, ...], ...] = ()
+    """Diffusion b-value [s/mm2] and effective echo time [ms]."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plane:
     """One image. Position and spacing in mm, directions in the patient's LPS axes; `frame` counts from 1."""
 
@@ -61,6 +72,7 @@ class Plane:
     units: Units
     window_center: float | None
     window_width: float | None
+    dimensions: Dimensions = Dimensions()
 
 
 def planes_of(parts: Sequence[Buffer | Dataset]) -> list[Plane]:
@@ -85,7 +97,7 @@ def _is_localizer(plane: Plane) -> bool:
 
 def _planes_of_one(part: Buffer | Dataset) -> list[Plane]:
     attributes = attributes_of(part)
-    instance = _instance(attributes)
+    instance = instance_of(attributes)
     if isinstance(attributes, DatasetAttributes) and "PerFrameFunctionalGroupsSequence" in attributes:
         return _framed(instance, attributes)
     if instance.pixels.frames != 1:
@@ -103,7 +115,26 @@ def _framed(instance: Instance, attributes: DatasetAttributes) -> list[Plane]:
     if len(per_frame) != instance.pixels.frames:
         raise GeometryError("geometry-missing-tags", "there are not as many functional groups as frames")
     own = [*shared, attributes]
-    return [_plane(instance, n, [*_macros(item), *own]) for n, item in enumerate(per_frame, start=1)]
+    return [
+        replace(_plane(instance, n, [*_macros(item), *own]), dimensions=_dimensions(item))
+        for n, item in enumerate(per_frame, start=1)
+    ]
+
+
+def _dimensions(item: Dataset) -> Dimensions:
+    content, diffusion, echo = (
+        _macro(item, keyword) for keyword in ("FrameContentSequence", "MRDiffusionSequence", "MREchoSequence")
+    )
+    return Dimensions(
+        stack=content.text("StackID"),
+        phase=content.numbers("TemporalPositionIndex"),
+        contrast=(diffusion.numbers("DiffusionBValue"), echo.numbers("EffectiveEchoTime")),
+    )
+
+
+def _macro(item: Dataset, keyword: str) -> DatasetAttributes:
+    found = list(DatasetAttributes(item).get(keyword) or [])
+    return DatasetAttributes(found[0] if found else Dataset())
 
 
 def _macros(item: Dataset) -> list[DatasetAttributes]:
@@ -175,7 +206,8 @@ def _rescale(modality: str, sources: Sequence[Attributes]) -> tuple[float, float
     return slope[0], intercept[0], "HU"
 
 
-def _instance(attributes: ScannedAttributes | DatasetAttributes) -> Instance:
+def instance_of(attributes: ScannedAttributes | DatasetAttributes) -> Instance:
+    """`PermanentFailure`: `dicom-unreadable`, `pixels-missing`, `pixels-photometric`, `pixels-bit-depth`."""
     text = attributes.text
     study, series = text("StudyInstanceUID"), text("SeriesInstanceUID")
     sop, sop_class = text("SOPInstanceUID"), text("SOPClassUID")

@@ -20,7 +20,7 @@ TEXTS = (
     "ImageComments", "BurnedInAnnotation", "StudyComments", "ReasonForStudy", "RequestingPhysician",
     "RequestingService", "RequestedProcedureDescription", "VisitComments", "PatientState",
     "PerformedProcedureStepDescription", "CommentsOnThePerformedProcedureStep", "RequestedProcedureComments",
-    "ReasonForTheRequestedProcedure", "RequestAttributesSequence", "ImagingServiceRequestComments",
+    "ReasonForTheRequestedProcedure", "RequestAttributesSequence", "ImagingServiceRequestComments", "DocumentTitle",
 )  # fmt: skip
 """Keywords (PS3.6) whose values people or machines write as they like; sequences and private tags are not looked into."""
 

@@ -23,7 +23,8 @@ def read_series(parts: Sequence[Buffer | Dataset]) -> tuple[SeriesVolume, Volume
     units, each slice by its own slope and intercept; what has no absolute scale keeps its stored values (see `pixels`).
 
     Raises `GeometryError` where the series is not a plain grid: `geometry-single-slice`, `-gap`, `-duplicate`, `-shear`, `-mixed`, `-orientation`,
-    `-missing-tags`, `-localizer`; `PermanentFailure` where it cannot be read: `dicom-unreadable`, `dicom-cut`, `dicom-value`, `pixels-...`.
+    `-missing-tags`, `-localizer`, and of an enhanced image `-several-stacks`, `-several-phases`, `-several-contrasts`; `PermanentFailure` where it
+    cannot be read: `dicom-unreadable`, `dicom-cut`, `dicom-value`, `pixels-...`.
     """
     grid = grid_of(planes_of(parts))
     pixels = grid.planes[0].instance.pixels

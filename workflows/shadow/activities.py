@@ -58,11 +58,14 @@ class ShadowActivities:
     def ask_shadow(self, args: ShadowRead) -> ShadowAnswered:
         """The stored request and the stored volumes, unchanged but for the priority: a shadow waits for everybody else.
 
-        `PermanentFailure` (`shadow-release-changed`, `shadow-stack-too-deep`) where the release served now cannot stand for the one that was planned.
+        `PermanentFailure` (`shadow-release-changed`, `shadow-stack-too-deep`) where the release served now cannot stand for the one that was planned;
+        `shadow-document` for values.
         """
         model = self._served(args.release_id)
+        if StoredStack.model_validate_json(self._store.get(args.volume)).kind == "document":
+            raise PermanentFailure("shadow-document", "values of documents are not compared with a shadow's")
         request = ModelRequest.model_validate_json(self._store.get(args.request))
-        if any(volume.slices > model.release().max_slices for volume in request.volumes):
+        if any(v.kind == "volume" and v.slices > model.release().max_slices for v in request.volumes):
             raise PermanentFailure("shadow-stack-too-deep", "the shadow release takes fewer slices than were shown")
         began = time.monotonic()
         answer = model.ask(request.model_copy(update={"priority": policies.VLLM_PRIORITY}))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from schemas.errors import PermanentFailure
 from schemas.imaging import StackKind, StudyInventory
+from workflows.stacks.document import DocumentKind
 from workflows.stacks.kind import Kind
+from workflows.stacks.pictures import PicturesKind
+from workflows.stacks.slide import SlideKind
 from workflows.stacks.volume import VolumeKind
 
-KINDS: tuple[Kind, ...] = (VolumeKind(),)
+KINDS: tuple[Kind, ...] = (VolumeKind(), PicturesKind(), SlideKind(), DocumentKind())
 """Most wanted first: a study that holds several kinds is read as the first."""
 
 

@@ -22,7 +22,7 @@ def ask_findings(timeline: Timeline, shown: Shown, priority: Priority) -> ModelR
     return build_request(
         shown.series.modality,
         [(label.code, label.text) for label in labels_of(timeline, shown)],
-        items_of(shown),
+        items_of(shown, headings([len(stacks) for stacks in [*shown.priors, shown.current]])),
         priority,
     )
 
@@ -30,13 +30,12 @@ def ask_findings(timeline: Timeline, shown: Shown, priority: Priority) -> ModelR
 def labels_of(timeline: Timeline, shown: Shown) -> list[FindingLabel]:
     order = without_instructions(timeline).order
     series = shown.series
-    return labels_for(series.body_part, series.description, order.codings if order else [])
+    return labels_for(series.modality, series.body_part, series.description, order.codings if order else [])
 
 
-def items_of(shown: Shown) -> list[VolumeItem]:
-    """Oldest study first, the current one last; each stack under its heading."""
+def items_of(shown: Shown, told: list[list[str]]) -> list[VolumeItem]:
+    """Oldest study first, the current one last; each stack under its heading, which `told` has for each study's stacks."""
     studies = [*shown.priors, shown.current]
-    told = headings([len(stacks) for stacks in studies])
     return [
         VolumeItem(
             digest=stack.model_volume_digest,
@@ -81,12 +80,13 @@ def _evidence(kind: Kind, store: ObjectStore, shown: Shown, findings: list[Findi
     """One picture for each located finding, in order; one of the study where nothing is located."""
     located = [finding for finding in findings if finding.region is not None]
     if not located:
-        return [_image(store, kind, kind.picture(store, shown, None), None)]
-    return [_image(store, kind, kind.picture(store, shown, finding.region), finding) for finding in located]
+        return [evidence_image(store, kind, kind.picture(store, shown, None), None)]
+    return [evidence_image(store, kind, kind.picture(store, shown, finding.region), finding) for finding in located]
 
 
-def _image(store: ObjectStore, kind: Kind, picture: Picture, finding: Finding | None) -> EvidenceImage:
+def evidence_image(store: ObjectStore, kind: Kind, picture: Picture, finding: Finding | None) -> EvidenceImage:
     what = LABEL_BY_CODE[finding.label].code if finding else "No located finding"
+    where = f"{kind.unit()} {picture.number} of {picture.count}"
     return EvidenceImage(
         png_digest=store.put(picture.png),
         width=picture.width,
@@ -94,7 +94,7 @@ def _image(store: ObjectStore, kind: Kind, picture: Picture, finding: Finding | 
         slice_number=picture.number,
         slice_count=picture.count,
         region=finding.region if finding else None,
-        caption=f"{what}: {kind.unit()} {picture.number} of {picture.count}",
+        caption=picture.caption or f"{what}: {where}",
         prior_png_digest=store.put(picture.prior_png) if picture.prior_png is not None else None,
         unit=kind.unit(),
         left=picture.left,

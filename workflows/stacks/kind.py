@@ -9,7 +9,8 @@ from schemas.imaging import SeriesSource, StackKind, StoredStack, StudyInventory
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest
 from schemas.report import ImageRegion, Priority, Reading
 from schemas.timeline import Timeline
-from workflows.ports import ImageArchive, ObjectStore, TextInPixels
+from workflows.documents.pdf import decode_pdf
+from workflows.ports import ImageArchive, ObjectStore, PdfDecoder, TextInPixels
 from workflows.reading.places import Places
 
 
@@ -20,6 +21,7 @@ class Sources:
     archive: ImageArchive
     store: ObjectStore
     text_in_pixels: TextInPixels
+    decode_pdf: PdfDecoder = decode_pdf
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Picture:
     left: float = 0
     top: float = 0
     scale: float = 1
+    caption: str | None = None
+    """In place of the finding's name and the number in the stack."""
 
 
 class Kind(Protocol):

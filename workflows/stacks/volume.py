@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import TypeVar
 
 from schemas.caution import Caution
 from schemas.errors import PermanentFailure
-from schemas.imaging import MODALITIES_OF, SeriesVolume, StackKind, StoredStack, StudyInventory
+from schemas.imaging import MODALITIES_OF, SeriesSource, SeriesVolume, StackKind, StoredStack, StudyInventory
 from schemas.inference import BOX_SCALE, Location, ModelAnswer, ModelRelease, ModelRequest
 from schemas.report import AbstentionReason, ImageRegion, Priority, Reading
 from schemas.timeline import Timeline
@@ -15,10 +17,23 @@ from workflows.ports import ObjectStore
 from workflows.reading.caution import BURNED_IN, tag_cautions
 from workflows.reading.places import Dropped, Place, Places, Side, stack_of
 from workflows.reading.plausible import body_on, implausible
-from workflows.series import choose_series, free_texts, may_stand_in, nearest_slice, read_series, render_slice, side_of
+from workflows.series import (
+    SeriesChoice,
+    choose_series,
+    contrast_of,
+    free_texts,
+    may_stand_in,
+    nearest_slice,
+    read_series,
+    render_slice,
+    sequences_of,
+    shares,
+    side_of,
+)
 from workflows.stacks.findings import ask_findings, read_findings
 from workflows.stacks.kind import Picture, Shown, Sources
 
+AnySeries = TypeVar("AnySeries", bound=SeriesSource)
 NEXT_SERIES = ("geometry-", "pixels-", "dicom-")
 """Codes of failures that lie in one series: another series of the study may still be readable."""
 
@@ -36,29 +51,15 @@ class VolumeKind:
     def fetch(
         self, sources: Sources, study: StudyInventory, release: ModelRelease, like: StoredStack | None
     ) -> list[StoredStack]:
-        """The first preferred series that is a plain grid; what the first one was refused for if none is.
-
-        Where a series was refused, only one that may stand in for it is read: a scout beside a refused stack is not the study.
-        """
-        refused: PermanentFailure | None = None
-        for choice in choose_series(study, grid_of(like) if like else None):
-            if refused is not None and not may_stand_in(choice.series):
-                continue
-            try:
-                parts = list(
-                    sources.archive.retrieve_series(study.study_instance_uid, choice.series.series_instance_uid)
-                )
-                series, volume = read_series(parts)
-            except PermanentFailure as failure:
-                if not failure.code.startswith(NEXT_SERIES):
-                    raise
-                refused = refused or failure
-                continue
-            cautions = tag_cautions(sorted(free_texts(parts)))
-            return [_stored(sources.store, calm(series, cautions), volume, choice.reason, release.max_slices, cautions)]
-        raise refused or PermanentFailure(
-            "no-volume-series", "the study has no series of slices that could be read as a volume"
-        )
+        """The first preferred series that is a plain grid, of an MR study one of each contrast; what the first was refused for if none is."""
+        choices = choose_series(study, grid_of(like) if like else None)
+        read = _Reader(sources, study.study_instance_uid)
+        found = [one for candidates in sequences_of(choices, _contrast(like)) if (one := read.first(candidates))]
+        found = found or [one for one in [read.first(choices)] if one]
+        if not found:
+            raise read.why_none()
+        shown = shares([len(one.series.frames) for one in found], release.max_slices)
+        return [_stored(sources.store, one, most) for one, most in zip(found, shown, strict=True)]
 
     def ask(self, timeline: Timeline, shown: Shown, priority: Priority) -> ModelRequest:
         return ask_findings(timeline, shown, priority)
@@ -80,7 +81,7 @@ class VolumeKind:
         k = place.index if place else len(series.frames) // 2
         beside = None
         if shown.priors:
-            prior = shown.priors[-1][0]
+            prior = _alike(shown.priors[-1], stack)
             before = decode_volume(store.get(prior.volume_digest))
             beside = render_slice(before, grid_of(prior), nearest_slice(series, k, grid_of(prior)))
         return Picture(
@@ -106,7 +107,8 @@ class VolumePlaces:
     def place(self, location: Location) -> Place:
         """The model sees slices resized as a whole to its own square, without padding or cropping, so thousandths scale back by columns and rows."""
         stack, k = stack_of(location, self._stacks)
-        series, frame = grid_of(stack), stack.series.frames[k]
+        series = grid_of(stack)
+        frame = series.frames[k]
         y0, x0, y1, x1 = location.box_2d
         if not (0 <= x0 < x1 <= BOX_SCALE and 0 <= y0 < y1 <= BOX_SCALE):
             raise Dropped("box-not-a-box")
@@ -131,7 +133,7 @@ class VolumePlaces:
 
     def find(self, region: ImageRegion) -> Place | None:
         for stack in self._stacks:
-            for k, frame in enumerate(stack.series.frames):
+            for k, frame in enumerate(grid_of(stack).frames):
                 if (frame.sop_instance_uid, frame.frame) == (region.sop_instance_uid, region.frame):
                     return Place(stack, k, region)
         return None
@@ -172,28 +174,84 @@ def grid_of(stack: StoredStack) -> SeriesVolume:
     return stack.series
 
 
-def calm(series: SeriesVolume, cautions: list[Caution]) -> SeriesVolume:
+def _contrast(stack: StoredStack | None) -> str | None:
+    return contrast_of(stack.series.description) if stack is not None else None
+
+
+def _alike(stacks: list[StoredStack], stack: StoredStack) -> StoredStack:
+    """The stack of a prior with the contrast of this one; its first where there is none."""
+    return next((each for each in stacks if _contrast(each) == _contrast(stack)), stacks[0])
+
+
+def calm(series: AnySeries, cautions: list[Caution]) -> AnySeries:
     """Without descriptions that read like instructions: they choose neither what is asked nor how the report is coded."""
     flagged = {caution.where for caution in cautions if caution.code != BURNED_IN}
     used = {"SeriesDescription": "description", "BodyPartExamined": "body_part"}
     return series.model_copy(update={field: None for keyword, field in used.items() if keyword in flagged})
 
 
-def _stored(
-    store: ObjectStore, series: SeriesVolume, volume: Volume, reason: str, max_slices: int, cautions: list[Caution]
-) -> StoredStack:
-    shown = model_slices(len(series.frames), max_slices)
+@dataclass(frozen=True)
+class _Read:
+    """A series that is a plain grid."""
+
+    series: SeriesVolume
+    volume: Volume
+    reason: str
+    cautions: list[Caution]
+
+
+class _Reader:
+    """Reads series of one study until one is a plain grid, each once."""
+
+    def __init__(self, sources: Sources, study_instance_uid: str) -> None:
+        self._sources = sources
+        self._study = study_instance_uid
+        self._refused: dict[str, PermanentFailure] = {}
+        """By series, the first to be refused first."""
+
+    def first(self, candidates: list[SeriesChoice]) -> _Read | None:
+        """Where a series was refused, only one that may stand in for it is read: a scout beside a refused stack is not the study."""
+        for position, choice in enumerate(candidates):
+            if position and not may_stand_in(choice.series):
+                continue
+            if choice.series.series_instance_uid in self._refused:
+                continue
+            try:
+                return self._read(choice)
+            except PermanentFailure as failure:
+                if not failure.code.startswith(NEXT_SERIES):
+                    raise
+                self._refused[choice.series.series_instance_uid] = failure
+        return None
+
+    def why_none(self) -> PermanentFailure:
+        """What the most wanted series was refused for."""
+        nothing = PermanentFailure(
+            "no-volume-series", "the study has no series of slices that could be read as a volume"
+        )
+        return next(iter(self._refused.values()), nothing)
+
+    def _read(self, choice: SeriesChoice) -> _Read:
+        parts = list(self._sources.archive.retrieve_series(self._study, choice.series.series_instance_uid))
+        series, volume = read_series(parts)
+        cautions = tag_cautions(sorted(free_texts(parts)))
+        return _Read(calm(series, cautions), volume, choice.reason, cautions)
+
+
+def _stored(store: ObjectStore, read: _Read, most: int) -> StoredStack:
+    """Both containers of a stack of which the model is shown at most so many slices."""
+    series, volume = read.series, read.volume
+    shown = model_slices(len(series.frames), most)
     whole = store.put(encode_volume(volume))
+    spacing = (volume.spacing[0] * (len(series.frames) - 1) / max(len(shown) - 1, 1), *volume.spacing[1:])
     for_model = whole
     if len(shown) < len(series.frames):
-        step = (shown[-1] - shown[0]) / max(len(shown) - 1, 1) or 1.0
-        spacing = (volume.spacing[0] * step, *volume.spacing[1:])
         for_model = store.put(encode_volume(Volume(volume.voxels[shown], spacing, volume.units, volume.modality)))
     return StoredStack(
         series=series,
         volume_digest=whole,
         model_volume_digest=for_model,
         model_slices=shown,
-        reason=reason,
-        cautions=cautions,
+        reason=read.reason,
+        cautions=read.cautions,
     )

@@ -17,6 +17,7 @@ from typing import Any
 from schemas.errors import PermanentFailure
 from schemas.imaging import StudyInventory
 from schemas.timeline import (
+    NO_NAME,
     Identifier,
     LeftOut,
     OrderEntry,
@@ -141,10 +142,10 @@ def patient_banner(patient: str, resources: Iterable[Resource]) -> PatientBanner
 
 def _name(names: list[dict[str, Any]]) -> str:
     if not names:
-        return "(no name)"
+        return NO_NAME
     name = next((n for n in names if n.get("use") == "official"), names[0])
     parts = [name.get("family") or "", " ".join(given for given in name.get("given", []) if given)]
-    return ", ".join(part for part in parts if part) or name.get("text") or "(no name)"
+    return ", ".join(part for part in parts if part) or name.get("text") or NO_NAME
 
 
 def _current_study(studies: list[StudyEntry], uid: str, reference: str | None) -> StudyEntry | None:

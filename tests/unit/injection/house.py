@@ -153,6 +153,7 @@ class Hospital:
 
     resources: list[Resource]
     files: list[bytes]
+    modality: str = "CT"
 
     def patient_record(self, patient: str) -> list[Resource]:
         return self.resources
@@ -170,7 +171,11 @@ class Hospital:
         if uid != STUDY:
             raise PermanentFailure("study-not-found", "the archive holds one study")
         series = SeriesInventory(
-            series_instance_uid=SERIES, modality="CT", series_number=2, description=None, instance_count=len(self.files)
+            series_instance_uid=SERIES,
+            modality=self.modality,
+            series_number=2,
+            description=None,
+            instance_count=len(self.files),
         )
         return StudyInventory(
             study_instance_uid=uid,
@@ -211,6 +216,9 @@ class NoReader:
     def lines(self, picture: npt.NDArray[np.uint8]) -> list[str]:
         return []
 
+    def printed(self, picture: npt.NDArray[np.uint8]) -> list[Any]:
+        return []
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -245,9 +253,9 @@ def _decided(resource: dict[str, Any], *, values: bool) -> dict[str, Any]:
     return {name: resource[name] for name in names if name in resource} | {"security": security}
 
 
-def run(hospital: Hospital, model: Obedient, reader: Any = None) -> Outcome:
+def run(hospital: Hospital, model: Any, reader: Any = None, store: Any = None) -> Outcome:
     """The real activities, one after the other."""
-    store: Any = MemoryStore()
+    store = store or MemoryStore()
     nobody: Any = hospital
     steps = ReportStudyActivities(
         SITE,

@@ -1,0 +1,72 @@
+"""Which series of an MR study are read together: one of each contrast, by the words of their descriptions.
+
+An MR study is its contrasts: a lesion is bright on one and dark on another. Each series is scaled by itself and is a stack of its own. What the
+model takes is shared out: all stacks of a study together show no more slices than one stack of another modality would.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from workflows.series.choose import SeriesChoice, is_stack
+
+T1, T1_CONTRAST, T2, FLAIR, DWI, SWI, STIR, PD = "T1", "T1 with contrast", "T2", "FLAIR", "DWI", "SWI", "STIR", "PD"
+SHOWN_ORDER = (T1, T1_CONTRAST, T2, FLAIR, DWI, SWI, STIR, PD)
+MOST_WANTED = (FLAIR, DWI, T2, T1_CONTRAST, T1, STIR, SWI, PD)
+"""Which are kept where a study has more contrasts than are shown: those in which most lesions stand out."""
+MOST_SEQUENCES = 4
+"""Of 85 slices each of four stacks keeps 21, about what a stack of 5 mm through a head has."""
+
+_WORDS: tuple[tuple[str, str], ...] = (
+    (FLAIR, r"flair|dark.?fluid|tirm.?df"),
+    (DWI, r"dwi|diff|b\s?1000|trace"),
+    (SWI, r"swi|swan|hemo|t2\*|t2.?star|t2.?gre|susc"),
+    (STIR, r"stir|tirm"),
+    (T1_CONTRAST, r"t1.*(\+\s?c\b|\+\s?gd|\bgd\b|\bgad|\bpost|\bce\b|\bkm\b|contrast)|(\bpost|\bgd\b|\bkm\b).*t1"),
+    (T1, r"\bt1|mprage|mp.?rage|bravo|spgr|tfe3d|t1w"),
+    (T2, r"\bt2|t2w"),
+    (PD, r"\bpd\b|pdw|proton"),
+)
+_CONTRASTS = tuple((contrast, re.compile(words, re.IGNORECASE)) for contrast, words in _WORDS)
+_WITHOUT = re.compile(r"\b(adc|pre.?(contrast|gd|km)|without|w/?o|nativ|non.?contrast)", re.IGNORECASE)
+
+
+def contrast_of(description: str | None) -> str | None:
+    """The contrast that a description names; None where it names none, or a map that was computed (ADC)."""
+    text = re.sub(r"[_-]+", " ", description or "")
+    if re.search(r"\badc\b", text, re.IGNORECASE):
+        return None
+    found = next((contrast for contrast, words in _CONTRASTS if words.search(text)), None)
+    return T1 if found == T1_CONTRAST and _WITHOUT.search(text) else found
+
+
+def sequences_of(choices: Sequence[SeriesChoice], like: str | None = None) -> list[list[SeriesChoice]]:
+    """The candidates of each stack to show, best first. One list of all, where the study is no MR or its descriptions name no contrast.
+
+    `like`: the contrast of the stack that a prior is compared with; it comes first.
+    """
+    if not choices or choices[0].series.modality != "MR":
+        return [list(choices)]
+    by_contrast: dict[str, list[SeriesChoice]] = {}
+    for choice in choices:
+        contrast = contrast_of(choice.series.description)
+        if contrast is not None and choice.series.modality == "MR" and is_stack(choice.series):
+            reason = f"{contrast}, {choice.reason}"
+            by_contrast.setdefault(contrast, []).append(choice._replace(reason=reason))
+    if not by_contrast:
+        return [list(choices)]
+    first = [like] if like in by_contrast else []
+    wanted = list(dict.fromkeys([*first, *MOST_WANTED]))
+    kept = [contrast for contrast in wanted if contrast in by_contrast][:MOST_SEQUENCES]
+    order = list(dict.fromkeys([*first, *SHOWN_ORDER]))
+    return [by_contrast[contrast] for contrast in sorted(kept, key=order.index)]
+
+
+def shares(depths: Sequence[int], most: int) -> list[int]:
+    """How many slices of each stack are shown, `most` together: equal shares, and what a short stack leaves goes to the others."""
+    left, share = most, dict.fromkeys(range(len(depths)), 0)
+    for position, index in enumerate(sorted(share, key=lambda i: depths[i])):
+        share[index] = min(depths[index], left // (len(depths) - position))
+        left -= share[index]
+    return list(share.values())

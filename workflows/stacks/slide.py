@@ -1,0 +1,227 @@
+"""SM: whole slides of pathology, shown as patches of tissue at 10x. Every slide of a study is shown; they share the patches that a model takes."""
+
+from __future__ import annotations
+
+import hashlib
+
+from schemas.codes import slide_labels
+from schemas.errors import PermanentFailure
+from schemas.imaging import MODALITIES_OF, SeriesInventory, SeriesSlide, StackKind, StoredStack, StudyInventory
+from schemas.inference import (
+    ModelAnswer,
+    ModelRelease,
+    ModelRequest,
+    VolumeItem,
+    answer_schema,
+)
+from schemas.pictures import MAX_PICTURES, decode_pictures, encode_one_by_one
+from schemas.report import ImageRegion, Priority, Reading
+from schemas.timeline import Timeline
+from workflows.ports import ObjectStore
+from workflows.reading.caution import BURNED_IN
+from workflows.reading.places import Place, Places
+from workflows.reading.prompt import TOKENS_A_FINDING, TOKENS_TO_SPARE, VLLM_PRIORITY
+from workflows.reading.slide_prompt import (
+    ONE_SLIDE,
+    SERIES_OF_SLIDES,
+    SEVERAL_SLIDES,
+    SLIDE,
+    SLIDE_INSTRUCTION,
+    SLIDE_QUERY,
+)
+from workflows.slides import (
+    SIDE,
+    ArchivedSlide,
+    choose_patches,
+    grid,
+    outlined_png,
+    patch_size,
+    picture_png,
+    read_overview,
+    read_patch,
+    tissue_mask,
+    tissue_shares,
+)
+from workflows.stacks.findings import evidence_image, read_findings
+from workflows.stacks.kind import Picture, Shown, Sources
+from workflows.stacks.slide_places import SlidePlaces, slide_of
+
+NOTHING_TO_READ = ("slide-without-levels", "slide-no-tissue")
+"""Codes of series that a study may hold beside its slides: pictures of labels, glass with nothing on it."""
+LEAST_PATCHES = 5
+"""Of each slide. With more slides than share the patches at so many each, a person has to choose."""
+
+
+class SlideKind:
+    """Whole slides. Nothing is compared: two slides are never of the same place."""
+
+    name: StackKind = "slide"
+    modalities = MODALITIES_OF["slide"]
+    most_priors = 0
+
+    def alike(self, modality: str) -> frozenset[str]:
+        return frozenset()
+
+    def fetch(
+        self, sources: Sources, study: StudyInventory, release: ModelRelease, like: StoredStack | None
+    ) -> list[StoredStack]:
+        """Every slide with tissue, in the order of their series. One that cannot be read refuses the study: it must not be missed in silence."""
+        series = sorted(
+            (each for each in study.series if each.modality in self.modalities and each.instance_count > 0),
+            key=lambda each: (each.series_number is None, each.series_number or 0, each.series_instance_uid),
+        )
+        most = MAX_PICTURES // max(len(series), 1)
+        if most < LEAST_PATCHES:
+            raise PermanentFailure("slides-too-many", "the study holds more slides than can be read at once: split it")
+        stacks: list[StoredStack] = []
+        refused: PermanentFailure | None = None
+        for each in series:
+            try:
+                with sources.archive.open_slide(study.study_instance_uid, each.series_instance_uid) as slide:
+                    stacks.append(_stored(sources.store, study, each, slide, most))
+            except PermanentFailure as failure:
+                if failure.code not in NOTHING_TO_READ:
+                    raise
+                refused = failure if refused is None or failure.code == "slide-no-tissue" else refused
+        if not stacks:
+            raise refused or PermanentFailure("slide-without-levels", "the study holds no whole slide")
+        return stacks
+
+    def ask(self, timeline: Timeline, shown: Shown, priority: Priority) -> ModelRequest:
+        labels = [(label.code, label.text) for label in slide_labels()]
+        slides = [slide_of(stack) for stack in shown.current]
+        several = len(slides) > 1
+        items = [
+            VolumeItem(
+                digest=stack.model_volume_digest,
+                slices=len(stack.model_slices),
+                role="current",
+                kind="picture",
+                heading=SLIDE.format(number=number, specimen=_words(slide)) if several else "",
+            )
+            for number, (stack, slide) in enumerate(zip(shown.current, slides, strict=True), start=1)
+        ]
+        return ModelRequest(
+            instruction=SLIDE_INSTRUCTION.format(
+                specimen="" if several else _words(slides[0]), within=SEVERAL_SLIDES if several else ONE_SLIDE
+            ),
+            volumes=items,
+            query=SLIDE_QUERY.format(
+                labels="; ".join(f"{code} ({text})" for code, text in labels),
+                series=SERIES_OF_SLIDES if several else "",
+            ),
+            answer_schema=answer_schema(
+                [code for code, _ in labels],
+                [item.slices for item in items],
+                compared=False,
+                measured=False,
+                sides=("not-applicable",),
+            ),
+            max_tokens=TOKENS_A_FINDING * len(labels) + TOKENS_TO_SPARE,
+            priority=VLLM_PRIORITY[priority],
+        )
+
+    def read(
+        self, sources: Sources, timeline: Timeline, shown: Shown, request: ModelRequest, answer: ModelAnswer
+    ) -> Reading:
+        """As every reading; after the patches an overview of each slide, which shows what of the tissue the model has seen."""
+        reading = read_findings(self, sources, timeline, shown, request, answer)
+        located = [image for image in reading.evidence if image.region is not None]
+        overviews = [
+            evidence_image(sources.store, self, _overview(sources.store, stack), None) for stack in shown.current
+        ]
+        return reading.model_copy(update={"evidence": [*located, *overviews]})
+
+    def places(self, stacks: list[StoredStack], store: ObjectStore | None) -> Places:
+        return SlidePlaces(stacks)
+
+    def picture(self, store: ObjectStore, shown: Shown, region: ImageRegion | None) -> Picture:
+        """The patch; the overview of the first slide, its patches outlined, where nothing is located."""
+        place = SlidePlaces(shown.current).find(region) if region else None
+        return _overview(store, shown.current[0]) if place is None else _patch(store, place)
+
+    def unit(self) -> str:
+        return "patch"
+
+
+def _words(slide: SeriesSlide) -> str:
+    return f": {slide.specimen}" if slide.specimen else ""
+
+
+def _stored(
+    store: ObjectStore, study: StudyInventory, series: SeriesInventory, slide: ArchivedSlide, most: int
+) -> StoredStack:
+    """The patches, read and written one after the other."""
+    overview, scale = read_overview(slide)
+    size, matrix, source = patch_size(slide.micrometres), slide.sizes[0], slide.source
+    seed = hashlib.sha256(f"{series.series_instance_uid}|{source.sop_instance_uid}".encode()).hexdigest()
+    patches = grid(matrix, size)
+    enough, chosen = choose_patches(patches, tissue_shares(tissue_mask(overview), scale, patches, size), most, seed)
+    shape = (len(chosen), SIDE, SIDE, 3)
+    digest = store.put(encode_one_by_one(shape, series.modality, (read_patch(slide, each, size) for each in chosen)))
+    flagged = {caution.where for caution in source.cautions if caution.code != BURNED_IN}
+    return StoredStack(
+        kind="slide",
+        series=SeriesSlide(
+            study_instance_uid=study.study_instance_uid,
+            series_instance_uid=series.series_instance_uid,
+            series_number=series.series_number,
+            modality=series.modality,
+            description=None if "SeriesDescription" in flagged else series.description,
+            body_part=None,
+            sop_instance_uid=source.sop_instance_uid,
+            sop_class_uid=source.sop_class_uid,
+            instance_number=source.instance_number,
+            columns=matrix[0],
+            rows=matrix[1],
+            micrometres=slide.micrometres,
+            patch_columns=size[0],
+            patch_rows=size[1],
+            patches=chosen,
+            tissue_patches=enough,
+            seed=seed,
+            specimen=source.specimen,
+            overview_digest=store.put(picture_png(overview)),
+            overview_columns=overview.shape[1],
+            overview_rows=overview.shape[0],
+            overview_scale=scale,
+        ),
+        volume_digest=digest,
+        model_volume_digest=digest,
+        model_slices=list(range(len(chosen))),
+        reason=f"a whole slide, {len(chosen)} of {enough} patches with tissue",
+        cautions=source.cautions,
+    )
+
+
+def _overview(store: ObjectStore, stack: StoredStack) -> Picture:
+    slide = slide_of(stack)
+    return Picture(
+        png=outlined_png(store.get(slide.overview_digest), slide.patches, slide.overview_scale),
+        width=slide.overview_columns,
+        height=slide.overview_rows,
+        number=1,
+        count=len(slide.patches),
+        scale=slide.overview_scale[0],
+        caption=_overview_caption(stack),
+    )
+
+
+def _overview_caption(stack: StoredStack) -> str:
+    slide = slide_of(stack)
+    return f"Overview: outlined the {len(slide.patches)} of {slide.tissue_patches} patches of tissue that were read"
+
+
+def _patch(store: ObjectStore, place: Place) -> Picture:
+    slide, k = slide_of(place.stack), place.index
+    patch = slide.patches[k]
+    return Picture(
+        png=picture_png(decode_pictures(store.get(place.stack.volume_digest)).pixels[k]),
+        width=SIDE,
+        height=SIDE,
+        number=k + 1,
+        count=len(slide.patches),
+        left=patch.x,
+        top=patch.y,
+        scale=slide.patch_columns / SIDE,
+    )
