@@ -170,16 +170,19 @@ def test_the_served_model_is_the_converted_one(biomedlm: Served) -> None:
     import torch
     from transformers import AutoTokenizer, GPT2LMHeadModel
 
-    prompt = "A pleural effusion on the left side is definite."
+    sentence = "A pleural effusion on the left side is definite."
     body = {
         "model": biomedlm.release.served_model_name,
-        "prompt": prompt,
+        "messages": [{"role": "user", "content": sentence}],
         "max_tokens": 1,
         "temperature": 0,
-        "logprobs": 1,
+        "logprobs": True,
     }
-    answer = httpx.post(f"{biomedlm.url}/v1/completions", json=body, timeout=60, trust_env=False).raise_for_status()
-    served = answer.json()["choices"][0]["logprobs"]["token_logprobs"][0]
+    answer = httpx.post(
+        f"{biomedlm.url}/v1/chat/completions", json=body, timeout=60, trust_env=False
+    ).raise_for_status()
+    served = answer.json()["choices"][0]["logprobs"]["content"][0]["logprob"]
+    prompt = f"{sentence}\nAnswer:"
     tokenizer = AutoTokenizer.from_pretrained(biomedlm.folder)
     model = GPT2LMHeadModel.from_pretrained(biomedlm.folder).eval()
     with torch.no_grad():

@@ -324,8 +324,9 @@ def test_without_a_located_finding_the_overviews_of_all_slides_are_shown(tmp_pat
 # -- codes
 
 
-def test_a_slide_is_reported_as_pathology_under_local_labels() -> None:
-    assert report_code("SM", None, "Colon HE", [])["code"] == "11526-1"
+def test_a_slide_is_reported_as_pathology_under_local_labels(tmp_path: Path) -> None:
+    _, [stack] = fetched(tmp_path, slide())
+    assert report_code(stack.series, [])["code"] == "11526-1"
     assert report_category("SM")["code"] == "PAT"
     local = [label for label in LABEL_BY_CODE.values() if label.site == "Specimen"]
     assert {label.code for label in local} == {"tissue-tumour", "tissue-inflammation", "tissue-necrosis"}

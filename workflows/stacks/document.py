@@ -13,7 +13,7 @@ from PIL import Image
 from schemas.caution import Caution
 from schemas.documents import DocumentLine, DocumentPage, LabValue, Place, ReadDocument
 from schemas.errors import PermanentFailure
-from schemas.families import FAMILIES
+from schemas.families import family_of
 from schemas.imaging import MODALITIES_OF, SeriesDocument, SeriesInventory, StackKind, StoredStack, StudyInventory
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, VolumeItem
 from schemas.pictures import Pictures, encode_pictures
@@ -164,9 +164,8 @@ def _instructing(document: ReadDocument) -> set[int]:
 
 
 def takes_pictures(release: ModelRelease) -> bool:
-    """Whether the released model can be shown a page; of a family that is not known the server says so itself."""
-    known = [f for f in FAMILIES.values() if release.architecture in (f.published_architecture, f.served_architecture)]
-    return all("picture" in family.takes for family in known)
+    """Whether the released model can be shown a page."""
+    return "picture" in family_of(release.family).takes
 
 
 def _keep(store: ObjectStore, picture: Grey) -> str:
