@@ -1,4 +1,4 @@
-"""A picture in its square, as the model is shown it, and back: the published notebook pads to a square with black, the picture in the middle.
+"""A picture in its square, as the model is shown it, and back: the published notebook is quoted to pad with black, the picture in the middle.
 
 `box_2d` counts thousandths of that square. From there to the source's pixels is one shift and one scale for each axis, both exact.
 """
