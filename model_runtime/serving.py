@@ -18,14 +18,12 @@ from schemas.errors import PartUnavailable
 from schemas.families import ModelFamily, family_of
 from schemas.inference import ModelRelease
 from schemas.pictures import MAX_PICTURES
-from schemas.volume import MAX_MODEL_SLICES
+from schemas.volume import LABEL_TOKENS_A_SLICE, MAX_MODEL_SLICES
 
 VOLUMES_A_REQUEST = 7
 """The study and six priors."""
 VOLUMES_A_STEP = 4
 """The study and three priors: what one step takes and the encoder's cache holds."""
-LABEL_TOKENS_A_SLICE = 12
-"""Most tokens of what stands around a slice's image: line feeds, begin and end of image, `SLICE k`."""
 TOKENS_AROUND_A_PICTURE = 3
 """Begin and end of image, and the line feeds between two."""
 URGENT_PLACES = 4
@@ -133,10 +131,10 @@ def _volumes(checkpoint: Path, volumes: int) -> int:
 
 def _sizes(checkpoint: Path) -> tuple[int, int]:
     """Tokens of an image, and of the model's context."""
+    config = read_config(checkpoint)
     try:
-        config = orjson.loads((checkpoint / "config.json").read_bytes())
         return int(config["mm_tokens_per_image"]), int(config["text_config"].get("max_position_embeddings", 131072))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise PartUnavailable(
             "model-config", "the checkpoint is not a Gemma 3 with images: name another folder."
         ) from error

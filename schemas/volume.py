@@ -28,6 +28,8 @@ ALIGNMENT = 64
 MAX_VOXELS = 1024 * 1024 * 1024
 MAX_MODEL_SLICES = 85
 """The most slices one volume item may carry into the model (MedGemma 1.5: 85)."""
+LABEL_TOKENS_A_SLICE = 12
+"""Most tokens of what stands around a slice's image: line feeds, begin and end of image, `SLICE k`."""
 
 Units = Literal["HU", "stored"]
 """`HU` for CT after the rescale; `stored` for modalities without an absolute scale (MR)."""

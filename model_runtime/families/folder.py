@@ -80,7 +80,7 @@ def weight_files(folder: Path) -> tuple[list[Path], bool]:
     for single, safe in ((SAFETENSORS, True), (PICKLED, False)):
         index = folder / f"{single}.index.json"
         if index.is_file():
-            return _indexed(folder, index), safe
+            return indexed_files(folder, index), safe
         if (folder / single).is_file():
             return [folder / single], safe
     raise PartUnavailable(
@@ -88,7 +88,8 @@ def weight_files(folder: Path) -> tuple[list[Path], bool]:
     )
 
 
-def _indexed(folder: Path, index: Path) -> list[Path]:
+def indexed_files(folder: Path, index: Path) -> list[Path]:
+    """The files that an index of shards names, all of them there; else `PartUnavailable` (`model-weights`)."""
     try:
         names = sorted({str(name) for name in orjson.loads(index.read_bytes())["weight_map"].values()})
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:

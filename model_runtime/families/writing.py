@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
@@ -20,6 +20,7 @@ from schemas.errors import PartUnavailable
 if TYPE_CHECKING:
     import torch
 
+Item = TypeVar("Item")
 SHARD_BYTES = 1024**3
 """At most so much is in memory at a time, unless one tensor alone is larger."""
 NAMED = 3
@@ -63,18 +64,18 @@ def write_weights(folder: Path, given: list[Sourced], dtype: str) -> None:
     import torch
     from safetensors.torch import save_file
 
-    shards = list(_shards([(source, piece) for source, pieces in given for piece in pieces]))
+    pieces = [(source, piece) for source, some in given for piece in some]
+    shards = shards_of(pieces, lambda each: each[0].bytes[each[1].source], SHARD_BYTES)
     where: dict[str, str] = {}
     total = 0
     for number, shard in enumerate(shards, start=1):
-        name = _shard_name(number, len(shards))
+        name = shard_name(number, len(shards))
         tensors = {piece.name: _made(source, piece).to(getattr(torch, dtype)) for source, piece in shard}
         total += sum(tensor.nbytes for tensor in tensors.values())
         save_file(tensors, folder / name, metadata={"format": "pt"})
         (folder / name).chmod(0o644)
         where |= dict.fromkeys(tensors, name)
-    if len(shards) > 1:
-        write_json(folder / f"{SAFETENSORS}.index.json", {"metadata": {"total_size": total}, "weight_map": where})
+    write_index(folder, total, where)
 
 
 def _made(source: Source, piece: Piece) -> torch.Tensor:
@@ -82,21 +83,28 @@ def _made(source: Source, piece: Piece) -> torch.Tensor:
     return (piece.change(tensor) if piece.change else tensor).contiguous()
 
 
-def _shards(pieces: list[tuple[Source, Piece]]) -> Iterator[list[tuple[Source, Piece]]]:
-    shard: list[tuple[Source, Piece]] = []
-    size = 0
-    for source, piece in pieces:
-        cost = source.bytes[piece.source]
-        if shard and size + cost > SHARD_BYTES:
-            yield shard
-            shard, size = [], 0
-        shard.append((source, piece))
-        size += cost
-    yield shard
+def shards_of(items: Iterable[Item], size_of: Callable[[Item], int], most: int) -> list[list[Item]]:
+    """`items` in order, cut before a shard would exceed `most` bytes; a larger one is a shard of its own."""
+    shards: list[list[Item]] = [[]]
+    room = most
+    for item in items:
+        size = size_of(item)
+        if size > room and shards[-1]:
+            shards.append([])
+            room = most
+        shards[-1].append(item)
+        room -= size
+    return shards
 
 
-def _shard_name(number: int, count: int) -> str:
+def shard_name(number: int, count: int) -> str:
     return SAFETENSORS if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"
+
+
+def write_index(folder: Path, total: int, where: dict[str, str]) -> None:
+    """Which file holds which tensor, where there are several files; `total` bytes in all."""
+    if len(set(where.values())) > 1:
+        write_json(folder / f"{SAFETENSORS}.index.json", {"metadata": {"total_size": total}, "weight_map": where})
 
 
 def write_json(path: Path, content: Json) -> None:
@@ -104,22 +112,20 @@ def write_json(path: Path, content: Json) -> None:
 
 
 @contextlib.contextmanager
-def whole_or_not_at_all(folder: Path) -> Iterator[Path]:
-    """A folder to write into, which takes the name `folder` once all is written; `PartUnavailable` (`model-target`) if that exists or cannot be."""
+def whole_or_not_at_all(folder: Path, code: str = "model-target") -> Iterator[Path]:
+    """A folder to write into, which takes the name `folder` once all is written; `PartUnavailable` (`code`) if that exists or cannot be."""
     if folder.exists():
-        raise PartUnavailable("model-target", "the folder to write exists already: name a new one.")
+        raise PartUnavailable(code, "the folder to write exists already: name a new one.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         writing = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
-        raise PartUnavailable("model-target", "the folder cannot be written: name another one.") from error
+        raise PartUnavailable(code, "the folder cannot be written: name another one.") from error
     try:
         yield writing
         writing.chmod(0o755)
         os.replace(writing, folder)
     except OSError as error:
-        raise PartUnavailable(
-            "model-target", "the folder could not be written to its end: is the disk full?"
-        ) from error
+        raise PartUnavailable(code, "the folder could not be written to its end: is the disk full?") from error
     finally:
         shutil.rmtree(writing, ignore_errors=True)

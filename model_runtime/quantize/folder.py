@@ -8,15 +8,20 @@ from __future__ import annotations
 import math
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
+from model_runtime.families.folder import indexed_files, read_config
+from model_runtime.families.writing import (
+    SHARD_BYTES,
+    shard_name,
+    shards_of,
+    whole_or_not_at_all,
+    write_index,
+    write_json,
+)
 from model_runtime.quantize.layouts import Bits, Layout, Scheme, Shape, layout_of, matrices_of, scheme_of
 from model_runtime.release import (
     RELEASE_FILE,
@@ -32,7 +37,6 @@ from schemas.inference import ModelRelease
 if TYPE_CHECKING:
     import torch
 
-SHARD_BYTES = 1 << 30
 CONFIG = "config.json"
 SERVED_TYPE = "bfloat16"
 """Of activations: vLLM's CPU kernels for integers take no float32, and the engine dies at the first request."""
@@ -78,27 +82,15 @@ class Plan:
         return sum(map(self.bytes_of, self.tensors))
 
     def shards(self) -> list[list[Stored]]:
-        """Tensors in order, cut before a shard would exceed SHARD_BYTES; one larger tensor is a shard of its own."""
-        shards: list[list[Stored]] = [[]]
-        room = SHARD_BYTES
-        for tensor in self.tensors:
-            size = self.bytes_of(tensor)
-            if size > room and shards[-1]:
-                shards.append([])
-                room = SHARD_BYTES
-            shards[-1].append(tensor)
-            room -= size
-        return shards
+        return shards_of(self.tensors, self.bytes_of, SHARD_BYTES)
 
 
 def quantize_checkpoint(checkpoint: Path, out: Path, bits: Bits, group: int | None = None) -> Path:
     """`out`, complete. `PartUnavailable` if it is there already; if the checkpoint is not described or not complete, is quantized already, or
     does not divide."""
-    if out.exists():
-        raise PartUnavailable("quantize-target", "the folder to write is there already: name another one.")
     plan = planned(checkpoint, bits, group)
     parent = read_release(checkpoint)
-    with _whole_or_not_at_all(out) as building:
+    with whole_or_not_at_all(out, "quantize-target") as building:
         _write_weights(plan, building)
         _write_documents(checkpoint, plan, building)
         write_release(building, _release(building, parent, plan.scheme))
@@ -107,18 +99,10 @@ def quantize_checkpoint(checkpoint: Path, out: Path, bits: Bits, group: int | No
 
 def planned(checkpoint: Path, bits: Bits, group: int | None = None) -> Plan:
     """The plan, from config.json and the headers of the files alone: no weight is read."""
-    config = _config(checkpoint)
+    config = read_config(checkpoint)
     layout, tensors = layout_of(config), _tensors(checkpoint)
     matrices = matrices_of(layout, config, {tensor.name: tensor.shape for tensor in tensors})
     return Plan(layout, scheme_of(bits, matrices, group), tensors, matrices)
-
-
-def _config(checkpoint: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = orjson.loads((checkpoint / CONFIG).read_bytes())
-    except (OSError, ValueError) as error:
-        raise PartUnavailable("model-config", "config.json cannot be read: name another folder.") from error
-    return config
 
 
 def _tensors(checkpoint: Path) -> tuple[Stored, ...]:
@@ -145,16 +129,7 @@ def _stored(name: str, path: Path, header: Any) -> Stored:
 def _weight_files(checkpoint: Path) -> list[Path]:
     """Those of the index, all of them there; without an index every safetensors file."""
     index = checkpoint / WEIGHTS_INDEX
-    if not index.is_file():
-        files = sorted(checkpoint.glob("*.safetensors"))
-    else:
-        try:
-            names = {Path(name).name for name in orjson.loads(index.read_bytes())["weight_map"].values()}
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise PartUnavailable("model-weights", f"{index.name} cannot be read: download it again.") from error
-        files = [checkpoint / name for name in sorted(names)]
-    if missing := [path.name for path in files if not path.is_file()]:
-        raise PartUnavailable("model-weights", f"{missing[0]} is missing: finish the download.")
+    files = indexed_files(checkpoint, index) if index.is_file() else sorted(checkpoint.glob("*.safetensors"))
     if not files:
         raise PartUnavailable("model-weights", "the folder holds no safetensors file: name another folder.")
     return files
@@ -164,11 +139,9 @@ def _write_weights(plan: Plan, building: Path) -> None:
     shards = plan.shards()
     places: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
-        path = building / _shard_name(number, len(shards))
+        path = building / shard_name(number, len(shards))
         places |= dict.fromkeys(_write_shard(plan, shard, path), path.name)
-    if len(shards) > 1:
-        index = {"metadata": {"total_size": plan.bytes}, "weight_map": places}
-        _write_json(building / WEIGHTS_INDEX, index)
+    write_index(building, plan.bytes, places)
 
 
 def _write_shard(plan: Plan, shard: list[Stored], path: Path) -> list[str]:
@@ -179,10 +152,6 @@ def _write_shard(plan: Plan, shard: list[Stored], path: Path) -> list[str]:
     save_file(tensors, path, metadata={"format": "pt"})
     path.chmod(0o644)
     return list(tensors)
-
-
-def _shard_name(number: int, of: int) -> str:
-    return "model.safetensors" if of == 1 else f"model-{number:05d}-of-{of:05d}.safetensors"
 
 
 def _converted(plan: Plan, stored: Stored) -> Iterator[tuple[str, torch.Tensor]]:
@@ -211,15 +180,11 @@ def _write_documents(checkpoint: Path, plan: Plan, building: Path) -> None:
         if path.is_file() and path.name not in WRITTEN_ANEW and _goes_along(path):
             shutil.copyfile(path, building / path.name)
     written = {"dtype": SERVED_TYPE, "quantization_config": described(plan.layout, plan.scheme)}
-    _write_json(building / CONFIG, {k: v for k, v in _config(checkpoint).items() if k != "torch_dtype"} | written)
+    write_json(building / CONFIG, {k: v for k, v in read_config(checkpoint).items() if k != "torch_dtype"} | written)
 
 
 def _goes_along(path: Path) -> bool:
     return path.suffix in GOES_ALONG or path.name.startswith(("LICENSE", "LICENCE", "NOTICE"))
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
 
 
 def _release(folder: Path, parent: ModelRelease, scheme: Scheme) -> ModelRelease:
@@ -236,19 +201,3 @@ def _release(folder: Path, parent: ModelRelease, scheme: Scheme) -> ModelRelease
             "parent_sha256": parent.weights_sha256,
         }
     )
-
-
-@contextmanager
-def _whole_or_not_at_all(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its name once the block has ended well; else nothing is left."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=".building-", dir=out.parent))
-    except OSError as error:
-        raise PartUnavailable("quantize-target", "the folder cannot be written: name another one.") from error
-    try:
-        yield building
-        building.chmod(0o755)
-        building.rename(out)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)

@@ -45,39 +45,17 @@ def list_families(as_json: bool) -> None:
     )
 
 
-@model.command(context_settings=PASSED_ON, add_help_option=False)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@named_failures
-def convert(arguments: tuple[str, ...]) -> None:
-    """Make a publisher's checkpoint one that can be served."""
-    _runtime("convert", arguments)
+def _pass_on(command: str, told: str, *, heavy: bool = True) -> None:
+    """A command of the runtime as one of `longview model`, with whatever arguments it takes."""
+
+    @model.command(command, help=told, context_settings=PASSED_ON, add_help_option=False)
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    @named_failures
+    def run(arguments: tuple[str, ...]) -> None:
+        _runtime(command, arguments, heavy=heavy)
 
 
-@model.command(context_settings=PASSED_ON, add_help_option=False)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@named_failures
-def quantize(arguments: tuple[str, ...]) -> None:
-    """Write a checkpoint with 8 or 4 bits a weight."""
-    _runtime("quantize", arguments)
-
-
-@model.command(context_settings=PASSED_ON, add_help_option=False)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@named_failures
-def serve(arguments: tuple[str, ...]) -> None:
-    """Serve a checkpoint until told to stop."""
-    _runtime("serve", arguments)
-
-
-@model.command(context_settings=PASSED_ON, add_help_option=False)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@named_failures
-def check(arguments: tuple[str, ...]) -> None:
-    """Say whether a folder of weights can be served, and what is missing."""
-    _runtime("check", arguments, heavy=False)
-
-
-def _runtime(command: str, arguments: tuple[str, ...], *, heavy: bool = True) -> None:
+def _runtime(command: str, arguments: tuple[str, ...], *, heavy: bool) -> None:
     """The runtime's command as a child at the same terminal; ends with the child's status, and the child with us."""
     if heavy and importlib.util.find_spec(NEEDS_RUNTIME) is None:
         fail("the model runtime is not installed here: install longview[runtime].")
@@ -88,3 +66,9 @@ def _runtime(command: str, arguments: tuple[str, ...], *, heavy: bool = True) ->
         child.terminate()
         status = child.wait()
     sys.exit(status if status >= 0 else 128 - status)
+
+
+_pass_on("convert", "Make a publisher's checkpoint one that can be served.")
+_pass_on("quantize", "Write a checkpoint with 8 or 4 bits a weight.")
+_pass_on("serve", "Serve a checkpoint until told to stop.")
+_pass_on("check", "Say whether a folder of weights can be served, and what is missing.", heavy=False)

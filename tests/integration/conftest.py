@@ -23,3 +23,18 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield started
     finally:
         started.down()
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """Every part, with the scripted model in the place of vLLM."""
+    from services.scripted_model.part import with_scripted_model
+    from services.settings import Settings
+    from tests.integration.system import System
+
+    started = System(Settings(state_dir=str(tmp_path_factory.mktemp("quick") / "state")), parts=with_scripted_model())
+    started.up()
+    try:
+        yield started
+    finally:
+        started.down()

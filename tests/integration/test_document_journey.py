@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +15,8 @@ from schemas.events import now_rfc3339
 from schemas.report import AmendedValue, ReviewAct
 from services.demo.load import SeriesIndex, StudyIndex
 from services.demo.subject import Subject
-from services.scripted_model.part import with_scripted_model
-from services.settings import Settings
+from tests.integration.journeys import decide, phantom, uid_of
 from tests.integration.system import System
-from tests.integration.test_journey import decide, phantom, uid_of
 from tests.unit.document_samples import encapsulated, scan
 from tests.unit.lab_reports import CHEMISTRY, scanned, table_pdf
 
@@ -32,18 +29,6 @@ MORE = [
 ]
 REPORT = [*CHEMISTRY, *MORE]
 WRITTEN = {cells[0]: (cells[1], cells[2]) for cells in REPORT}
-
-
-@pytest.fixture(scope="module")
-def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """The whole system, with a model that answers by rule."""
-    settings = Settings(state_dir=str(tmp_path_factory.mktemp("scripted") / "state"))
-    started = System(settings, parts=with_scripted_model())
-    started.up()
-    try:
-        yield started
-    finally:
-        started.down()
 
 
 def reported(system: System, make: Any) -> Subject:
@@ -100,35 +85,35 @@ def check_result(system: System, subject: Subject, source: str) -> tuple[dict[st
     return report, values
 
 
-def test_a_pdf_on_the_bus_becomes_values_in_fhir_and_on_the_page(scripted: System) -> None:
-    subject = reported(scripted, as_pdf)
-    scripted.load(subject)
-    published = scripted.announce(subject)
-    written = scripted.result(published.workflow_id).written
+def test_a_pdf_on_the_bus_becomes_values_in_fhir_and_on_the_page(quick: System) -> None:
+    subject = reported(quick, as_pdf)
+    quick.load(subject)
+    published = quick.announce(subject)
+    written = quick.result(published.workflow_id).written
     assert written is not None
-    report, values = check_result(scripted, subject, "text-layer")
+    report, values = check_result(quick, subject, "text-layer")
     assert 0 < len(values) < len(REPORT)  # the script says of some lines that they hold no result
     missed = len(REPORT) - len(values)
     assert f"Lines that look like results and are not reported: {missed} " in report["conclusion"]
-    [(result, _)] = scripted.inbox_entries(uid_of(subject))
-    address = f"{scripted.settings.inbox_url}/results/{result}"
+    [(result, _)] = quick.inbox_entries(uid_of(subject))
+    address = f"{quick.settings.inbox_url}/results/{result}"
     page = httpx.get(address, trust_env=False).text
     assert page.count("<rect ") == len(values)
     assert all(f'<th scope="row">{name}' in page for name in values)
     strip = httpx.get(f"{address}/evidence/1/current", trust_env=False)
     assert strip.content.startswith(b"\x89PNG")
-    listed = httpx.get(f"{scripted.settings.inbox_url}/?modality=DOC", trust_env=False).text
+    listed = httpx.get(f"{quick.settings.inbox_url}/?modality=DOC", trust_env=False).text
     assert f"{len(values)} values read from the document" in listed
 
 
-def test_a_reviewer_amends_a_value_of_a_document(scripted: System) -> None:
-    subject = reported(scripted, as_pdf)
-    scripted.load(subject)
-    published = scripted.announce(subject)
-    written = scripted.result(published.workflow_id).written
+def test_a_reviewer_amends_a_value_of_a_document(quick: System) -> None:
+    subject = reported(quick, as_pdf)
+    quick.load(subject)
+    published = quick.announce(subject)
+    written = quick.result(published.workflow_id).written
     assert written is not None
-    [report] = scripted.reports(uid_of(subject))
-    name, value = next(iter(values_of(scripted, report).items()))
+    [report] = quick.reports(uid_of(subject))
+    name, value = next(iter(values_of(quick, report).items()))
     line = next(e for e in value["extension"] if e["url"].endswith("/document-line"))
     label = next(part["valueString"] for part in line["extension"] if part["url"] == "line")
     act = ReviewAct(
@@ -140,27 +125,27 @@ def test_a_reviewer_amends_a_value_of_a_document(scripted: System) -> None:
         report_version=written.report,
         amended_values=[AmendedValue(label=label, value="77.5", text="read from the paper")],
     )
-    assert asyncio.run(decide(scripted, published.workflow_id, act)).outcome == "amended"
-    [report] = scripted.reports(uid_of(subject))
+    assert asyncio.run(decide(quick, published.workflow_id, act)).outcome == "amended"
+    [report] = quick.reports(uid_of(subject))
     assert report["status"] == "preliminary"
-    mine = values_of(scripted, report)[name]
+    mine = values_of(quick, report)[name]
     assert (mine["valueQuantity"]["value"], mine["status"]) == (77.5, "final")
     assert [label["code"] for label in mine["meta"]["security"]] == ["CLINAST"]
-    assert scripted.inbox_entries(uid_of(subject)) == [(written.result_id, "amended")]
+    assert quick.inbox_entries(uid_of(subject)) == [(written.result_id, "amended")]
 
 
-def test_a_scan_on_the_bus_becomes_values_in_fhir(scripted: System) -> None:
-    subject = reported(scripted, as_scan)
-    scripted.load(subject)
-    scripted.result(scripted.announce(subject).workflow_id)
-    _, values = check_result(scripted, subject, "ocr")
+def test_a_scan_on_the_bus_becomes_values_in_fhir(quick: System) -> None:
+    subject = reported(quick, as_scan)
+    quick.load(subject)
+    quick.result(quick.announce(subject).workflow_id)
+    _, values = check_result(quick, subject, "ocr")
     assert values
 
 
-def test_a_document_that_cannot_be_opened_is_a_failed_run_with_a_name(scripted: System) -> None:
-    subject = reported(scripted, lambda **tags: encapsulated(b"%PDF-1.7 and nothing else", **tags))
-    scripted.load(subject)
-    run = scripted.failed_run(scripted.announce(subject).study_key)
+def test_a_document_that_cannot_be_opened_is_a_failed_run_with_a_name(quick: System) -> None:
+    subject = reported(quick, lambda **tags: encapsulated(b"%PDF-1.7 and nothing else", **tags))
+    quick.load(subject)
+    run = quick.failed_run(quick.announce(subject).study_key)
     assert (run.stage, run.code, run.retryable) == ("fetch-images", "document-unreadable", False)
 
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pydicom
@@ -20,7 +16,7 @@ import pytest
 from temporalio.service import RPCError
 
 from schemas.codes import Canonical
-from schemas.errors import InvalidEvent, PermanentFailure, StaleWrite
+from schemas.errors import PermanentFailure, StaleWrite
 from schemas.events import (
     OBSERVATION_AVAILABLE,
     OBSERVATION_TOPIC,
@@ -28,28 +24,24 @@ from schemas.events import (
     RESULT_TOPIC,
     STUDY_TOPIC,
     CloudEvent,
-    binary_form,
     dataschema,
     now_rfc3339,
 )
 from schemas.facts import ObservationAvailable
 from schemas.identifiers import patient_workflow_id
 from schemas.report import ReviewAct
-from schemas.runs import ReviewWritten
 from services.bootstrap import temporal
-from services.clients.kafka import Producer, Record
-from services.clients.reviews import TemporalReviewer
+from services.clients.kafka import Producer
 from services.demo.load import Index, load_chart, store_images
 from services.demo.own_chart import read_chart
 from services.demo.publish import publish_study, study_event
-from services.demo.subject import Subject, own_subject, phantom_subject
-from services.gateway.intake import Intake
+from services.demo.subject import Subject, own_subject
 from services.operate import list_dead_letters, replay_dead_letter
+from tests.integration.journeys import ABSENT, DETECTED, answering_model, decide, phantom, start_on, uid_of
 from tests.integration.system import System, until
 from workflows.patient.workflow import PatientWorkflow
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
-SEEDS = iter(range(1, 90))
 
 
 @pytest.fixture
@@ -58,14 +50,6 @@ def subject(system: System) -> Subject:
     made = phantom(system)
     system.load(made)
     return made
-
-
-def phantom(system: System) -> Subject:
-    return phantom_subject(next(SEEDS), system.settings.canonical_base, system.settings.accessions)
-
-
-def uid_of(subject: Subject) -> str:
-    return subject.studies[-1].uid
 
 
 # -- one result -------------------------------------------------------------------------------------------------------
@@ -168,11 +152,6 @@ def test_a_reviewer_accepts_and_nobody_can_decide_again(system: System, subject:
     told = system.query("SELECT topic, event FROM outbox WHERE key = :x ORDER BY seq", published.study_key)
     assert [topic for topic, _ in told] == [RESULT_TOPIC, RESULT_TOPIC]
     assert RESULT_REVIEWED in told[-1][1]
-
-
-async def decide(system: System, workflow_id: str, act: ReviewAct) -> ReviewWritten:
-    """As the inbox does it."""
-    return await TemporalReviewer(await temporal(system.settings)).submit(workflow_id, act)
 
 
 # -- observations -----------------------------------------------------------------------------------------------------
@@ -320,14 +299,6 @@ def test_a_located_finding_reaches_fhir_and_inbox_with_its_box(system: System, s
     assert "Pulmonary nodule" in page
 
 
-DETECTED = "260373001"
-ABSENT = {
-    "presence": "not-detected",
-    "likelihood": "absent",
-    "side": "not-applicable",
-    "change": "stable",
-    "location": None,
-}
 NODULE_SEEN = {
     "pulmonary-nodule": {
         "presence": "detected",
@@ -355,60 +326,6 @@ def test_an_answer_that_breaks_the_schema_is_never_written(system: System, subje
     assert (run.stage, run.code, run.retryable) == ("validate", "model-output-invalid", False)
     assert not system.reports(uid_of(subject))
     assert not system.inbox_entries(uid_of(subject))
-
-
-@contextmanager
-def answering_model(system: System, text: str) -> Iterator[str]:
-    """A server with the API of vLLM and the name of the right release, which always answers the same."""
-    name = json.loads(Path(system.settings.model_release).read_bytes())["served_model_name"]
-    answer = {
-        "model": name,
-        "choices": [{"message": {"content": text}, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 1, "completion_tokens": 1},
-    }
-
-    class Answerer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.answer({"data": [{"id": name}]})
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            self.answer(answer)
-
-        def answer(self, body: dict[str, Any]) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answerer)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-async def start_on(system: System, subject: Subject, task_queue: str) -> None:
-    """What the gateway does with an event, on another task queue."""
-    study = system.archive.find_study(uid_of(subject))
-    event = study_event(system.settings, study, subject.patient)
-    key, headers, value = binary_form(event)
-    client, space = await temporal(system.settings), system.settings.namespace
-    intake = Intake(client, space, task_queue, system.settings.event_source, dead_letters=NoDeadLetters())
-    await intake.handle(Record(STUDY_TOPIC, 0, 0, key, value, headers))
-
-
-class NoDeadLetters:
-    def keep(self, record: Record, invalid: InvalidEvent, event: CloudEvent) -> None:
-        raise AssertionError(invalid.code)
 
 
 # -- real cases -------------------------------------------------------------------------------------------------------

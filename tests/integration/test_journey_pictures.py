@@ -5,27 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pydicom
 import pytest
 
-from schemas.codes import Canonical
-from schemas.identifiers import hex_from_ni
-from schemas.inference import ModelRequest
 from schemas.pictures import decode_pictures
 from services.demo.subject import Subject, own_subject
-from services.scripted_model.part import with_scripted_model
-from services.settings import Settings
 from services.store import FolderObjectStore
 from tests.integration.films import NODULE_BOX, film_study, mr_study, patient_file
+from tests.integration.journeys import ABSENT, DETECTED, answering_model, asked, codes, page_of, read, start_on, uid_of
 from tests.integration.system import System, until
-from tests.integration.test_journey import ABSENT, DETECTED, answering_model, start_on
-from workflows.report.kept import RENDERED_PROMPT
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 NUMBERS = itertools.count(1)
@@ -34,51 +25,10 @@ CHEST_FILM = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """Every part, with the scripted model in the place of vLLM."""
-    started = System(Settings(state_dir=str(tmp_path_factory.mktemp("quick") / "state")), parts=with_scripted_model())
-    started.up()
-    try:
-        yield started
-    finally:
-        started.down()
-
-
 def films(tmp_path: Path) -> Subject:
     patient = f"FILM{next(NUMBERS)}"
     film_study(tmp_path / "study", patient)
     return own_subject(tmp_path / "study", patient_file(tmp_path, patient))
-
-
-def uid_of(subject: Subject) -> str:
-    return subject.studies[-1].uid
-
-
-def read(system: System, subject: Subject) -> dict[str, Any]:
-    system.load(subject)
-    system.result(system.announce(subject).workflow_id)
-    [report] = system.reports(uid_of(subject))
-    return report
-
-
-def asked(system: System, subject: Subject) -> ModelRequest:
-    """The question as it was kept."""
-    [(result, _)] = system.inbox_entries(uid_of(subject))
-    tag = Canonical(system.settings.canonical_base).sid("ai-result")
-    [provenance] = system.fhir.find_tagged("Provenance", tag, result)
-    [prompt] = [e["what"] for e in provenance["entity"] if e["what"].get("display") == RENDERED_PROMPT]
-    store = FolderObjectStore(system.settings.store)
-    return ModelRequest.model_validate_json(store.get(hex_from_ni(prompt["identifier"]["value"])))
-
-
-def page_of(system: System, subject: Subject) -> str:
-    [(result, _)] = system.inbox_entries(uid_of(subject))
-    return httpx.get(f"{system.settings.inbox_url}/results/{result}", trust_env=False).text
-
-
-def codes(concept: dict[str, Any]) -> list[str]:
-    return [coding["code"] for coding in concept["coding"]]
 
 
 def test_a_film_and_its_prior_become_one_labelled_result(quick: System, tmp_path: Path) -> None:

@@ -6,14 +6,13 @@ from typing import get_args
 
 from schemas.families import Kind, ModelFamily
 from schemas.inference import ModelRequest
+from schemas.volume import LABEL_TOKENS_A_SLICE
 from workflows.timeline.line import estimate_tokens
 
 TEMPLATE_TOKENS = 32
 """What a chat template writes around the parts of one request."""
 STACK_TOKENS = 16
 """Around a stack; its heading, where the request does not write one out."""
-LABEL_TOKENS_A_SLICE = 12
-"""Around a slice in a container: line feeds, begin and end of image, `SLICE k`."""
 
 
 def require_askable(family: ModelFamily, request: ModelRequest) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from schemas.imaging import StoredStack
-from schemas.inference import Location
+from schemas.imaging import SeriesSource, StoredStack
+from schemas.inference import BOX_SCALE, Location
 from schemas.report import AbstentionReason, ImageRegion
 
 Side = Literal["left", "right", "midline"]
@@ -25,6 +25,17 @@ class Place:
     region: ImageRegion
     projected: bool = False
     """Its millimetres are those of a shadow on a detector, larger than what cast it."""
+
+
+class Instance(Protocol):
+    """What holds the pixels: a frame's source, or a whole slide."""
+
+    @property
+    def sop_instance_uid(self) -> str: ...
+    @property
+    def sop_class_uid(self) -> str: ...
+    @property
+    def instance_number(self) -> int | None: ...
 
 
 class Places(Protocol):
@@ -63,3 +74,37 @@ def stack_of(location: Location, stacks: list[StoredStack]) -> tuple[StoredStack
     if location.slice > len(stack.model_slices):
         raise Dropped("slice-outside-stack")
     return stack, stack.model_slices[location.slice - 1]
+
+
+def box_of(location: Location) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of a box in thousandths of what was shown; `Dropped` (`box-not-a-box`) where it is none."""
+    y0, x0, y1, x1 = location.box_2d
+    if not (0 <= x0 < x1 <= BOX_SCALE and 0 <= y0 < y1 <= BOX_SCALE):
+        raise Dropped("box-not-a-box")
+    return x0, y0, x1, y1
+
+
+def region_on(
+    series: SeriesSource,
+    instance: Instance,
+    frame: int | None,
+    size: tuple[int, int],
+    box: tuple[float, float, float, float],
+) -> ImageRegion:
+    """A box (left, top, right, bottom) in pixels of a source of `size` (columns, rows), to a hundredth of a pixel."""
+    x0, y0, x1, y1 = (round(edge, 2) for edge in box)
+    return ImageRegion(
+        study_instance_uid=series.study_instance_uid,
+        series_instance_uid=series.series_instance_uid,
+        series_number=series.series_number,
+        sop_instance_uid=instance.sop_instance_uid,
+        sop_class_uid=instance.sop_class_uid,
+        instance_number=instance.instance_number,
+        frame=frame,
+        columns=size[0],
+        rows=size[1],
+        x0=x0,
+        y0=y0,
+        x1=x1,
+        y1=y1,
+    )

@@ -7,7 +7,9 @@ yesterday is the beginning of what is asked about it today as a prior, and is fo
 
 from __future__ import annotations
 
-from schemas.inference import MAX_LONG_AXIS_MM, ModelRequest, VolumeItem, answer_schema
+from typing import get_args
+
+from schemas.inference import MAX_LONG_AXIS_MM, ModelRequest, Side, VolumeItem, answer_schema
 from schemas.report import Priority
 from workflows.reading.document_prompt import (
     DOCUMENT_INSTRUCTION,
@@ -82,30 +84,40 @@ def build_request(
 ) -> ModelRequest:
     """The request for `labels` (code, text) about the current ones of `volumes`; priors stand before them."""
     several = sum(volume.role == "current" for volume in volumes) > 1
-    query = QUERY.format(labels=_named(labels), series=SEVERAL_SERIES if several else "")
-    return _request(INSTRUCTION.format(modality=modality), query, labels, volumes, priority)
+    query = QUERY.format(labels=named(labels), series=SEVERAL_SERIES if several else "")
+    return findings_request(INSTRUCTION.format(modality=modality), query, labels, volumes, priority)
 
 
 def build_picture_request(
     labels: list[tuple[str, str]], pictures: list[VolumeItem], priority: Priority
 ) -> ModelRequest:
     """The request about the current ones of `pictures`, radiographs of one picture each: earlier picture, current picture, text."""
-    return _request("", picture_query(_named(labels), pictures), labels, pictures, priority)
+    return findings_request("", picture_query(named(labels), pictures), labels, pictures, priority)
 
 
-def _request(
-    instruction: str, query: str, labels: list[tuple[str, str]], items: list[VolumeItem], priority: Priority
+def findings_request(
+    instruction: str,
+    query: str,
+    labels: list[tuple[str, str]],
+    items: list[VolumeItem],
+    priority: Priority,
+    *,
+    measured: bool = True,
+    sides: tuple[Side, ...] = get_args(Side),
 ) -> ModelRequest:
+    """The request for `labels` in words of its own; `measured` and `sides` as in `answer_schema`."""
     current = [item.slices for item in items if item.role == "current"]
     return ModelRequest(
         instruction=instruction,
         volumes=items,
         query=query,
-        answer_schema=answer_schema([code for code, _ in labels], current, compared=len(items) > len(current)),
+        answer_schema=answer_schema(
+            [code for code, _ in labels], current, compared=len(items) > len(current), measured=measured, sides=sides
+        ),
         max_tokens=TOKENS_A_FINDING * len(labels) + TOKENS_TO_SPARE,
         priority=VLLM_PRIORITY[priority],
     )
 
 
-def _named(labels: list[tuple[str, str]]) -> str:
+def named(labels: list[tuple[str, str]]) -> str:
     return "; ".join(f"{code} ({text})" for code, text in labels)

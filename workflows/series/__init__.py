@@ -2,7 +2,7 @@
 
 from workflows.series.choose import SeriesChoice, choose_series, may_stand_in
 from workflows.series.place import nearest_slice, side_of
-from workflows.series.render import render_slice
+from workflows.series.render import png_of, render_slice
 from workflows.series.sequences import contrast_of, sequences_of, shares
 from workflows.series.texts import free_texts
 from workflows.series.volume import read_series
@@ -14,6 +14,7 @@ __all__ = [
     "free_texts",
     "may_stand_in",
     "nearest_slice",
+    "png_of",
     "read_series",
     "render_slice",
     "sequences_of",

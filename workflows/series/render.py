@@ -23,9 +23,13 @@ def render_slice(volume: Volume, series: SeriesVolume, k: int) -> bytes:
     center, width = window_of(volume, series, k)
     span = max(width - 1.0, 1e-6)
     shown = (volume.voxels[k].astype(np.float32) - (center - 0.5)) * (255.0 / span) + 127.5
-    png = BytesIO()
-    Image.fromarray(np.clip(shown, 0, 255).astype(np.uint8)).save(png, "PNG")
-    return png.getvalue()
+    return png_of(Image.fromarray(np.clip(shown, 0, 255).astype(np.uint8)))
+
+
+def png_of(picture: Image.Image) -> bytes:
+    file = BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
 
 
 def window_of(volume: Volume, series: SeriesVolume, k: int) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from schemas.errors import PermanentFailure
 from schemas.imaging import SlidePatch
+from workflows.series.render import png_of
 from workflows.slides.slide import OpenedSlide, Rgb, coarsest_within, downsample
 
 LONGEST_SIDE = 1600
@@ -49,7 +50,7 @@ def reduced(pixels: Rgb, times: int) -> Rgb:
 
 
 def picture_png(pixels: Rgb) -> bytes:
-    return _png(Image.fromarray(pixels))
+    return png_of(Image.fromarray(pixels))
 
 
 def outlined_png(
@@ -67,10 +68,4 @@ def outlined_png(
             outline=GRID_COLOUR,
             width=3 if patch == chosen else 1,
         )
-    return _png(picture)
-
-
-def _png(picture: Image.Image) -> bytes:
-    png = BytesIO()
-    picture.save(png, "PNG")
-    return png.getvalue()
+    return png_of(picture)

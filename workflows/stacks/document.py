@@ -15,7 +15,7 @@ from schemas.documents import DocumentLine, DocumentPage, LabValue, Place, ReadD
 from schemas.errors import PermanentFailure
 from schemas.families import family_of
 from schemas.imaging import MODALITIES_OF, SeriesDocument, SeriesInventory, StackKind, StoredStack, StudyInventory
-from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, VolumeItem
+from schemas.inference import ModelAnswer, ModelRelease, ModelRequest
 from schemas.pictures import Pictures, encode_pictures
 from schemas.report import AbstentionReason, EvidenceImage, ImageRegion, Priority, Reading
 from schemas.timeline import Timeline
@@ -28,8 +28,9 @@ from workflows.documents.rows import Rows
 from workflows.ports import ObjectStore
 from workflows.reading.caution import BURNED_IN, HIDDEN, chart_cautions, instruction_in, tag_cautions
 from workflows.reading.document_prompt import SCANNED_PAGES
-from workflows.reading.places import Places
-from workflows.series import free_texts
+from workflows.reading.places import Places, region_on
+from workflows.series import free_texts, png_of
+from workflows.stacks.findings import items_of
 from workflows.stacks.kind import Picture, Shown, Sources
 
 STRIP_LINES = 3.0
@@ -64,16 +65,7 @@ class DocumentKind:
         """About every line that may hold a result; scanned pages are shown beside their OCR."""
         rows = Rows(document_of(shown.current))
         scans = [stack for stack in shown.current if stack.model_slices]
-        items = [
-            VolumeItem(
-                digest=stack.model_volume_digest,
-                slices=len(stack.model_slices),
-                role="current",
-                kind="picture",
-                heading=SCANNED_PAGES,
-            )
-            for stack in scans
-        ]
+        items = items_of(Shown(current=scans, priors=[]), [[SCANNED_PAGES] * len(scans)])
         return document_request(rows, items, priority)
 
     def read(
@@ -173,9 +165,7 @@ def _keep(store: ObjectStore, picture: Grey) -> str:
 
 
 def _png(picture: Grey) -> bytes:
-    png = BytesIO()
-    Image.fromarray(picture).save(png, "PNG")
-    return png.getvalue()
+    return png_of(Image.fromarray(picture))
 
 
 def _stacked(pictures: list[Grey]) -> Pictures:
@@ -205,21 +195,8 @@ def _region(place: Place, page: DocumentPage, stacks: list[StoredStack]) -> Imag
     frame = series.frames[number - 1]
     columns, rows = math.ceil(page.width), math.ceil(page.height)
     x0, y0, x1, y1 = place
-    return ImageRegion(
-        study_instance_uid=series.study_instance_uid,
-        series_instance_uid=series.series_instance_uid,
-        series_number=series.series_number,
-        sop_instance_uid=frame.sop_instance_uid,
-        sop_class_uid=frame.sop_class_uid,
-        instance_number=frame.instance_number,
-        frame=frame.frame,
-        columns=columns,
-        rows=rows,
-        x0=round(max(x0, 0.0), 2),
-        y0=round(max(y0, 0.0), 2),
-        x1=round(min(x1, columns), 2),
-        y1=round(min(y1, rows), 2),
-    )
+    box = max(x0, 0.0), max(y0, 0.0), min(x1, columns), min(y1, rows)
+    return region_on(series, frame, frame.frame, (columns, rows), box)
 
 
 def _evidence(store: ObjectStore, document: ReadDocument, values: list[LabValue]) -> list[EvidenceImage]:

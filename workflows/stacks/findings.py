@@ -14,7 +14,7 @@ from workflows.reading.caution import without_instructions
 from workflows.reading.check import check_reading, read_answer
 from workflows.reading.prompt import build_request, headings
 from workflows.stacks.cautions import find_cautions
-from workflows.stacks.kind import Kind, Picture, Shown, Sources
+from workflows.stacks.kind import Kind, Picture, ReadOnce, Shown, Sources
 
 
 def ask_findings(timeline: Timeline, shown: Shown, priority: Priority) -> ModelRequest:
@@ -54,14 +54,15 @@ def read_findings(
 ) -> Reading:
     """Every check, what text around the study tries to instruct, and the pictures that show what was found."""
     said = read_answer(answer, request)
-    checked = check_reading(said, kind.places(shown.current, sources.store), compared=bool(shown.priors))
-    cautions, search = find_cautions(timeline, _searched(sources.store, shown), sources.text_in_pixels)
+    store = ReadOnce(sources.store)
+    checked = check_reading(said, kind.places(shown.current, store), compared=bool(shown.priors))
+    cautions, search = find_cautions(timeline, _searched(store, shown), sources.text_in_pixels)
     return Reading(
         findings=checked.findings,
         dropped=checked.dropped,
         prior_study_instance_uid=shown.priors[-1][0].series.study_instance_uid if shown.priors else None,
         not_compared_reason=shown.not_compared_reason,
-        evidence=_evidence(kind, sources.store, shown, checked.findings),
+        evidence=_evidence(kind, store, shown, checked.findings),
         abstained=checked.abstained,
         cautions=cautions,
         text_search=search,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from schemas.imaging import SeriesSource, StackKind, StoredStack, StudyInventory
@@ -22,6 +24,26 @@ class Sources:
     store: ObjectStore
     text_in_pixels: TextInPixels
     decode_pdf: PdfDecoder = decode_pdf
+
+
+@dataclass
+class ReadOnce:
+    """The store while one answer is read: checks, search and every picture need the same containers, of hundreds of megabytes,
+    and each read of one hashes it."""
+
+    store: ObjectStore
+    _held: dict[str, bytes] = field(default_factory=dict)
+
+    def put(self, data: bytes | Iterable[bytes | memoryview]) -> str:
+        return self.store.put(data)
+
+    def get(self, digest: str) -> bytes:
+        if digest not in self._held:
+            self._held[digest] = self.store.get(digest)
+        return self._held[digest]
+
+    def path(self, digest: str) -> Path:
+        return self.store.path(digest)
 
 
 @dataclass(frozen=True)

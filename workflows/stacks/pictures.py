@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from io import BytesIO
 
 import numpy as np
 from PIL import Image
@@ -29,10 +28,10 @@ from workflows.pictures import (
 from workflows.ports import ObjectStore
 from workflows.reading.caution import tag_cautions
 from workflows.reading.picture_prompt import picture_headings
-from workflows.reading.places import Dropped, Place, Places, Side, stack_of
+from workflows.reading.places import Dropped, Place, Places, Side, region_on, stack_of
 from workflows.reading.plausible import implausible
 from workflows.reading.prompt import build_picture_request
-from workflows.series import free_texts
+from workflows.series import free_texts, png_of
 from workflows.stacks.cautions import grey
 from workflows.stacks.findings import items_of, labels_of, read_findings
 from workflows.stacks.kind import Picture, Shown, Sources
@@ -125,21 +124,8 @@ class PicturePlaces:
             left, top, right, bottom = from_square(location.box_2d, frame.square)
         except OutsideImage:
             raise Dropped("box-outside-image") from None
-        region = ImageRegion(
-            study_instance_uid=series.study_instance_uid,
-            series_instance_uid=series.series_instance_uid,
-            series_number=series.series_number,
-            sop_instance_uid=frame.sop_instance_uid,
-            sop_class_uid=frame.sop_class_uid,
-            instance_number=frame.instance_number,
-            frame=frame.frame,
-            columns=frame.square.columns,
-            rows=frame.square.rows,
-            x0=round(left, 2),
-            y0=round(top, 2),
-            x1=round(right, 2),
-            y1=round(bottom, 2),
-        )
+        size = frame.square.columns, frame.square.rows
+        region = region_on(series, frame, frame.frame, size, (left, top, right, bottom))
         projected = frame.pixel_size is not None and frame.pixel_size.projected
         return Place(stack, k, region, projected=projected)
 
@@ -232,6 +218,4 @@ def _png(store: ObjectStore, stack: StoredStack) -> tuple[bytes, int, int, float
     levels = decode_pictures(store.get(stack.volume_digest)).pixels[0]
     scale = max(1, math.ceil(max(levels.shape[:2]) / MOST_SHOWN))
     image = Image.fromarray(np.ascontiguousarray(levels[..., 0] if levels.shape[-1] == 1 else levels)).reduce(scale)
-    file = BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue(), image.width, image.height, float(scale)
+    return png_of(image), image.width, image.height, float(scale)

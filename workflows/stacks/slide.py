@@ -11,8 +11,6 @@ from schemas.inference import (
     ModelAnswer,
     ModelRelease,
     ModelRequest,
-    VolumeItem,
-    answer_schema,
 )
 from schemas.pictures import MAX_PICTURES, decode_pictures, encode_one_by_one
 from schemas.report import ImageRegion, Priority, Reading
@@ -20,7 +18,7 @@ from schemas.timeline import Timeline
 from workflows.ports import ObjectStore
 from workflows.reading.caution import BURNED_IN
 from workflows.reading.places import Place, Places
-from workflows.reading.prompt import TOKENS_A_FINDING, TOKENS_TO_SPARE, VLLM_PRIORITY
+from workflows.reading.prompt import findings_request, named
 from workflows.reading.slide_prompt import (
     ONE_SLIDE,
     SERIES_OF_SLIDES,
@@ -42,7 +40,7 @@ from workflows.slides import (
     tissue_mask,
     tissue_shares,
 )
-from workflows.stacks.findings import evidence_image, read_findings
+from workflows.stacks.findings import evidence_image, items_of, read_findings
 from workflows.stacks.kind import Picture, Shown, Sources
 from workflows.stacks.slide_places import SlidePlaces, slide_of
 
@@ -91,34 +89,20 @@ class SlideKind:
         labels = [(label.code, label.text) for label in slide_labels()]
         slides = [slide_of(stack) for stack in shown.current]
         several = len(slides) > 1
-        items = [
-            VolumeItem(
-                digest=stack.model_volume_digest,
-                slices=len(stack.model_slices),
-                role="current",
-                kind="picture",
-                heading=SLIDE.format(number=number, specimen=_words(slide)) if several else "",
-            )
-            for number, (stack, slide) in enumerate(zip(shown.current, slides, strict=True), start=1)
+        told = [
+            SLIDE.format(number=number, specimen=_words(slide)) if several else ""
+            for number, slide in enumerate(slides, start=1)
         ]
-        return ModelRequest(
-            instruction=SLIDE_INSTRUCTION.format(
+        return findings_request(
+            SLIDE_INSTRUCTION.format(
                 specimen="" if several else _words(slides[0]), within=SEVERAL_SLIDES if several else ONE_SLIDE
             ),
-            volumes=items,
-            query=SLIDE_QUERY.format(
-                labels="; ".join(f"{code} ({text})" for code, text in labels),
-                series=SERIES_OF_SLIDES if several else "",
-            ),
-            answer_schema=answer_schema(
-                [code for code, _ in labels],
-                [item.slices for item in items],
-                compared=False,
-                measured=False,
-                sides=("not-applicable",),
-            ),
-            max_tokens=TOKENS_A_FINDING * len(labels) + TOKENS_TO_SPARE,
-            priority=VLLM_PRIORITY[priority],
+            SLIDE_QUERY.format(labels=named(labels), series=SERIES_OF_SLIDES if several else ""),
+            labels,
+            items_of(shown, [told]),
+            priority,
+            measured=False,
+            sides=("not-applicable",),
         )
 
     def read(

@@ -7,7 +7,7 @@ import math
 from schemas.imaging import SeriesSlide, StoredStack
 from schemas.inference import BOX_SCALE, Location
 from schemas.report import AbstentionReason, ImageRegion
-from workflows.reading.places import Dropped, Place, Side, stack_of
+from workflows.reading.places import Dropped, Place, Side, box_of, region_on, stack_of
 from workflows.slides import from_matrix, to_matrix
 
 
@@ -23,9 +23,7 @@ class SlidePlaces:
         stack, k = stack_of(location, self._stacks)
         slide = slide_of(stack)
         patch, size = slide.patches[k], (slide.patch_columns, slide.patch_rows)
-        y0, x0, y1, x1 = location.box_2d
-        if not (0 <= x0 < x1 <= BOX_SCALE and 0 <= y0 < y1 <= BOX_SCALE):
-            raise Dropped("box-not-a-box")
+        x0, y0, x1, y1 = box_of(location)
         left, top = to_matrix(patch, size, x0 / BOX_SCALE, y0 / BOX_SCALE)
         right, bottom = to_matrix(patch, size, x1 / BOX_SCALE, y1 / BOX_SCALE)
         edges = patch.x + patch.width, patch.y + patch.height
@@ -34,22 +32,7 @@ class SlidePlaces:
         right, bottom = min(right, edges[0]), min(bottom, edges[1])
         if left >= right or top >= bottom:
             raise Dropped("box-outside-image")
-        region = ImageRegion(
-            study_instance_uid=slide.study_instance_uid,
-            series_instance_uid=slide.series_instance_uid,
-            series_number=slide.series_number,
-            sop_instance_uid=slide.sop_instance_uid,
-            sop_class_uid=slide.sop_class_uid,
-            instance_number=slide.instance_number,
-            frame=None,
-            columns=slide.columns,
-            rows=slide.rows,
-            x0=round(left, 2),
-            y0=round(top, 2),
-            x1=round(right, 2),
-            y1=round(bottom, 2),
-        )
-        return Place(stack, k, region)
+        return Place(stack, k, region_on(slide, slide, None, (slide.columns, slide.rows), (left, top, right, bottom)))
 
     def find(self, region: ImageRegion) -> Place | None:
         for stack in self._stacks:

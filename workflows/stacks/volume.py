@@ -15,7 +15,7 @@ from schemas.timeline import Timeline
 from schemas.volume import Volume, decode_volume, encode_volume, model_slices
 from workflows.ports import ObjectStore
 from workflows.reading.caution import BURNED_IN, tag_cautions
-from workflows.reading.places import Dropped, Place, Places, Side, stack_of
+from workflows.reading.places import Dropped, Place, Places, Side, box_of, region_on, stack_of
 from workflows.reading.plausible import body_on, implausible
 from workflows.series import (
     SeriesChoice,
@@ -109,25 +109,10 @@ class VolumePlaces:
         stack, k = stack_of(location, self._stacks)
         series = grid_of(stack)
         frame = series.frames[k]
-        y0, x0, y1, x1 = location.box_2d
-        if not (0 <= x0 < x1 <= BOX_SCALE and 0 <= y0 < y1 <= BOX_SCALE):
-            raise Dropped("box-not-a-box")
-        region = ImageRegion(
-            study_instance_uid=series.study_instance_uid,
-            series_instance_uid=series.series_instance_uid,
-            series_number=series.series_number,
-            sop_instance_uid=frame.sop_instance_uid,
-            sop_class_uid=frame.sop_class_uid,
-            instance_number=frame.instance_number,
-            frame=frame.frame,
-            columns=series.columns,
-            rows=series.rows,
-            x0=round(x0 * series.columns / BOX_SCALE, 2),
-            y0=round(y0 * series.rows / BOX_SCALE, 2),
-            x1=round(x1 * series.columns / BOX_SCALE, 2),
-            y1=round(y1 * series.rows / BOX_SCALE, 2),
-        )
-        place = Place(stack, k, region)
+        x0, y0, x1, y1 = box_of(location)
+        across, down = series.columns, series.rows
+        box = (x0 * across / BOX_SCALE, y0 * down / BOX_SCALE, x1 * across / BOX_SCALE, y1 * down / BOX_SCALE)
+        place = Place(stack, k, region_on(series, frame, frame.frame, (across, down), box))
         self._require_body(place)
         return place
 
