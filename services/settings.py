@@ -105,6 +105,45 @@ class Settings:
         "", "origin of Temporal's page, http(s)://host[:port]; without it no browser may ask"
     )
     ready_file: str = _setting("", "file a process writes when it is ready")
+    operations_host: str = _setting("127.0.0.1", "address of a process's /health, /ready and /metrics")
+    operations_port: str = _setting(
+        "", "port of a process's /health, /ready and /metrics (empty: none; 0: any free one)"
+    )
+    log_format: str = _setting("text", "text: lines for people; json: one object a line")
+    traces_url: str = _setting(
+        "", "OTLP/HTTP endpoint that takes traces, as http://host:4318/v1/traces (empty: no traces)"
+    )
+    worker_queues: str = _setting("all", "what a worker serves: all, reading or background")
+    fhir_client_id: str = _setting(
+        "", "SMART Backend Services: our client id at the FHIR server's authorization server"
+    )
+    fhir_key_file: str = _setting(
+        "", "SMART Backend Services: file with our private key, or keys, as JWK (RS384 or ES384)"
+    )
+    fhir_token_url: str = _setting(
+        "", "SMART Backend Services: token endpoint (default: from .well-known/smart-configuration)"
+    )
+    fhir_scopes: str = _setting("", "SMART Backend Services: scopes to ask for (default: those that Longview needs)")
+    ca_file: str = _setting("", "PEM file of certificate authorities trusted besides the system's")
+    client_cert_file: str = _setting("", "PEM file of our client certificate, shown to every server that asks (mTLS)")
+    client_key_file: str = _setting("", "PEM file of that certificate's private key")
+    kafka_security: str = _setting("plaintext", "how the bus is spoken to: plaintext, ssl, sasl_plaintext or sasl_ssl")
+    kafka_sasl_mechanism: str = _setting("SCRAM-SHA-512", "SASL mechanism: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN")
+    kafka_username: str = _setting("", "SASL user")
+    kafka_password: str = _setting("", "SASL password", secret=True)
+    temporal_tls: str = _setting("off", "on: Temporal is spoken to over TLS")
+    temporal_api_key: str = _setting("", "API key for Temporal", secret=True)
+    inbox_login: str = _setting(
+        "off", "oidc: people log in at LONGVIEW_OIDC_ISSUER; off: only on loopback, names are typed"
+    )
+    oidc_issuer: str = _setting("", "OpenID Connect issuer at which people log in")
+    oidc_client_id: str = _setting("", "our client id at the issuer")
+    oidc_client_secret: str = _setting("", "our client secret at the issuer", secret=True)
+    oidc_roles_claim: str = _setting("groups", "claim of the ID token that names a person's groups")
+    oidc_reviewers: str = _setting("", "group whose members may review")
+    oidc_auditors: str = _setting("", "group whose members may see the audit trail")
+    audit_url: str = _setting("", "base URL of the FHIR audit repository (empty: the trail stays in the database)")
+    audit_token: str = _setting("", "bearer token for the audit repository", secret=True)
 
     def __post_init__(self) -> None:
         if self.model_media not in ("file", "data"):
@@ -150,9 +189,10 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Settings from LONGVIEW_* variables; an unknown one is refused, since it is most often a slip of the pen."""
+        """Settings from LONGVIEW_* variables, secrets also from LONGVIEW_*_FILE; an unknown one is refused: most often a slip of the pen."""
         known = {PREFIX + f.name.upper(): f.name for f in fields(cls)}
         given = {k: v for k, v in environment.items() if k.startswith(PREFIX) and not k.startswith(_NOT_SETTINGS)}
+        given = _secrets_from_files(given, known, {f.name for f in fields(cls) if f.metadata["secret"]})
         if unknown := sorted(set(given) - set(known)):
             raise PartUnavailable(
                 "setting-unknown", f"{unknown[0]} is not a setting: see 'longview config' for all of them."
@@ -225,6 +265,29 @@ class Settings:
                 (variable, shown, "environment" if environment.get(variable) else "default", f.metadata["meaning"])
             )
         return rows
+
+
+def _secrets_from_files(given: dict[str, str], known: Mapping[str, str], secrets: set[str]) -> dict[str, str]:
+    """A secret may be given as LONGVIEW_<NAME>_FILE, the file that holds it: so it stands in no environment and no manifest."""
+    read = {}
+    for variable, value in given.items():
+        name = variable.removesuffix("_FILE")
+        if variable in known or known.get(name) not in secrets or not value:
+            read[variable] = value
+        elif given.get(name):
+            raise PartUnavailable("setting-twice", f"{name} and {variable} are both set: set one of them.")
+        else:
+            read[name] = _content(variable, Path(value))
+    return read
+
+
+def _content(variable: str, file: Path) -> str:
+    try:
+        return file.read_text("utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise PartUnavailable(
+            "setting-file", f"{variable} names a file that cannot be read: check its name and who may read it."
+        ) from error
 
 
 _RECONCILE_NUMBERS = ("reconcile_minutes", "reconcile_days", "reconcile_grace_minutes", "reconcile_cap")

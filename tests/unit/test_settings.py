@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from schemas.errors import PartUnavailable
@@ -38,3 +40,18 @@ def test_secrets_are_hidden_when_settings_are_shown() -> None:
 def test_a_missing_setting_says_its_name() -> None:
     with pytest.raises(PartUnavailable, match="LONGVIEW_FHIR_URL is not set"):
         Settings().require("fhir_url")
+
+
+def test_a_secret_may_lie_in_a_file_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("postgresql://u:pw@h/d\n")
+    assert Settings.from_environment({"LONGVIEW_DATABASE_URL_FILE": str(file)}).database == "postgresql://u:pw@h/d"
+    with pytest.raises(PartUnavailable, match="are both set"):
+        Settings.from_environment({"LONGVIEW_DATABASE_URL_FILE": str(file), "LONGVIEW_DATABASE_URL": "sqlite://"})
+    with pytest.raises(PartUnavailable, match="LONGVIEW_FHIR_TOKEN_FILE names a file that cannot be read"):
+        Settings.from_environment({"LONGVIEW_FHIR_TOKEN_FILE": str(tmp_path / "none")})
+
+
+def test_only_secrets_have_files() -> None:
+    with pytest.raises(PartUnavailable, match="LONGVIEW_TENANT_FILE is not a setting"):
+        Settings.from_environment({"LONGVIEW_TENANT_FILE": "/etc/tenant"})
