@@ -187,10 +187,10 @@ def test_a_process_waits_for_the_migration_of_a_shared_server_and_makes_a_file_o
         open_migrated(url).close()
         assert present_revision(url) == newest_revision()
         return
-    with pytest.raises(PartUnavailable, match="is empty.*longview migrate"):
+    with pytest.raises(PartUnavailable, match=r"is empty.*longview migrate"):
         open_migrated(url)
     at_revision(url, "0001", floor="0001")
-    with pytest.raises(PartUnavailable, match="at revision 0001.*longview migrate"):
+    with pytest.raises(PartUnavailable, match=r"at revision 0001.*longview migrate"):
         open_migrated(url)
 
 
