@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import logging
 import os
 import signal
-import sys
-import warnings
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +17,7 @@ from urllib.parse import urlsplit
 
 from schemas.errors import PartUnavailable
 from services.settings import Settings
+from services.telemetry.process import configure_logging, traced
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
     from workflows.shadow.activities import ShadowActivities
 
 GATEWAY_GROUP = "longview-gateway"
-NOISY_LOGGERS = ("httpx", "httpcore", "urllib3", "dicomweb_client", "kafka", "pydicom", "uvicorn", "alembic")
-"""Libraries that would log URLs or values, and with them identifiers of patients."""
 
 Ready = Callable[[], None]
 Process = Callable[[Settings, asyncio.Event, Ready], Awaitable[None]]
@@ -47,8 +43,9 @@ Process = Callable[[Settings, asyncio.Event, Ready], Awaitable[None]]
 
 def run_process(process: Process, settings: Settings) -> None:
     """Run one of the processes below until SIGTERM or SIGINT. `PartUnavailable` says what it could not reach."""
-    configure_logging()
-    asyncio.run(_until_told(process, settings))
+    configure_logging(settings.log_format)
+    with traced(settings, process.__name__):
+        asyncio.run(_until_told(process, settings))
 
 
 async def _until_told(process: Process, settings: Settings) -> None:
@@ -188,16 +185,6 @@ def _say_ready(path: str) -> None:
     """The ready file, which the launcher and a probe of Kubernetes look for."""
     if path:
         Path(path).write_text(f"{os.getpid()}\n")
-
-
-def configure_logging() -> None:
-    """One line an event on standard error; libraries that log addresses or values are held to errors."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-    )
-    for name in NOISY_LOGGERS:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pydicom")  # its warnings repeat values of elements
 
 
 # -- adapters ----------------------------------------------------------------------------------------------------------

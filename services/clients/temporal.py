@@ -15,6 +15,7 @@ from temporalio.service import RPCError
 from schemas.errors import PartUnavailable
 from services.clients.keyring import KeySource
 from services.clients.payloads import ENCODING, STORE_ABOVE, EncryptionCodec, Objects, external_storage
+from workflows.tracing import Tracing
 
 __all__ = ["ENCODING", "EncryptionCodec", "connect", "data_converter"]
 
@@ -41,7 +42,7 @@ async def connect(
     """A client; `PartUnavailable` if no Temporal frontend answers there."""
     converter = data_converter(keys, objects, store_above)
     try:
-        return await Client.connect(address, namespace=namespace, data_converter=converter)
+        return await Client.connect(address, namespace=namespace, data_converter=converter, interceptors=[Tracing()])
     except (RPCError, RuntimeError) as error:
         raise PartUnavailable(
             "temporal-unavailable", "Temporal does not answer: check LONGVIEW_TEMPORAL_ADDRESS."

@@ -7,6 +7,7 @@ import logging
 from contextlib import suppress
 
 from schemas.errors import TransientFailure
+from schemas.telemetry.fields import fields
 from services.clients.kafka import Consumer, Record
 from services.gateway.intake import Intake
 from services.gateway.relay import Relay
@@ -44,7 +45,7 @@ async def _poll(consumer: Consumer, timeout_ms: int) -> list[Record]:
     try:
         return await asyncio.to_thread(consumer.poll, timeout_ms)
     except TransientFailure as failure:
-        log.warning("%s", failure)
+        log.warning("bus-not-read", extra=fields(code=failure.code))
         await asyncio.sleep(RETRY_SECONDS)
         return []
 
@@ -56,7 +57,7 @@ async def _commit(consumer: Consumer, window: Window) -> None:
     try:
         await asyncio.to_thread(consumer.commit, handled)
     except TransientFailure as failure:
-        log.warning("%s", failure)
+        log.warning("offsets-not-committed", extra=fields(code=failure.code, count=len(handled)))
 
 
 async def _give_back(consumer: Consumer, window: Window) -> None:
@@ -73,7 +74,7 @@ async def publish(relay: Relay, stop: asyncio.Event) -> None:
         try:
             sent = await asyncio.to_thread(relay.send_waiting)
         except TransientFailure as failure:
-            log.warning("%s; the outbox keeps it", failure)
+            log.warning("outbox-waits", extra=fields(code=failure.code))
             sent = 0
         if sent:
             continue
