@@ -45,7 +45,7 @@ def run(serving: Serving, token: str) -> None:
     """Serve until SIGTERM or SIGINT; returns once every child has ended."""
     extra = list(_prepare_fork() if current_platform.is_cpu() else gpu_arguments(serving))
     traced = ServerTraces(serving.settings.traces_url) if serving.settings.traces_url else None
-    if traced is not None and serving.settings.traces_url:
+    if traced is not None:
         traced.install()
         extra += [ENDPOINT, serving.settings.traces_url]
     parsed = _parse([*arguments(serving), *extra])

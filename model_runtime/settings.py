@@ -67,8 +67,8 @@ class ServerSettings:
     max_body_mib: int = field(
         default=512, metadata=_meaning("largest body of a request; a larger one is refused with 413")
     )
-    traces_url: str | None = field(
-        default=None, metadata=_meaning("OTLP/HTTP endpoint that takes traces, as http://host:4318/v1/traces")
+    traces_url: str = field(
+        default="", metadata=_meaning("OTLP/HTTP endpoint that takes traces, as http://host:4318/v1/traces")
     )
     log_format: str = field(default="text", metadata=_meaning("text: lines for people; json: one object a line"))
     drain_seconds: int = field(
