@@ -21,7 +21,7 @@ from model_runtime.admission import SENTENCES, NotAdmitted, admit
 from model_runtime.request_rules import FIELDS
 from schemas.telemetry import traces
 from schemas.telemetry.fields import fields
-from schemas.telemetry.logs import place_of
+from schemas.telemetry.logs import reason_of
 from schemas.telemetry.traces import TraceContext
 
 Scope = MutableMapping[str, Any]
@@ -100,7 +100,7 @@ class Front:
         except Refused as refusal:
             await reply.refuse(refusal)
         except Exception as error:
-            _LOG.error("engine-failed", extra=fields(error=type(error).__name__, at=place_of(error)))
+            _LOG.error("engine-failed", extra=fields(**reason_of(error)))
             await reply.refuse(Refused(500, "The engine failed."))
 
     async def _pass(self, scope: Scope, receive: Receive, reply: _Reply) -> None:

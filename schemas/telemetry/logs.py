@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import PurePath
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
+from schemas.errors import LongviewError
 from schemas.telemetry.fields import MARK, Value, allowed, fields
 from schemas.telemetry.traces import current
 
@@ -24,9 +25,17 @@ Format = Literal["text", "json"]
 LIBRARY = "library"
 """The event of a record that is not ours."""
 _EVENT = re.compile(r"[a-z][a-z0-9-]{0,63}")
-_LOGGER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}(\.[A-Za-z_][A-Za-z0-9_]{0,39}){0,9}")
+_LOGGER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}((\.|-|::)[A-Za-z_][A-Za-z0-9_]{0,39}){0,9}")
 _LEVELS = {logging.DEBUG: "DEBUG", logging.INFO: "INFO", logging.WARNING: "WARNING", logging.ERROR: "ERROR"}
 log = logging.getLogger(__name__)
+
+
+class Reason(TypedDict, total=False):
+    """Those of the fields that say why something failed."""
+
+    code: str
+    error: str
+    at: str
 
 
 def line(record: logging.LogRecord) -> dict[str, Value]:
@@ -69,6 +78,13 @@ def _of_temporal(record: logging.LogRecord) -> dict[str, object]:
 def _of_exception(record: logging.LogRecord) -> dict[str, object]:
     info = record.exc_info
     return {"error": info[0].__name__} if isinstance(info, tuple) and info[0] is not None else {}
+
+
+def reason_of(error: BaseException) -> Reason:
+    """A named error by its code; another by its class and the line of code where it arose, since its text may hold anything."""
+    if isinstance(error, LongviewError):
+        return Reason(code=error.code)
+    return Reason(error=type(error).__name__, at=place_of(error))
 
 
 def place_of(error: BaseException) -> str:

@@ -24,7 +24,7 @@ from temporalio.converter import PayloadCodec, StorageDriver
 
 from schemas.errors import LongviewError, PermanentFailure
 from schemas.telemetry.fields import fields
-from schemas.telemetry.logs import place_of
+from schemas.telemetry.logs import reason_of
 from services.clients.payloads import ENCODING, fetched
 from services.codec.login import Login, audit
 
@@ -181,5 +181,5 @@ def _on_failure(_: Request[Any, Any, Any], error: LongviewError) -> Response[Any
 
 def _on_fault(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """The kind of fault alone; its text may hold what was decoded."""
-    log.error("fault", extra=fields(part="codec", error=type(error).__name__, at=place_of(error)))
+    log.error("fault", extra=fields(part="codec", **reason_of(error)))
     return Response(_problem("fault", "Something went wrong here."), status_code=500, media_type="application/json")

@@ -21,7 +21,7 @@ from litestar.template.config import TemplateConfig
 
 from schemas.errors import LongviewError
 from schemas.telemetry.fields import fields
-from schemas.telemetry.logs import place_of
+from schemas.telemetry.logs import reason_of
 from services.inbox import api, pages
 from services.inbox.deps import InboxDeps, provide_deps, provide_desk, provide_feed
 from services.inbox.feed import ChangeFeed
@@ -43,7 +43,7 @@ SENTENCES = {
 
 def create_app(deps: InboxDeps) -> Litestar:
     """The application; its feed runs while it does."""
-    feed = ChangeFeed(deps.reader, deps.poll_seconds, deps.heartbeat_seconds)
+    feed = ChangeFeed(deps.reader, deps.poll_seconds, deps.heartbeat_seconds, deps.feed_beat)
     desk = ReviewDesk(deps.reader, deps.reviewer, deps.review_seconds, deps.clock)
     return Litestar(
         route_handlers=[
@@ -97,7 +97,7 @@ def _on_failure(request: Request[Any, Any, Any], error: LongviewError) -> Respon
 
 def _on_fault(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """The kind of fault and where it arose; its text may hold an identifier."""
-    log.error("fault", extra=fields(part="inbox", error=type(error).__name__, at=place_of(error)))
+    log.error("fault", extra=fields(part="inbox", **reason_of(error)))
     return _problem(request, HTTP_500_INTERNAL_SERVER_ERROR, "Something went wrong here: tell whoever runs Longview.")
 
 
