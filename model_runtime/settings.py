@@ -87,7 +87,7 @@ class ServerSettings:
         _require(self.family in FAMILIES, "family", f"must be one of {', '.join(FAMILIES)}")
         _require(self.log_format in ("text", "json"), "log_format", "must be text or json")
         _require(
-            self.traces_url is None or self.traces_url.startswith(("http://", "https://")),
+            not self.traces_url or self.traces_url.startswith(("http://", "https://")),
             "traces_url",
             "must be a URL",
         )
