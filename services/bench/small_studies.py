@@ -24,27 +24,28 @@ STARTED = datetime(2026, 3, 10, 9, 30, tzinfo=UTC)
 class SmallStudies:
     """Each of a patient of its own; `name` keeps those of one run apart from others."""
 
-    def __init__(self, settings: Settings, name: str, started: datetime = STARTED) -> None:
+    def __init__(self, settings: Settings, name: str, started: datetime = STARTED, grid: Grid = GRID) -> None:
         self._settings = settings
         self._name = name
         self._started = started
+        self._grid = grid
         self._made = 0
 
     def load(self, history: int) -> CloudEvent:
         """A patient with a chart of `history` observations and one study of three slices; the event that will announce it."""
-        number, self._made = self._made, self._made + 1
+        number, self._made, grid = self._made, self._made + 1, self._grid
         base, accessions = self._settings.canonical_base, self._settings.accessions
         patient, label = f"Patient/{self._name}-{number}", f"{self._name}{number}".upper()
         tags = PatientTags(label, "Bench^Mark", "19600101", "F")
         uids = Namespace(base, self._name)
         study = StudyTags(f"{self._name}-{number}", uids, label, self._started, "CT CHEST", "AXIAL 5.0")
-        voxels = np.random.default_rng(number).integers(-1000, 400, (GRID.slices, GRID.rows, GRID.columns))
-        series = SeriesIndex(study.series_uid, "CT", 1, study.series_description, GRID.slices)
+        voxels = np.random.default_rng(number).integers(-1000, 400, (grid.slices, grid.rows, grid.columns))
+        series = SeriesIndex(study.series_uid, "CT", 1, study.series_description, grid.slices)
         day = self._started.date().isoformat()
         index = StudyIndex(study.study_uid, tags.patient_id, "", day, "CT CHEST", study.accession, [series])
         with closing(fhir(self._settings)) as server, closing(archive(self._settings)) as pacs:
             load_chart(server, _chart(patient, history, self._started), patient, [index], Index(base, accessions))
-            store_images(pacs, ct_series(tags, study, GRID, voxels.astype(np.int16)))
+            store_images(pacs, ct_series(tags, study, grid, voxels.astype(np.int16)))
             return study_event(self._settings, pacs.find_study(study.study_uid), patient)
 
 
