@@ -76,7 +76,7 @@ def test_it_breaks_first_where_the_lowest_ceiling_is(demand: Demand) -> None:
     "wrong", [{"studies_per_day": 0}, {"headroom": 0.0}, {"peak_factor": 0.5}, {"gpu_seconds": 0.0}]
 )
 def test_a_demand_that_is_none_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="demand|headroom"):
+    with pytest.raises(ValueError, match=r"demand|headroom"):
         plan(Demand(**({"studies_per_day": 1000} | wrong)))
 
 
