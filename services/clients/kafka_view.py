@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from kafka.errors import KafkaError
 from schemas.errors import PartUnavailable
 
 TIMEOUT_MS = 10_000
+CONNECT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,10 @@ class BusSeen:
 def look_at_bus(bootstrap: str, group: str, topics: Iterable[str], inbound: Iterable[str], **access: Any) -> BusSeen:
     """`PartUnavailable` (`kafka-unavailable`) if the brokers do not answer, or do not let us look."""
     servers = bootstrap.split(",")
+    if not any(map(_listens, servers)):  # a client that never connects leaves its sockets to the garbage collector
+        raise PartUnavailable(
+            "kafka-unavailable", "no broker listens there: check LONGVIEW_KAFKA_BOOTSTRAP and the network."
+        )
     try:
         admin = KafkaAdminClient(bootstrap_servers=servers, bootstrap_timeout_ms=TIMEOUT_MS, **access)
         try:
@@ -52,6 +58,15 @@ def look_at_bus(bootstrap: str, group: str, topics: Iterable[str], inbound: Iter
             "kafka-unavailable",
             f"the bus does not answer or refuses us ({type(error).__name__}): check LONGVIEW_KAFKA_BOOTSTRAP and the LONGVIEW_KAFKA_ settings.",
         ) from error
+
+
+def _listens(server: str) -> bool:
+    host, _, port = server.strip().rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS):
+            return True
+    except (OSError, ValueError):
+        return False
 
 
 def _lacks_replicas(partition: dict[str, Any]) -> bool:

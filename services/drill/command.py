@@ -118,6 +118,7 @@ def _lose_and_restore(hospital: DrillHospital, scenario: Scenario) -> None:
         hospital.lose_store()
         hospital.lose_keys()
         hospital.restore("keys", "objects", "database")
+        hospital.rewind()
 
 
 def _reconcile(hospital: DrillHospital) -> tuple[int, int, int, list[str]]:

@@ -12,14 +12,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from kafka import KafkaConsumer, TopicPartition
+from kafka.structs import OffsetAndMetadata
+
 from schemas.errors import PartUnavailable
-from schemas.events import STUDY_TOPIC
+from schemas.events import INBOUND_TOPICS, STUDY_TOPIC
 from schemas.identifiers import study_workflow_id
 from schemas.oversight import PassOutcome
 from schemas.report import ReviewAct
 from services.backup import Manifest, Part, create_backup, restore_backup
 from services.bench.small_studies import SmallStudies
-from services.bootstrap import temporal
+from services.bootstrap import GATEWAY_GROUP, temporal
 from services.clients.kafka import Producer
 from services.clients.reviews import TemporalReviewer
 from services.db import Filter, InboxReader, open_database
@@ -167,6 +170,18 @@ class DrillHospital:
     def restore(self, *parts: Part) -> None:
         key = str(self._given.state / "payload.key")
         restore_backup(replace(self._given, payload_key_file=key), self._backup, PASSPHRASE, parts=parts)
+
+    def rewind(self) -> None:
+        """The gateway, which is stopped, will read every record of the bus again."""
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.settings.kafka_bootstrap, group_id=GATEWAY_GROUP, enable_auto_commit=False
+        )
+        try:
+            partitions = [TopicPartition(t, p) for t in INBOUND_TOPICS for p in consumer.partitions_for_topic(t) or ()]
+            consumer.assign(partitions)
+            consumer.commit({partition: OffsetAndMetadata(0, "", -1) for partition in partitions})
+        finally:
+            consumer.close()
 
     def reconcile(self) -> PassOutcome:
         return reconcile_now(self.settings)
