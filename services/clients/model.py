@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from schemas.errors import PartUnavailable, PermanentFailure, TransientFailure
 from schemas.families import ModelFamily, family_of
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, VolumeItem
+from services.operations.requests import MeasuredClient, kind_of_model
 from workflows.reading.fits import require_askable
 
 SEED = 0
@@ -38,13 +39,19 @@ class VllmModel:
         media: Literal["file", "data"] = "file",
         token: str = "",
         timeout: float = 600.0,
+        part: str = "model",
     ) -> None:
+        """`part` is what metrics call this server."""
         self._release_file = release_file
         self._locate = locate
         self._media = media
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(
-            base_url=base_url.rstrip("/"), headers=headers, timeout=httpx.Timeout(timeout, connect=5.0)
+        self._http = MeasuredClient(
+            part,
+            kind_of_model,
+            base_url=base_url.rstrip("/"),
+            headers=headers,
+            timeout=httpx.Timeout(timeout, connect=5.0),
         )
 
     def close(self) -> None:

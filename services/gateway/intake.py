@@ -22,6 +22,7 @@ from schemas.facts import PatientEvent, PatientInput
 from schemas.identifiers import Namespace, patient_workflow_id
 from services.clients.kafka import Record
 from services.gateway.routing import patient_of, routed
+from services.operations.meter import count, timed
 from workflows.patient.workflow import PatientWorkflow
 
 log = logging.getLogger(__name__)
@@ -48,19 +49,28 @@ class Intake:
 
     async def handle(self, record: Record) -> None:
         """`TransientFailure` if Temporal or the dead-letter topic is away: do not commit, try again."""
+        with timed("longview_gateway_record_seconds"):
+            outcome = await self._handle(record)
+        count("longview_gateway_records_total", topic=record.topic, outcome=outcome)
+
+    async def _handle(self, record: Record) -> str:
+        """What became of it."""
         try:
             event = parse_event(record.headers, record.value)
             await self._deliver(event)
             log.info("accepted %s event=%s", event.type, event.id)
+            return "accepted"
         except InvalidEvent as invalid:
-            await self._keep(record, invalid)
+            return await self._keep(record, invalid)
         except LongviewError:
             raise
         except Exception as fault:  # a defect of ours must not stop every record behind this one
             kind = f"event-fault-{type(fault).__name__.lower()}"
-            await self._keep(record, InvalidEvent("permanent-error", kind, "a fault of the gateway met this record"))
+            return await self._keep(
+                record, InvalidEvent("permanent-error", kind, "a fault of the gateway met this record")
+            )
 
-    async def _keep(self, record: Record, invalid: InvalidEvent) -> None:
+    async def _keep(self, record: Record, invalid: InvalidEvent) -> str:
         place = (record.topic, record.partition, record.offset)
         log.warning("dead letter: topic=%s partition=%d offset=%d code=%s", *place, invalid.code)
         try:
@@ -69,6 +79,8 @@ class Intake:
             raise TransientFailure(
                 "dead-letter-not-kept", f"a dead letter could not be kept ({failure.code})"
             ) from failure
+        count("longview_gateway_dead_letters_total", topic=record.topic, reason=invalid.reason)
+        return "dead-letter"
 
     async def _deliver(self, event: CloudEvent) -> None:
         if event.tenant != self._namespace.tenant:

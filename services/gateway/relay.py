@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from services.clients.kafka import Producer
 from services.db import OutboxRecords
+from services.operations.meter import count
 
 BATCH = 100
 
@@ -24,4 +25,5 @@ class Relay:
             beat()
             self._producer.send_event(row.topic, row.event)
             self._outbox.mark_published([row.seq])
+            count("longview_outbox_sent_total")
         return len(rows)

@@ -156,6 +156,12 @@ def gauge(name: str, value: float, **labels: str) -> None:
         meter.set(name, value, labels)
 
 
+def clear(name: str) -> None:
+    """Forget every value of a gauge with labels, before it is set anew."""
+    for meter in _installed:
+        meter.clear(name)
+
+
 @contextmanager
 def timed(name: str, **labels: str) -> Iterator[None]:
     """Observe how many seconds the block took, however it ended."""

@@ -64,7 +64,7 @@ _CODE = Label("code", pattern=r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
 _TOPIC = Label("topic", values=INBOUND_TOPICS)
 _PARTITION = Label("partition", pattern=r"[0-9]{1,5}")
 _PRIORITY = Label("priority", values=PRIORITIES)
-_MODALITY = Label("modality", pattern=r"[A-Z0-9]{2,16}")
+_MODALITY = Label("modality", pattern=r"[A-Z0-9]{2,16}|none")
 
 _OF_ALL = (
     Metric(
@@ -227,7 +227,7 @@ _WORKER = (
         "broken: a status from 500 or 429; timeout; unreachable.",
         ("worker",),
         (
-            Label("server", values=("fhir", "dicomweb", "model")),
+            Label("server", values=("fhir", "dicomweb", "model", "history-model", "shadow-model")),
             Label("kind", values=("read", "search", "write", "retrieve", "store", "ask", "look")),
             Label("outcome", values=("ok", "refused", "broken", "timeout", "unreachable")),
         ),
@@ -337,5 +337,102 @@ _INBOX = (
     ),
 )
 
-METRICS: tuple[Metric, ...] = (*_OF_ALL, *_GATEWAY, *_WORKER, *_INBOX)
+_QUEUE = Label("task_queue", pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_WORKFLOW = Label("workflow_type", pattern=r"[A-Za-z]{1,60}")
+_CLIENTS: tuple[Process, ...] = ("gateway", "worker", "inbox")
+
+OF_TEMPORAL = (
+    Metric(
+        "longview_duplicate_events_total",
+        "counter",
+        "items",
+        "Events that came a second time and were dropped by the patient's entity, by their id.",
+        ("worker",),
+    ),
+    Metric(
+        "temporal_request_total",
+        "counter",
+        "items",
+        "Calls of the Temporal SDK to the server, by the server's operation.",
+        _CLIENTS,
+        (Label("operation", pattern=r"[A-Za-z]{1,60}"),),
+    ),
+    Metric(
+        "temporal_request_failure_total",
+        "counter",
+        "items",
+        "Those that failed, long polls not counted.",
+        _CLIENTS,
+        (Label("operation", pattern=r"[A-Za-z]{1,60}"), Label("status_code", pattern=r"[A-Z_]{2,30}")),
+    ),
+    Metric(
+        "temporal_request_latency_seconds",
+        "histogram",
+        "seconds",
+        "How long such a call took.",
+        _CLIENTS,
+        (Label("operation", pattern=r"[A-Za-z]{1,60}"),),
+    ),
+    Metric(
+        "temporal_activity_schedule_to_start_latency_seconds",
+        "histogram",
+        "seconds",
+        "How long an activity waited for a worker.",
+        ("worker",),
+        (_QUEUE,),
+        SLOW,
+    ),
+    Metric(
+        "temporal_workflow_task_schedule_to_start_latency_seconds",
+        "histogram",
+        "seconds",
+        "How long a workflow task waited for a worker.",
+        ("worker",),
+        (_QUEUE,),
+        SLOW,
+    ),
+    Metric(
+        "temporal_workflow_task_execution_failed_total",
+        "counter",
+        "items",
+        "Workflow tasks that failed: a defect of ours, or history that this version cannot replay (NonDeterminismError).",
+        ("worker",),
+        (_WORKFLOW, Label("failure_reason", pattern=r"[A-Za-z]{1,60}")),
+    ),
+    Metric(
+        "temporal_workflow_failed_total",
+        "counter",
+        "items",
+        "Workflows that ended in a failure.",
+        ("worker",),
+        (_WORKFLOW,),
+    ),
+    Metric(
+        "temporal_worker_task_slots_used",
+        "gauge",
+        "items",
+        "Places for tasks in use; worker_type is ActivityWorker or WorkflowWorker.",
+        ("worker",),
+        (_QUEUE, Label("worker_type", pattern=r"[A-Za-z]{1,40}")),
+    ),
+    Metric(
+        "temporal_worker_task_slots_available",
+        "gauge",
+        "items",
+        "Places for tasks that are free.",
+        ("worker",),
+        (_QUEUE, Label("worker_type", pattern=r"[A-Za-z]{1,40}")),
+    ),
+    Metric(
+        "temporal_num_pollers",
+        "gauge",
+        "items",
+        "Polls under way: 0 means that this worker takes no work.",
+        ("worker",),
+        (_QUEUE, Label("poller_type", pattern=r"[a-z_]{1,40}")),
+    ),
+)
+"""Recorded by Temporal's SDK, which also counts what workflows count; these of its metrics are kept, the others are dropped."""
+
+METRICS: tuple[Metric, ...] = (*_OF_ALL, *_GATEWAY, *_WORKER, *_INBOX, *OF_TEMPORAL)
 BY_NAME = {metric.name: metric for metric in METRICS}

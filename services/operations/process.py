@@ -7,7 +7,9 @@ import importlib.metadata
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from services.operations.build import code_digest
 from services.operations.meter import Meter, gauge, install
@@ -15,6 +17,9 @@ from services.operations.metrics import Process
 from services.operations.server import OperationsServer
 from services.operations.vitals import EVENT_LOOP_SECONDS, Beat, Vitals
 from services.settings import Settings
+
+if TYPE_CHECKING:
+    from services.operations.database_state import Sample
 
 BEAT_SECONDS = 1.0
 
@@ -25,6 +30,7 @@ class Operations:
     def __init__(self, process: Process, settings: Settings) -> None:
         self.vitals = Vitals()
         self.meter = Meter(process)
+        self._before_page: list[Callable[[], None]] = []
         self._ready_file = settings.ready_file
         self._address = (settings.operations_host, settings.operations_port)
 
@@ -64,7 +70,26 @@ class Operations:
                 server.close()
             install(None)
 
+    def measure_temporal(self) -> None:
+        """Record what Temporal's SDK measures; to be called before a client is made."""
+        if self.served:
+            from services.operations.temporal import SdkMetrics
+
+            self._before_page.append(SdkMetrics().drain)
+
+    def tell_state(self, read: Callable[[datetime], list[Sample]]) -> None:
+        """Tell what the database holds at each scrape."""
+        from services.operations.database_state import DatabaseState
+
+        self.meter.collect_from(DatabaseState(read))
+
+    def before_page(self, look: Callable[[], None]) -> None:
+        """Call `look` before each scrape, to set what is cheap to ask and changes by itself."""
+        self._before_page.append(look)
+
     def _page(self) -> bytes:
+        for look in self._before_page:
+            look()
         gauge("longview_ready", not self.vitals.missing())
         for need, answers in self.vitals.answering().items():
             gauge("longview_need_answers", answers, need=need)
