@@ -12,6 +12,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -104,7 +105,7 @@ async def gateway(settings: Settings, stop: asyncio.Event, operations: Operation
 
 
 async def worker(settings: Settings, stop: asyncio.Event, operations: Operations) -> None:
-    """Workflows and their activities."""
+    """Workflows and their activities, on the task queues that LONGVIEW_WORKER_QUEUES names."""
     from services.clients.patient_memory import TemporalPatientMemory
     from services.clients.pdf_process import PdfInItsOwnProcess
     from services.clients.pixel_text import OcrTextInPixels
@@ -146,13 +147,20 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
     watch(operations, settings, database, client)
     operations.tell_state(of_worker(StateReader(database)))
     operations.before_page(age_of_keys(payload_keys(settings)))
-    await ensure_schedule(client, settings)
+    if settings.worker_queues == "all":  # elsewhere 'longview schedules' does it once
+        await ensure_schedule(client, settings)
     name, current = settings.worker_deployment, settings.worker_current == "on"
     version = deployment_version(name, settings.worker_build_id) if name else None
     activities = [*reading.all(), *records.all(), *lifecycle.all(), shadow.plan_shadow]
+    queue, served = settings.task_queue, settings.worker_queues
+    background = run_background(client, queue, reconcile, shadow, reading.create_inbox_entry, version)
     try:
-        async with run_background(client, settings.task_queue, reconcile, shadow, reading.create_inbox_entry):
-            await run_worker(client, settings.task_queue, activities, stop, operations.ready, version, current=current)
+        async with background if served in ("all", "background") else nullcontext():
+            if served == "background":
+                operations.ready()
+                await stop.wait()
+            else:
+                await run_worker(client, queue, activities, stop, operations.ready, version, current=current)
     finally:
         database.close()
 
