@@ -113,6 +113,7 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
     from services.db.state import StateReader
     from services.operations.database_state import of_worker
     from services.operations.keys import age_of_keys
+    from services.operations.meter import gauge
     from services.store import FolderObjectStore
     from services.worker.background import run_background
     from services.worker.deployment import deployment_version
@@ -147,6 +148,7 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
     watch(operations, settings, database, client)
     operations.tell_state(of_worker(StateReader(database)))
     operations.before_page(age_of_keys(payload_keys(settings)))
+    gauge("longview_reconcile_every_seconds", int(settings.reconcile_minutes) * 60)
     if settings.worker_queues == "all":  # elsewhere 'longview schedules' does it once
         await ensure_schedule(client, settings)
     name, current = settings.worker_deployment, settings.worker_current == "on"

@@ -28,7 +28,6 @@ WHOLE = (5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 900.0, 1800.0,
 OTHER = "other"
 """Stands for every value beyond a label's bound."""
 MOST_VALUES = 100
-"""Of one label whose values are bounded by a pattern alone."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,8 @@ class Label:
     name: str
     values: tuple[str, ...] = ()
     pattern: str = ""
+    most: int = MOST_VALUES
+    """How many different values of a pattern are told apart."""
 
     def bounded(self, value: str) -> str:
         """The value if it is one of this label's, else `other`."""
@@ -62,9 +63,11 @@ PRIORITIES: tuple[str, ...] = get_args(Priority)
 
 _CODE = Label("code", pattern=r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
 _TOPIC = Label("topic", values=INBOUND_TOPICS)
-_PARTITION = Label("partition", pattern=r"[0-9]{1,5}")
+_PARTITION = Label("partition", pattern=r"[0-9]{1,5}", most=1000)
 _PRIORITY = Label("priority", values=PRIORITIES)
 _MODALITY = Label("modality", pattern=r"[A-Z0-9]{2,16}|none")
+
+_PROCESS = Label("process", values=OURS)
 
 _OF_ALL = (
     Metric(
@@ -73,16 +76,23 @@ _OF_ALL = (
         "yes or no",
         "Always 1: the version of Longview and the digest of the code that decides what a workflow does.",
         OURS,
-        (Label("version", pattern=r"[A-Za-z0-9.+-]{1,40}"), Label("build", pattern=r"[A-Za-z0-9._+-]{1,100}")),
+        (
+            _PROCESS,
+            Label("version", pattern=r"[A-Za-z0-9.+-]{1,40}"),
+            Label("build", pattern=r"[A-Za-z0-9._+-]{1,100}"),
+        ),
     ),
-    Metric("longview_ready", "gauge", "yes or no", "1 while /ready answers 200.", OURS),
+    Metric("longview_ready", "gauge", "yes or no", "1 while /ready answers 200.", OURS, (_PROCESS,)),
     Metric(
         "longview_need_answers",
         "gauge",
         "yes or no",
         "1 for each part that the process needs and that has answered within the last 35 seconds.",
         OURS,
-        (Label("need", values=("bus", "database", "keys", "store", "temporal")),),
+        (
+            _PROCESS,
+            Label("need", values=("bus", "database", "keys", "store", "temporal")),
+        ),
     ),
     Metric(
         "longview_loop_age_seconds",
@@ -90,7 +100,10 @@ _OF_ALL = (
         "seconds",
         "Since a loop of the process last came round; /health answers 503 beyond 60 (event-loop) or 180.",
         OURS,
-        (Label("loop", values=("event-loop", "consume", "publish", "feed")),),
+        (
+            _PROCESS,
+            Label("loop", values=("event-loop", "consume", "publish", "feed")),
+        ),
     ),
     Metric(
         "longview_state_read",
@@ -238,6 +251,13 @@ _WORKER = (
         "gauge",
         "unix time",
         "When the last pass of reconciliation ended; absent before the first (database).",
+        ("worker",),
+    ),
+    Metric(
+        "longview_reconcile_every_seconds",
+        "gauge",
+        "seconds",
+        "Between two passes of reconciliation, as the settings say; 0: none begin by themselves.",
         ("worker",),
     ),
     Metric(
@@ -434,5 +454,133 @@ OF_TEMPORAL = (
 )
 """Recorded by Temporal's SDK, which also counts what workflows count; these of its metrics are kept, the others are dropped."""
 
-METRICS: tuple[Metric, ...] = (*_OF_ALL, *_GATEWAY, *_WORKER, *_INBOX, *OF_TEMPORAL)
+_REQUESTS = Label("model_name", pattern=r"\S{1,200}")
+_ENGINE = Label("engine", pattern=r"[0-9]{1,3}")
+_MODEL: tuple[Process, ...] = ("model",)
+
+OF_MODEL_SERVER = (
+    Metric(
+        "longview_encoder_items_total",
+        "counter",
+        "items",
+        "Volumes and series of pictures, by whether the image encoder had to run (encoded) or not (cached).",
+        _MODEL,
+        (Label("result", values=("encoded", "cached")),),
+    ),
+    Metric(
+        "longview_encoder_images_total",
+        "counter",
+        "items",
+        "Slices and pictures that went through the image encoder.",
+        _MODEL,
+    ),
+    Metric(
+        "longview_media_files_total",
+        "counter",
+        "items",
+        "Containers named by a file: URL, by whether the file was read or known from before.",
+        _MODEL,
+        (Label("result", values=("read", "known")),),
+    ),
+    Metric(
+        "vllm:num_requests_running",
+        "gauge",
+        "items",
+        "Requests that are computed together now.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:num_requests_waiting",
+        "gauge",
+        "items",
+        "Requests that wait for a place: what the model server is scaled by. Our front checks a request and hands it on at once, it keeps none back.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:kv_cache_usage_perc",
+        "gauge",
+        "items",
+        "Share of the KV cache in use, from 0 to 1.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:num_preemptions_total",
+        "counter",
+        "items",
+        "Requests that lost their place in the KV cache to another and are computed again.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:prompt_tokens_total",
+        "counter",
+        "items",
+        "Tokens of prompts that were computed or found.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:generation_tokens_total",
+        "counter",
+        "items",
+        "Tokens of answers.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:prefix_cache_queries_total",
+        "counter",
+        "items",
+        "Tokens that were looked for in the prefix cache.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:prefix_cache_hits_total",
+        "counter",
+        "items",
+        "Those of them that were found.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:e2e_request_latency_seconds",
+        "histogram",
+        "seconds",
+        "From a request's arrival to its last token.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:time_to_first_token_seconds",
+        "histogram",
+        "seconds",
+        "From a request's arrival to its first token.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:request_queue_time_seconds",
+        "histogram",
+        "seconds",
+        "How long a request waited for a place.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:request_success_total",
+        "counter",
+        "items",
+        "Answers by why they ended: stop, length (cut off), abort, error, repetition.",
+        _MODEL,
+        (_REQUESTS, _ENGINE, Label("finished_reason", values=("stop", "length", "abort", "error", "repetition"))),
+    ),
+)
+"""Given by the model server on its own port: three counters of `model_runtime`, and those of vLLM's own that dashboards and alerts are built on. vLLM
+has more."""
+
+METRICS: tuple[Metric, ...] = (*_OF_ALL, *_GATEWAY, *_WORKER, *_INBOX, *OF_TEMPORAL, *OF_MODEL_SERVER)
 BY_NAME = {metric.name: metric for metric in METRICS}

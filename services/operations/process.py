@@ -28,6 +28,7 @@ class Operations:
     """Handed to a process by `services.bootstrap`; without a port it watches all the same and tells nobody."""
 
     def __init__(self, process: Process, settings: Settings) -> None:
+        self._process = process
         self.vitals = Vitals()
         self.meter = Meter(process)
         self._before_page: list[Callable[[], None]] = []
@@ -58,7 +59,7 @@ class Operations:
     def serving(self) -> Iterator[None]:
         """Record and, with a port, answer inside the block; called on the process's event loop before anything else is begun."""
         install(self.meter)
-        _say_build()
+        self._say_build()
         beating = asyncio.create_task(_beat(self.vitals.loop("event-loop", EVENT_LOOP_SECONDS)))
         host, port = self._address
         server = OperationsServer(host, int(port), self.vitals, self._page) if port else None
@@ -90,12 +91,16 @@ class Operations:
     def _page(self) -> bytes:
         for look in self._before_page:
             look()
-        gauge("longview_ready", not self.vitals.missing())
+        gauge("longview_ready", not self.vitals.missing(), process=self._process)
         for need, answers in self.vitals.answering().items():
-            gauge("longview_need_answers", answers, need=need)
+            gauge("longview_need_answers", answers, process=self._process, need=need)
         for loop, age in self.vitals.loop_ages().items():
-            gauge("longview_loop_age_seconds", age, loop=loop)
+            gauge("longview_loop_age_seconds", age, process=self._process, loop=loop)
         return self.meter.page()
+
+    def _say_build(self) -> None:
+        version = importlib.metadata.version("longview")
+        gauge("longview_build_info", 1, process=self._process, version=version, build=code_digest())
 
 
 async def _beat(beat: Beat) -> None:
@@ -103,7 +108,3 @@ async def _beat(beat: Beat) -> None:
         while True:
             beat()
             await asyncio.sleep(BEAT_SECONDS)
-
-
-def _say_build() -> None:
-    gauge("longview_build_info", 1, version=importlib.metadata.version("longview"), build=code_digest())
