@@ -61,7 +61,8 @@ class Metric:
 
 PRIORITIES: tuple[str, ...] = get_args(Priority)
 
-_CODE = Label("code", pattern=r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
+_CODE = Label("code", pattern=r"(?![0-9a-f-]{16,}$)[a-z][a-z0-9-]{0,63}")
+"""Kebab-case, and never a digest or a UUID."""
 _TOPIC = Label("topic", values=INBOUND_TOPICS)
 _PARTITION = Label("partition", pattern=r"[0-9]{1,5}", most=1000)
 _PRIORITY = Label("priority", values=PRIORITIES)
