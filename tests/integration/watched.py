@@ -29,9 +29,9 @@ class Watched:
     def __init__(self, system: System, name: str) -> None:
         self.name, self.port = name, free_port()
         settings = replace(system.settings, operations_port=str(self.port))
-        log = (system.logs / f"watched-{name}.log").open("ab")
         command = [sys.executable, "-P", "-m", "services.cli", name]
-        self.process = subprocess.Popen(command, env=child_environment(settings), stdout=log, stderr=log)
+        with (system.logs / f"watched-{name}.log").open("ab") as log:
+            self.process = subprocess.Popen(command, env=child_environment(settings), stdout=log, stderr=log)
 
     def get(self, path: str) -> httpx.Response:
         return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=5, trust_env=False)
