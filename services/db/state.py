@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any
 
 from sqlalchemy import func, select
 
@@ -13,8 +13,6 @@ from services.db.engine import Database
 from services.db.inbox import UNREVIEWED
 from services.db.models import DeadLetter, InboxEntry, Outbox
 from services.db.oversight_models import DriftLook, ReconcileItem, ReconcilePass
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -67,9 +65,9 @@ class StateReader:
         unheard = select(func.count()).select_from(entry).where(open_now, late[0], entry.escalation_exhausted)
         with self._database.reading() as session:
             return InboxState(
-                open=_pairs(session.execute(by_priority).tuples()),
-                oldest_unread=_pairs(session.execute(unread.group_by(entry.priority)).tuples()),
-                overdue=_pairs(session.execute(by_priority.where(*late)).tuples()),
+                open=_pairs(session.execute(by_priority)),
+                oldest_unread=_pairs(session.execute(unread.group_by(entry.priority))),
+                overdue=_pairs(session.execute(by_priority.where(*late))),
                 unheard=session.scalar(unheard) or 0,
             )
 
@@ -87,5 +85,5 @@ class StateReader:
             return OversightState(last.ended_at, session.scalar(mine) or 0, last.left_over or 0, drifted)
 
 
-def _pairs(rows: Iterable[tuple[str, Value]]) -> dict[str, Value]:
-    return dict(iter(rows))
+def _pairs(rows: Iterable[Any]) -> dict[str, Any]:
+    return {row[0]: row[1] for row in rows}
