@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import logging
 import signal
-import sys
-import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from datetime import timedelta
@@ -20,6 +17,7 @@ from urllib.parse import urlsplit
 
 from schemas.errors import PartUnavailable, TransientFailure
 from services.settings import Settings
+from services.telemetry.process import configure_logging, traced
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
 
 GATEWAY_GROUP = "longview-gateway"
 ASK_TEMPORAL_SECONDS = 5
-NOISY_LOGGERS = ("httpx", "httpcore", "urllib3", "dicomweb_client", "kafka", "pydicom", "uvicorn", "alembic")
-"""Libraries that would log URLs or values, and with them identifiers of patients."""
 
 Process = Callable[[Settings, asyncio.Event, "Operations"], Awaitable[None]]
 
@@ -49,8 +45,9 @@ Process = Callable[[Settings, asyncio.Event, "Operations"], Awaitable[None]]
 
 def run_process(process: Process, settings: Settings) -> None:
     """Run one of the processes below until SIGTERM or SIGINT. `PartUnavailable` says what it could not reach."""
-    configure_logging()
-    asyncio.run(_until_told(process, settings))
+    configure_logging(settings.log_format)
+    with traced(settings, process.__name__):
+        asyncio.run(_until_told(process, settings))
 
 
 async def _until_told(process: Process, settings: Settings) -> None:
@@ -239,16 +236,6 @@ def watch(operations: Operations, settings: Settings, database: Database, client
     operations.needs("database", database.ask)
     operations.needs("store", FolderObjectStore(settings.store).ask)
     operations.needs("temporal", lambda: asyncio.run_coroutine_threadsafe(temporal_answers(client), loop).result())
-
-
-def configure_logging() -> None:
-    """One line an event on standard error; libraries that log addresses or values are held to errors."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-    )
-    for name in NOISY_LOGGERS:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pydicom")  # its warnings repeat values of elements
 
 
 # -- adapters ----------------------------------------------------------------------------------------------------------

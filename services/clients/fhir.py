@@ -87,6 +87,7 @@ class FhirClient:
         self._http = MeasuredClient(
             "fhir",
             kind_of_fhir,
+            {urlsplit(self._base).path: "transaction"},
             headers=headers,
             timeout=httpx.Timeout(timeout, connect=5.0),
             transport=transport,

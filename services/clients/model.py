@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -18,6 +19,7 @@ from services.operations.requests import MeasuredClient, kind_of_model
 from workflows.reading.fits import require_askable
 
 SEED = 0
+OPERATIONS = {"/v1/chat/completions": "chat", "/v1/models": "models"}
 STACK_HEADINGS = {"prior": "PRIOR STUDY", "current": "CURRENT STUDY"}
 """Of requests of earlier versions, which are asked again as they were."""
 
@@ -46,9 +48,12 @@ class VllmModel:
         self._locate = locate
         self._media = media
         headers = {"Authorization": f"Bearer {token}"} if token else {}
+        operations = {f"{urlsplit(base_url).path.rstrip('/')}{path}": word for path, word in OPERATIONS.items()}
         self._http = MeasuredClient(
-            part,
+            "model",
             kind_of_model,
+            operations,
+            server=part,
             base_url=base_url.rstrip("/"),
             headers=headers,
             timeout=httpx.Timeout(timeout, connect=5.0),

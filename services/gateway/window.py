@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 
 from schemas.errors import TransientFailure
+from schemas.telemetry.fields import fields
 from services.clients.kafka import Record
 from services.operations.meter import count
 
@@ -96,7 +97,7 @@ class Window:
                 try:
                     await self._handle(chain[0])
                 except TransientFailure as failure:
-                    log.warning("%s; the record will come again", failure)
+                    log.warning("record-comes-again", extra=fields(code=failure.code))
                     count("longview_gateway_records_total", topic=chain[0].topic, outcome="again")
                     self.failed = True
                 else:

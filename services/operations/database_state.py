@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from prometheus_client.core import GaugeMetricFamily
 
 from schemas.errors import LongviewError
+from schemas.telemetry.fields import fields
 from services.db.state import StateReader
 from services.operations.metrics import BY_NAME, PRIORITIES
 
@@ -42,7 +43,7 @@ class DatabaseState:
                 try:
                     self._samples = self._read(datetime.now(UTC))
                 except LongviewError as failure:
-                    log.warning("the database's state cannot be told: %s", failure.code)
+                    log.warning("state-not-told", extra=fields(code=failure.code))
                     self._samples = []
                 self._at = self._clock()
             return self._samples

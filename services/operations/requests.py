@@ -3,39 +3,46 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import httpx
 
 from services.operations.meter import observe
+from services.telemetry.http import TracedClient
 
 Kind = Callable[[httpx.Request], str]
 """From a request to one of the kinds in the list of metrics."""
 
 
-class MeasuredClient(httpx.Client):
-    """`server` and what `kind` gives are labels of `longview_request_seconds`."""
+class MeasuredClient(TracedClient):
+    """A `TracedClient` that is measured as well. `server` (the part, unless given) and what `kind` says are labels of `longview_request_seconds`."""
 
-    def __init__(self, server: str, kind: Kind, **options: Any) -> None:
-        super().__init__(**options)
-        self._server = server
+    def __init__(
+        self,
+        part: Literal["fhir", "dicomweb", "model"],
+        kind: Kind,
+        operations: Mapping[str, str] | None = None,
+        *,
+        server: str = "",
+        **given: Any,
+    ) -> None:
+        super().__init__(part, operations, **given)
+        self._server = server or part
         self._kind = kind
 
-    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+    def send(self, request: httpx.Request, **given: Any) -> httpx.Response:
         start, outcome = time.monotonic(), "unreachable"
         try:
-            response = super().send(request, **options)
+            response = super().send(request, **given)
             outcome = _outcome(response.status_code)
             return response
         except httpx.TimeoutException:
             outcome = "timeout"
             raise
         finally:
-            kind = self._kind(request)
-            observe(
-                "longview_request_seconds", time.monotonic() - start, server=self._server, kind=kind, outcome=outcome
-            )
+            labels = {"server": self._server, "kind": self._kind(request), "outcome": outcome}
+            observe("longview_request_seconds", time.monotonic() - start, **labels)
 
 
 def _outcome(status: int) -> str:
