@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
@@ -15,6 +16,7 @@ from schemas.telemetry import traces
 from services.db.engine import Database
 from services.db.models import Outbox, Run
 from services.db.outbox import write_event
+from services.operations.meter import count
 
 POSTED: tuple[RunState, ...] = ("awaiting-review", "reviewed", "superseded")
 """States of a run whose result stands in FHIR."""
@@ -74,7 +76,10 @@ class RunRecords:
             if run is None:
                 run = _new_run(skipped.run_id, skipped.study_key, skipped.thread_id, skipped.inventory_digest, None)
                 session.add(run)
+            again = run.state == skipped.state
             run.state, run.code, run.updated_at = skipped.state, skipped.code, datetime.now(UTC)
+        if not again:
+            count_study("skipped", skipped.code)
 
     def fail_run(self, failure: RunFailure, event: CloudEvent) -> None:
         """Record where and why the run stopped, and tell the bus; a run may fail before it was opened."""
@@ -83,10 +88,13 @@ class RunRecords:
             if run is None:
                 run = _new_run(failure.run_id, failure.study_key, failure.thread_id, failure.inventory_digest, None)
                 session.add(run)
+            again = run.state == "failed"
             run.state, run.stage, run.code, run.hint = "failed", failure.stage, failure.code, failure.hint
             run.retryable, run.attempts = failure.retryable, failure.attempts
             run.updated_at = datetime.now(UTC)
             write_event(session, event)
+        if not again:
+            count_study("failed", failure.code)
 
     def list_runs(self, *, failed: bool = False, limit: int = 200) -> list[RunRow]:
         """The newest runs first; only those that failed, if asked."""
@@ -126,6 +134,11 @@ def _new_run(run_id: str, study_key: str, thread_id: str, inventory_digest: str,
         started_at=now,
         updated_at=now,
     )
+
+
+def count_study(outcome: Literal["read", "abstained", "failed", "skipped"], code: str = "", modality: str = "") -> None:
+    """Once for each run that has come so far, after it was written; a repeated write is not counted again."""
+    count("longview_studies_total", outcome=outcome, modality=modality or "none", code=code or "none")
 
 
 def set_state(session: Session, run_id: str, state: RunState, result_id: str | None) -> None:
