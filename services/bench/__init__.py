@@ -7,6 +7,7 @@ BENCHES: dict[str, str] = {
     "runtime": "services.bench.runtime:run",
     "volume": "services.bench.volume:run",
     "capacity": "services.bench.capacity:run",
+    "telemetry": "services.bench.telemetry:run",
     "quantization": "services.bench.quantization:run",
 }
 """Name -> "module:function"."""
