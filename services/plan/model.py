@@ -228,7 +228,14 @@ def _storage(demand: Demand) -> list[Line]:
     objects = (pixels + _default("store_fixed_bytes")) * demand.studies_per_day * YEAR
     rows = _default("database_bytes") * demand.studies_per_day * YEAR
     return [
-        Line("storage", "object store", objects / 1e12, "TB/year", "nothing is deleted"),
+        Line("storage", "object store", objects / 1e12, "TB/year", "nothing is deleted; nearly all of it is pixels, which the archive has"),
+        Line(
+            "storage",
+            "object store beside pixels",
+            _default("store_fixed_bytes") * demand.studies_per_day * YEAR / 1e12,
+            "TB/year",
+            "what 'longview backup create --without-pixels' copies",
+        ),
         Line(
             "storage",
             "objects",
