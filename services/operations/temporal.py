@@ -13,7 +13,8 @@ from temporalio.runtime import (
 )
 
 from services.operations.meter import count, gauge, observe
-from services.operations.metrics import OF_TEMPORAL, Metric
+from services.operations.metric import Metric
+from services.operations.metrics_of_others import OF_TEMPORAL
 
 BUFFER = 50_000
 DRAIN_SECONDS = 5.0

@@ -18,7 +18,9 @@ from services.clients.kafka import Reach, Record
 from services.gateway.progress import lags, oldest_seconds
 from services.operations import meter
 from services.operations.meter import FROM_COLLECTORS, Meter
-from services.operations.metrics import BY_NAME, METRICS, OF_MODEL_SERVER, OF_TEMPORAL, OURS, Process
+from services.operations.metric import OURS, Process
+from services.operations.metrics import BY_NAME, METRICS
+from services.operations.metrics_of_others import OF_MODEL_SERVER, OF_TEMPORAL
 from services.operations.reference import reference
 from services.operations.requests import MeasuredClient, kind_of_dicomweb, kind_of_fhir
 from services.worker.measures import record_done
