@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -118,6 +119,14 @@ def test_the_database_state_tells_what_the_list_says_and_nothing_else() -> None:
 def test_the_model_runtimes_own_counters_are_in_the_list() -> None:
     counters = re.findall(r'Counter\(\s*"(\w+)"', (ROOT / "model_runtime" / "counters.py").read_text())
     assert {f"{name}_total" for name in counters} == {m.name for m in OF_MODEL_SERVER if m.name.startswith("longview")}
+
+
+def test_the_names_of_vllm_are_those_of_the_version_that_is_locked() -> None:
+    spec = importlib.util.find_spec("vllm")
+    assert spec is not None
+    assert spec.origin is not None
+    defined = set(re.findall(r'name="(vllm:\w+)"', (Path(spec.origin).parent / "v1/metrics/loggers.py").read_text()))
+    assert {m.name.removesuffix("_total") for m in OF_MODEL_SERVER if m.name.startswith("vllm:")} <= defined
 
 
 @pytest.mark.parametrize("process", OURS)
