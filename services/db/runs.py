@@ -10,10 +10,11 @@ from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from schemas.errors import PermanentFailure
-from schemas.events import CloudEvent
+from schemas.events import RESULT_AVAILABLE, RUN_FAILED, CloudEvent
 from schemas.runs import RunFailure, RunState, SkipRun
+from schemas.telemetry import traces
 from services.db.engine import Database
-from services.db.models import Run
+from services.db.models import Outbox, Run
 from services.db.outbox import write_event
 from services.operations.meter import count
 
@@ -36,6 +37,8 @@ class RunRow:
     result_id: str | None
     started_at: datetime
     updated_at: datetime
+    trace_id: str | None = None
+    """Of the event that told the bus of its end, where there is one and it was traced."""
 
 
 class RunRecords:
@@ -97,8 +100,26 @@ class RunRecords:
         """The newest runs first; only those that failed, if asked."""
         newest = select(Run).order_by(Run.updated_at.desc()).limit(limit)
         with self._database.reading() as session:
-            rows = session.scalars(newest.where(Run.state == "failed") if failed else newest)
-            return [RunRow(**{name: getattr(row, name) for name in RunRow.__dataclass_fields__}) for row in rows]
+            rows = session.scalars(newest.where(Run.state == "failed") if failed else newest).all()
+            found = _traces(session, {row.study_key for row in rows})
+            return [_shown(row, found.get(row.result_id or "") or found.get(row.run_id)) for row in rows]
+
+
+def _shown(row: Run, trace_id: str | None) -> RunRow:
+    names = [column.key for column in Run.__table__.columns if column.key in RunRow.__dataclass_fields__]
+    return RunRow(**{name: getattr(row, name) for name in names}, trace_id=trace_id)
+
+
+def _traces(session: Session, study_keys: set[str]) -> dict[str, str]:
+    """Trace ids by result id and by the id of a failed run: the events keep them, so the table of runs need not."""
+    told = select(Outbox.event).where(Outbox.key.in_(study_keys))
+    found = {}
+    for event in session.scalars(told):
+        context = traces.parse(event.get("traceparent"))
+        name = {RESULT_AVAILABLE: "resultId", RUN_FAILED: "reference"}.get(event["type"])
+        if context is not None and name is not None:
+            found[event["data"][name]] = context.trace_id
+    return found
 
 
 def _new_run(run_id: str, study_key: str, thread_id: str, inventory_digest: str, release_id: str | None) -> Run:
