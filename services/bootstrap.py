@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from services.clients.keyring import KeyFile
     from services.clients.model import VllmModel
     from services.db import Database
-    from services.operations.metrics import Process as ProcessName
+    from services.operations.metric import Process as ProcessName
     from services.operations.process import Operations
     from services.store import FolderObjectStore
     from workflows.reconcile.activities import ReconcileActivities

@@ -198,6 +198,8 @@ class Settings:
                 "setting-traces-url",
                 "LONGVIEW_TRACES_URL is no URL: write it as http(s)://host:4318/v1/traces.",
             )
+        if self.operations_port and not self.operations_port.isdigit():
+            raise PartUnavailable("setting-number", "LONGVIEW_OPERATIONS_PORT is not a whole number: set one.")
         for name in ("acknowledge_minutes", "inbox_port", "payload_store_bytes", "codec_port", *_RECONCILE_NUMBERS):
             if not getattr(self, name).isdigit():
                 raise PartUnavailable("setting-number", f"{PREFIX}{name.upper()} is not a whole number: set one.")

@@ -18,6 +18,7 @@ from temporalio.service import RPCError
 from schemas.errors import PartUnavailable
 from services.clients.keyring import KeySource
 from services.clients.payloads import ENCODING, STORE_ABOVE, EncryptionCodec, Objects, external_storage
+from services.operations.temporal import buffer_of_process
 from workflows.tracing import Tracing
 
 __all__ = ["ENCODING", "EncryptionCodec", "connect", "data_converter"]
@@ -37,10 +38,10 @@ def data_converter(
 
 @cache
 def _runtime() -> Runtime:
-    """Temporal's core writes to this process's log, so that of its lines no more is left than of any other library's."""
+    """Temporal's core writes to this process's log, so that of its lines no more is left than of any other library's; and its metrics to our page."""
     forwarding = LogForwardingConfig(logging.getLogger("temporalio.core"))
     quiet = LoggingConfig(filter=TelemetryFilter(core_level="WARN", other_level="ERROR"), forwarding=forwarding)
-    return Runtime(telemetry=TelemetryConfig(logging=quiet))
+    return Runtime(telemetry=TelemetryConfig(logging=quiet, metrics=buffer_of_process()))
 
 
 async def connect(
