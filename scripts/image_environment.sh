@@ -26,6 +26,8 @@ case ${1:-} in
   packages)
     [ -x "$environment/bin/python" ] || /opt/build/bin/uv venv -q -p /usr/local/bin/python3.11 "$environment"
     /opt/build/bin/uv pip sync -q --require-hashes --compile-bytecode -p "$environment/bin/python" "$2"
+    rm -f "$environment/.lock" "$environment"/bin/*activate* "$environment"/bin/*.bat
+    chmod -R a+rX,go-w "$environment"
     settle "$environment"
     ;;
   project)
@@ -34,7 +36,7 @@ case ${1:-} in
     /opt/build/bin/uv pip install -q --no-deps --no-index --find-links dist -p "$environment/bin/python" --target "$target" longview
     mv "$target/bin" "$out$environment/bin"
     "$environment/bin/python" -m compileall -q --invalidation-mode unchecked-hash -s "$out" "$target"
-    rm -f "$target/.lock"
+    rm -f "$target/.lock" "$target"/longview-*.dist-info/uv_cache.json
     cp -a "$out$environment/." "$environment/"
     mkdir -p "$out/usr/share/doc/longview"
     cp LICENSE "$out/usr/share/doc/longview/"

@@ -1,8 +1,8 @@
-"""A stand-in for the images that a Dockerfile begins with, where no registry can be reached: Debian 12 from its own packages, with this machine's Python 3.11.
+"""A stand-in for the images that a Dockerfile begins with, where no registry can be reached: Debian 12 from its packages, this machine's Python 3.11.
 
-What it shares with `python:3.11-slim-bookworm`: the distribution, the C library and the shared libraries that Debian's small variant has and Python needs,
-Python 3.11 in /usr/local built with a shared library, and nothing else. What differs: packages are of today, their installation scripts were not run,
-and Python is another patch release, built by somebody else.
+What it shares with `python:3.11-slim-bookworm`: the distribution, the C library, the shared libraries that Debian's small variant has and Python
+needs, Python 3.11 in /usr/local with a shared library, and nothing else. What differs: packages are of today, their installation scripts were not
+run, and Python is another patch release, built by somebody else.
 """
 
 from __future__ import annotations
@@ -13,8 +13,31 @@ import sys
 from pathlib import Path
 
 ESSENTIAL = (
-    *("base-files", "base-passwd", "bash", "coreutils", "dash", "debianutils", "diffutils", "dpkg", "findutils", "grep"),
-    *("gzip", "hostname", "libc-bin", "login", "mawk", "ncurses-bin", "passwd", "perl-base", "sed", "tar", "util-linux"),
+    *(
+        "base-files",
+        "base-passwd",
+        "bash",
+        "coreutils",
+        "dash",
+        "debianutils",
+        "diffutils",
+        "dpkg",
+        "findutils",
+        "grep",
+    ),
+    *(
+        "gzip",
+        "hostname",
+        "libc-bin",
+        "login",
+        "mawk",
+        "ncurses-bin",
+        "passwd",
+        "perl-base",
+        "sed",
+        "tar",
+        "util-linux",
+    ),
     *("apt", "debian-archive-keyring"),
 )
 """Debian's essential packages and its package manager."""
@@ -81,7 +104,7 @@ def _unpack(package: Path, root: Path) -> None:
 
 
 def _settle(root: Path, packages: list[Path]) -> None:
-    """What the packages' scripts would have done and somebody will look for: users, the shell, certificates, where packages come from, dpkg's list."""
+    """What the packages' scripts would have done and somebody looks for: users, shell, certificates, where packages come from, dpkg's list."""
     for name in ("passwd", "group"):
         shutil.copy(root / f"usr/share/base-passwd/{name}.master", root / "etc" / name)
     with (root / "etc/passwd").open("a") as users:
@@ -96,7 +119,9 @@ def _settle(root: Path, packages: list[Path]) -> None:
     (root / "etc/ssl/certs").mkdir(parents=True, exist_ok=True)
     (root / "etc/ssl/certs/ca-certificates.crt").write_text("".join(each.read_text() for each in certificates))
     shutil.copytree("/etc/apt/sources.list.d", root / "etc/apt/sources.list.d", dirs_exist_ok=True)
-    described = [subprocess.run(["dpkg-deb", "-f", each], check=True, stdout=subprocess.PIPE, text=True) for each in packages]
+    described = [
+        subprocess.run(["dpkg-deb", "-f", each], check=True, stdout=subprocess.PIPE, text=True) for each in packages
+    ]
     (root / "var/lib/dpkg").mkdir(parents=True, exist_ok=True)
     (root / "var/lib/dpkg/status").write_text(
         "".join(f"{each.stdout.rstrip()}\nStatus: install ok installed\n\n" for each in described)
@@ -108,7 +133,9 @@ def _settle(root: Path, packages: list[Path]) -> None:
 def _add_python(root: Path) -> None:
     """This machine's Python, as it is installed, without what was added to it."""
     source, target = Path(sys.base_prefix), root / "usr/local"
-    leave = shutil.ignore_patterns("site-packages", "__pycache__", "test", "tkinter", "idlelib", "turtledemo", "_tkinter*")
+    leave = shutil.ignore_patterns(
+        "site-packages", "__pycache__", "test", "tkinter", "idlelib", "turtledemo", "_tkinter*"
+    )
     (target / "bin").mkdir(parents=True, exist_ok=True)
     (target / "lib").mkdir(exist_ok=True)
     shutil.copy2(source / "bin/python3.11", target / "bin")
@@ -120,4 +147,8 @@ def _add_python(root: Path) -> None:
     (target / "lib/python3.11/site-packages").mkdir()
     shutil.copytree(source / "include/python3.11", target / "include/python3.11")
     subprocess.run(["chroot", root, "ldconfig"], check=True)
-    subprocess.run(["chroot", root, "/usr/local/bin/python3.11", "-m", "ensurepip", "--default-pip"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["chroot", root, "/usr/local/bin/python3.11", "-m", "ensurepip", "--default-pip"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )

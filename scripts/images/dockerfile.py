@@ -75,8 +75,8 @@ class Dockerfile:
         needed = [name for stage in self.stages for name in stage.needs]
         return sorted({name for name in needed if name not in self and name != "scratch"})
 
-    def order(self, target: str) -> list[Stage]:
-        """The stages that TARGET needs, each after those it needs."""
+    def order(self, *targets: str) -> list[Stage]:
+        """The stages that TARGETS need, each after those it needs."""
         found: list[Stage] = []
 
         def visit(name: str) -> None:
@@ -85,7 +85,8 @@ class Dockerfile:
                     visit(needed)
                 found.append(self[name])
 
-        visit(self[target].name)
+        for target in targets:
+            visit(self[target].name)
         return found
 
 

@@ -1,7 +1,7 @@
 """The steps of a Dockerfile in clean folders, as a builder would do them: one folder a stage, RUN with that folder as its root.
 
-What stands in for an image that would be pulled is `base.make`. The rest is done as written: COPY sees what .dockerignore lets through, --mount of secrets
-and caches, ARG and ENV, USER. Layers, registries and the network of a builder are not played.
+What stands in for an image that would be pulled is `base.make`. The rest is done as written: COPY sees what .dockerignore lets through, RUN has its
+secrets and caches, ARG and ENV count. Layers, registries and the network of a builder are not played.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,20 +44,22 @@ class Replayed:
     config: ImageConfig
 
 
-def replay(dockerfile: Dockerfile, target: str, inputs: Inputs, work: Path, report: Report) -> Replayed:
-    """TARGET and what it needs, as folders in WORK, which must not exist. Only the target's folder is left. Errors: what a step of it raises."""
+def replay(
+    dockerfile: Dockerfile, targets: Sequence[str], inputs: Inputs, work: Path, report: Report
+) -> dict[str, Replayed]:
+    """TARGETS and what they need, as folders in WORK, which must not exist. Only the targets' folders are left. Errors: what a step of it raises."""
     work.mkdir(parents=True)
     done: dict[str, Replayed] = {}
     files = list(seen(inputs.context, Ignored((inputs.context / ".dockerignore").read_text())))
-    stages = dockerfile.order(target)
+    stages = dockerfile.order(*targets)
     for stage in stages:
         begun = time.monotonic()
         done[stage.name] = _stage(stage, done, inputs, work / stage.name, files)
         report(f"  {stage.name:<15} {time.monotonic() - begun:6.1f} s")
         wanted = {name for later in stages[stages.index(stage) + 1 :] for name in later.needs}
-        for name in [name for name in done if name not in wanted and name != target]:
+        for name in [name for name in done if name not in wanted and name not in targets]:
             shutil.rmtree(done.pop(name).root)
-    return done[target]
+    return done
 
 
 def _stage(stage: Stage, done: Mapping[str, Replayed], inputs: Inputs, root: Path, files: list[str]) -> Replayed:
@@ -119,7 +121,9 @@ def _copy_file(source: Path, target: Path) -> None:
     shutil.copy2(source, target)
 
 
-def _run(instruction: Instruction, root: Path, config: ImageConfig, arguments: Mapping[str, str], inputs: Inputs) -> None:
+def _run(
+    instruction: Instruction, root: Path, config: ImageConfig, arguments: Mapping[str, str], inputs: Inputs
+) -> None:
     """RUN in shell form, as root: no stage of ours runs one as another user."""
     if config.user not in ("", "0", "root"):
         raise ValueError(f"line {instruction.line}: RUN as {config.user} is not played here")

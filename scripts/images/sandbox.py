@@ -1,5 +1,5 @@
-"""A folder as the root of a process, the way a container runtime does it, by the tools of util-linux and coreutils: own mounts and process numbers, and for
-what runs (not for what builds) a user of no name, no capability, no way to gain any, a root that nothing can be written to, and no shell.
+"""A folder as the root of a process, the way a container runtime does it, by the tools of util-linux and coreutils: own mounts and process numbers;
+and for what runs (not for what builds) a user of no name, no capability, no way to gain any, a root that nothing can write to, and no shell.
 
 Not done here, and so not shown: seccomp, cgroups, AppArmor, a network of its own.
 """
@@ -48,15 +48,15 @@ def _mounts(root: Path, binds: Sequence[Bind], *, own_tmp: bool) -> list[str]:
     for folder in ("proc", "sys", "dev", "tmp", "etc"):
         (root / folder).mkdir(exist_ok=True)
     lines += [f"mount -t proc proc {inside}/proc", f"mount --rbind -o ro /sys {inside}/sys"]
-    lines += [f"mount -t tmpfs -o mode=755,size=64m tmpfs {inside}/dev", f"mkdir -m 1777 {inside}/dev/shm"]
-    lines += [f"mount -t tmpfs -o mode=1777 tmpfs {inside}/dev/shm", f"ln -s /proc/self/fd {inside}/dev/fd"]
+    lines += [f"mount -t tmpfs -o mode=755,size=64m tmpfs {inside}/dev", f"mkdir -m 1777 {inside}/dev/shm"]  # noqa: S108
+    lines += [f"mount -t tmpfs -o mode=1777,size=64m tmpfs {inside}/dev/shm", f"ln -s /proc/self/fd {inside}/dev/fd"]  # noqa: S108
     for name in DEVICES:
         lines += [f"touch {inside}/dev/{name}", f"mount --bind /dev/{name} {inside}/dev/{name}"]
     for name in ("hosts", "resolv.conf"):
         (root / "etc" / name).touch()
         lines.append(f"mount --bind $(readlink -f /etc/{name}) {inside}/etc/{name}")
     if own_tmp:
-        lines.append(f"mount -t tmpfs -o mode=1777 tmpfs {inside}/tmp")
+        lines.append(f"mount -t tmpfs -o mode=1777 tmpfs {inside}/tmp")  # noqa: S108
     for bind in binds:
         lines += _bound(root, bind)
     return lines
@@ -69,7 +69,9 @@ def _bound(root: Path, bind: Bind) -> list[str]:
     return lines if bind.writable else [*lines, f"mount -o remount,bind,ro {target}"]
 
 
-def build_step(root: Path, command: str, environment: Mapping[str, str], *, workdir: str, binds: Sequence[Bind] = ()) -> None:
+def build_step(
+    root: Path, command: str, environment: Mapping[str, str], *, workdir: str, binds: Sequence[Bind] = ()
+) -> None:
     """A RUN: as root, with a shell, in a folder that it may change. Its failure is a `CalledProcessError`."""
     words = ["chroot", str(root), "/bin/sh", "-c", f"cd {shlex.quote(workdir)} && {command}"]
     script = _entered(_mounts(root, binds, own_tmp=False), words)
@@ -95,7 +97,7 @@ class Process:
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
-    def wait(self, seconds: float) -> int:
+    def wait(self, seconds: float | None) -> int:
         return self._started.wait(seconds)
 
     def running(self) -> bool:
@@ -127,7 +129,9 @@ def start(
     words += [_program("chroot"), f"--userspec={user}", "--groups=", str(root), *command]
     script = _entered(lines, words)
     return Process(
-        subprocess.Popen(script, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        subprocess.Popen(
+            script, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
     )
 
 
@@ -139,6 +143,10 @@ def _program(name: str) -> str:
 def _entered(lines: Sequence[str], words: Sequence[str]) -> list[str]:
     """The lines as a script in namespaces of their own, which becomes WORDS. The script has this machine's PATH, and WORDS the image's."""
     last = " ".join(shlex.quote(word) for word in [_program(words[0]), *words[1:]])
-    body = ['inside=$PATH; export PATH="/usr/sbin:/usr/bin:/sbin:/bin"', *lines, 'export PATH="$inside"; unset inside PWD OLDPWD']
+    body = [
+        'inside=$PATH; export PATH="/usr/sbin:/usr/bin:/sbin:/bin"',
+        *lines,
+        'export PATH="$inside"; unset inside PWD OLDPWD',
+    ]
     entered = [_program("unshare"), "--mount", "--pid", "--fork", "--kill-child", "--propagation=private"]
     return [*entered, "/bin/sh", "-c", "\n".join([*body, f"exec {last}"])]

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,11 @@ def without_addresses(document: Any) -> Any:
     return [without_addresses(each) for each in document] if isinstance(document, list) else document
 
 
-def operating_system_packages(status: str, os_release: str) -> Iterator[Component]:
-    """The installed packages of dpkg's list (deb822 paragraphs, dpkg(1)), with purls as their own specification has them."""
+def operating_system_packages(status: str, os_release: str, documents: Path) -> Iterator[Component]:
+    """The installed packages of dpkg's list (deb822 paragraphs, dpkg(1)), with purls as their own specification has them.
+
+    Licences are the short names in a package's copyright file in DOCUMENTS, where it is in the machine-readable form (DEP-5).
+    """
     about = dict(line.split("=", 1) for line in os_release.splitlines() if "=" in line)
     distribution, version = (about.get(name, "unknown").strip('"') for name in ("ID", "VERSION_ID"))
     for paragraph in status.split("\n\n"):
@@ -42,8 +47,17 @@ def operating_system_packages(status: str, os_release: str) -> Iterator[Componen
                 "name": fields["Package"],
                 "version": fields["Version"],
                 "purl": purl,
-                "properties": [{"name": "longview:source", "value": "dpkg"}],
+                "licenses": [
+                    {"license": {"name": name}} for name in _licences(documents / fields["Package"] / "copyright")
+                ],
             }
+
+
+def _licences(copyright_file: Path) -> list[str]:
+    if not copyright_file.is_file():
+        return []
+    text = copyright_file.read_text(errors="replace")
+    return sorted(set(re.findall(r"^License: *(\S.*?)\s*$", text, re.MULTILINE)))
 
 
 def python_itself(version: str) -> Component:
@@ -60,10 +74,15 @@ def python_itself(version: str) -> Component:
 
 
 def python_packages(python: str, project: str) -> dict[str, Any]:
-    """What cyclonedx-py says of an environment; the same bytes for the same environment."""
+    """What cyclonedx-py says of an environment, equal for equal ones; and in a package's own words the licences that it passes over."""
     program = str(Path(sys.executable).with_name("cyclonedx-py"))
     command = [program, "environment", "--output-reproducible", "--sv", SPECIFICATION, "--pyproject", project, python]
     found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    (packages,) = Path(python).parent.parent.glob("lib/python3*/site-packages")
+    said = {each.name: each.metadata["License"] or "" for each in distributions(path=[str(packages)])}
+    for component in found["components"]:
+        if not component.get("licenses") and (words := said.get(component["name"], "").splitlines()):
+            component["licenses"] = [{"license": {"name": words[0]}}]
     return found
 
 
@@ -94,7 +113,9 @@ def main() -> None:
     version = subprocess.run([given.python, "-V"], check=True, stdout=subprocess.PIPE, text=True).stdout.split()[1]
     status = next(path for path in (Path("status"), Path("/var/lib/dpkg/status")) if path.exists())
     os_release = next(path for path in (Path("os-release"), Path("/etc/os-release")) if path.exists())
-    others = [python_itself(version), *operating_system_packages(status.read_text(), os_release.read_text())]
+    documents = next(path for path in (Path("doc"), Path("/usr/share/doc")) if path.exists())
+    listed = operating_system_packages(status.read_text(), os_release.read_text(), documents)
+    others = [python_itself(version), *listed]
     text = json.dumps(completed(python_packages(given.python, given.project), others), indent=1, sort_keys=True) + "\n"
     if wrong := mistakes(text):
         sys.exit(f"sbom: the list is not CycloneDX {SPECIFICATION}: {wrong}")
