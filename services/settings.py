@@ -163,6 +163,11 @@ class Settings:
             raise PartUnavailable(
                 "setting-worker-current", "LONGVIEW_WORKER_CURRENT is neither 'on' nor 'off': set one of them."
             )
+        if self.worker_queues not in ("all", "reading", "background"):
+            raise PartUnavailable(
+                "setting-worker-queues",
+                "LONGVIEW_WORKER_QUEUES is none of 'all', 'reading' and 'background': set one of them.",
+            )
         try:
             _ = self.zone
         except (ZoneInfoNotFoundError, ValueError, OSError):
