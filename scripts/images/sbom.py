@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ SPECIFICATION = "1.6"
 
 
 def without_addresses(document: Any) -> Any:
-    """The same document without `externalReferences`, at any depth."""
+    """The same document without `externalReferences` and without addresses in its texts, at any depth."""
     if isinstance(document, dict):
-        return {name: without_addresses(value) for name, value in document.items() if name != "externalReferences"}
+        kept = {name: value for name, value in document.items() if name != "externalReferences"}
+        return {name: value if name == "$schema" else without_addresses(value) for name, value in kept.items()}
+    if isinstance(document, str):
+        return re.sub(r"\w+://\S+", "(address left out)", document)
     return [without_addresses(each) for each in document] if isinstance(document, list) else document
 
 
@@ -79,19 +82,29 @@ def python_packages(python: str, project: str) -> dict[str, Any]:
     command = [program, "environment", "--output-reproducible", "--sv", SPECIFICATION, "--pyproject", project, python]
     found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     (packages,) = Path(python).parent.parent.glob("lib/python3*/site-packages")
-    said = {each.name: each.metadata["License"] or "" for each in distributions(path=[str(packages)])}
+    installed = {each.name: each for each in distributions(path=[str(packages)])}
     for component in found["components"]:
-        if not component.get("licenses") and (words := said.get(component["name"], "").splitlines()):
-            component["licenses"] = [{"license": {"name": words[0]}}]
+        if not component.get("licenses"):
+            component["licenses"] = [{"license": {"name": _own_words(installed[component["name"]])}}]
     return found
+
+
+def _own_words(package: Distribution) -> str:
+    """What a package says of its licence in no form that has a name: the field, or the heading of the file."""
+    if words := (package.metadata["License"] or "").strip():
+        return str(words).splitlines()[0]
+    for file in package.files or ():
+        if re.search(r"\.dist-info/(licenses/)?(LICEN[CS]E|COPYING)", str(file), re.IGNORECASE):
+            heading = file.read_text().strip().splitlines()[0].strip("# ")
+            return heading if len(heading) <= 60 else f"see {Path(str(file)).name}"
+    return "not stated by the package"
 
 
 def completed(document: dict[str, Any], others: list[Component]) -> dict[str, Any]:
     """One document of all parts, in one order."""
-    found: dict[str, Any] = without_addresses(document)
-    found["components"] = sorted(
-        [*found.get("components", []), *others], key=lambda each: (each["name"], each.get("version", ""))
-    )
+    components = [*document.get("components", []), *others]
+    components.sort(key=lambda each: (each["name"], each.get("version", "")))
+    found: dict[str, Any] = without_addresses({**document, "components": components})
     return found
 
 
