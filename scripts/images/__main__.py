@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -68,7 +69,11 @@ def replay_targets(targets: Sequence[str], work: Path) -> dict[str, Replayed]:
     """TARGETS, all of one Dockerfile, into folders of their names in WORK, which must not exist."""
     kept = catalog.cache()
     kept.mkdir(parents=True, exist_ok=True)
-    stand_in = kept / f"base-{'.'.join(map(str, sys.version_info[:3]))}"
+    recipe = hashlib.sha256(Path(base.__file__).read_bytes()).hexdigest()[:8]
+    stand_in = kept / f"base-{'.'.join(map(str, sys.version_info[:3]))}-{recipe}"
+    for older in kept.glob("base-*"):
+        if older != stand_in:
+            shutil.rmtree(older)
     base.make(stand_in)
     with catalog.secrets() as secrets:
         inputs = Inputs(catalog.ROOT, stand_in, kept / "caches", secrets, catalog.arguments())
@@ -116,14 +121,15 @@ def replayed(target: str) -> Path:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def run(target: str, env: Sequence[str], mount: Sequence[str], arguments: Sequence[str]) -> None:
-    """Run a replayed image as its user, on a read-only root, without a shell."""
+    """Run a replayed image as its user, on a read-only root, without a shell where it needs none."""
     if not replayed(target).is_dir():
         raise click.ClickException(f"{target} was not replayed yet: make images-replay TARGET={target}")
     config = dockerfile.configuration(catalog.read(target), target)
     environment = config.environment | dict(each.split("=", 1) for each in env)
     binds = [sandbox.Bind(Path(source), place, writable=more == "rw") for source, place, more in map(_mount, mount)]
     command = [*config.entrypoint, *(arguments or config.command)]
-    process = sandbox.start(replayed(target), command, environment, user=config.user, binds=binds)
+    shell = target in catalog.NEED_SHELL
+    process = sandbox.start(replayed(target), command, environment, user=config.user, binds=binds, shell=shell)
     try:
         sys.exit(process.wait(None))
     except KeyboardInterrupt:

@@ -122,7 +122,11 @@ def _settle(root: Path, packages: list[Path]) -> None:
     described = [
         subprocess.run(["dpkg-deb", "-f", each], check=True, stdout=subprocess.PIPE, text=True) for each in packages
     ]
-    (root / "var/lib/dpkg").mkdir(parents=True, exist_ok=True)
+    (root / "var/lib/dpkg/info").mkdir(parents=True, exist_ok=True)
+    for each in described:  # dpkg wants to know which files are whose; nothing here asks it
+        about = dict(line.split(": ", 1) for line in each.stdout.splitlines() if ": " in line)
+        same = about.get("Multi-Arch") == "same"
+        (root / f"var/lib/dpkg/info/{about['Package']}{':amd64' if same else ''}.list").touch()
     (root / "var/lib/dpkg/status").write_text(
         "".join(f"{each.stdout.rstrip()}\nStatus: install ok installed\n\n" for each in described)
     )

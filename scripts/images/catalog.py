@@ -19,6 +19,8 @@ TARGETS = {"services": "services", "trial": "services", "cpu": "model_runtime", 
 """Each target's Dockerfile."""
 LOCKS = {"services": "services", "trial": "trial", "cpu": "runtime", "gpu": "gpu"}
 """What each target installs: requirements.NAME.lock."""
+NEED_SHELL = frozenset({"cpu"})
+"""vLLM on a CPU starts by asking `lscpu` through a shell."""
 TAGS = {"services": "longview", "trial": "longview-trial", "cpu": "longview-model-cpu", "gpu": "longview-model"}
 
 

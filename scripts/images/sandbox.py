@@ -118,12 +118,13 @@ def start(
     user: str,
     binds: Sequence[Bind] = (),
     output: IO[bytes] | int | None = None,
+    shell: bool = False,
 ) -> Process:
-    """COMMAND as USER (uid:gid), without privileges, on a root that is read-only but for /tmp, /dev/shm and the writable BINDS; without any shell."""
+    """COMMAND as USER (uid:gid), without privileges, on a root that is read-only but for /tmp, /dev/shm and the writable BINDS; SHELL: with one."""
     inside = shlex.quote(str(root))
     lines = _mounts(root, binds, own_tmp=True)
-    for shell in SHELLS:
-        lines.append(f"[ ! -f {inside}/usr/bin/{shell} ] || mount --bind /dev/null {inside}/usr/bin/{shell}")
+    for name in () if shell else SHELLS:
+        lines.append(f"[ ! -f {inside}/usr/bin/{name} ] || mount --bind /dev/null {inside}/usr/bin/{name}")
     lines.append(f"mount -o remount,bind,ro {inside}")
     words = ["setpriv", "--no-new-privs", "--bounding-set=-all,+sys_chroot,+setuid,+setgid", "--inh-caps=-all"]
     words += [_program("chroot"), f"--userspec={user}", "--groups=", str(root), *command]

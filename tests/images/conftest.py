@@ -31,7 +31,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Im
             roots |= {target: replayed(target) for target in wanted}
         elif wanted:
             roots |= {target: done.root for target, done in replay_targets(wanted, work / name).items()}
-    yield {name: Image(root, dockerfile.configuration(catalog.read(name), name)) for name, root in roots.items()}
+    configs = {name: dockerfile.configuration(catalog.read(name), name) for name in roots}
+    yield {name: Image(root, configs[name], name in catalog.NEED_SHELL) for name, root in roots.items()}
     shutil.rmtree(work)
 
 

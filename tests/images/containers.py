@@ -24,6 +24,7 @@ STORE = "/var/lib/longview"
 class Image:
     root: Path
     config: ImageConfig
+    shell: bool = False
 
     @property
     def packages(self) -> Path:
@@ -69,6 +70,7 @@ class Containers:
                 user=image.config.user,
                 binds=binds,
                 output=output,
+                shell=image.shell,
             )
         self._started.append(Container(process, log))
         return self._started[-1]
