@@ -75,7 +75,7 @@ class InboxRecords:
                 return
             if entry.act_id is not None:
                 raise PermanentFailure("already-reviewed", "another decision about this result is recorded already")
-            _decide(entry, review)
+            decide(entry, review)
             write_change(session, review.result_id, review.outcome)
             set_state_of_result(session, review.result_id, "reviewed")
             write_event(session, event)
@@ -187,7 +187,7 @@ def supersede_addenda(session: Session, old: str, new: str) -> None:
         write_change(session, addendum.result_id, "superseded")
 
 
-def _decide(entry: InboxEntry, review: ReviewRecorded) -> None:
+def decide(entry: InboxEntry, review: ReviewRecorded) -> None:
     entry.status, entry.act_id, entry.reviewer = review.outcome, review.act_id, review.reviewer
     entry.reviewed_at, entry.reviewed_report = datetime.fromisoformat(review.at), review.report
     entry.reason_code, entry.reason_text = review.reason_code, review.reason_text
