@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,33 @@ PARTITIONS = 4
 
 
 @dataclass(frozen=True)
+class KafkaAccess:
+    """How the brokers are spoken to: `security` as LONGVIEW_KAFKA_SECURITY names it, with `tls` where it has ssl in it."""
+
+    security: str = "plaintext"
+    tls: ssl.SSLContext | None = None
+    mechanism: str = "SCRAM-SHA-512"
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+    def options(self) -> dict[str, Any]:
+        """For each client of kafka-python."""
+        given: dict[str, Any] = {"security_protocol": self.security.upper()}
+        if self.tls is not None:
+            given |= {"ssl_context": self.tls}
+        if self.security.startswith("sasl"):
+            given |= {
+                "sasl_mechanism": self.mechanism,
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": str(self.password),
+            }
+        return given
+
+
+IN_THE_CLEAR = KafkaAccess()
+
+
+@dataclass(frozen=True)
 class Record:
     """One record of a topic."""
 
@@ -35,7 +63,15 @@ class Record:
 class Consumer:
     """A member of a consumer group with automatic commits off."""
 
-    def __init__(self, bootstrap: str, group: str, topics: Iterable[str], *, poll_records: int = 200) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        group: str,
+        topics: Iterable[str],
+        *,
+        poll_records: int = 200,
+        access: KafkaAccess = IN_THE_CLEAR,
+    ) -> None:
         self._consumer = _connected(
             lambda: KafkaConsumer(
                 *topics,
@@ -47,6 +83,7 @@ class Consumer:
                 session_timeout_ms=10_000,
                 heartbeat_interval_ms=3_000,
                 bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
+                **access.options(),
             )
         )
 
@@ -94,10 +131,13 @@ class Consumer:
 class Producer:
     """Idempotent, acks=all; every send waits until the broker has it."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, access: KafkaAccess = IN_THE_CLEAR) -> None:
         self._producer = _connected(
             lambda: KafkaProducer(
-                bootstrap_servers=bootstrap.split(","), acks="all", bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS
+                bootstrap_servers=bootstrap.split(","),
+                acks="all",
+                bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
+                **access.options(),
             )
         )
 
@@ -116,10 +156,12 @@ class Producer:
         self._producer.close(timeout=5)
 
 
-def ensure_topics(bootstrap: str, topics: Iterable[str]) -> None:
+def ensure_topics(bootstrap: str, topics: Iterable[str], access: KafkaAccess = IN_THE_CLEAR) -> None:
     """Create the topics that are not there (embedded broker, tests; a hospital's broker is its own administrators')."""
     admin = _connected(
-        lambda: KafkaAdminClient(bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS)
+        lambda: KafkaAdminClient(
+            bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS, **access.options()
+        )
     )
     try:
         known = set(admin.list_topics())
@@ -140,4 +182,6 @@ def _connected(connect: Callable[[], Any]) -> Any:
     try:
         return connect()
     except (KafkaError, OSError) as error:
-        raise PartUnavailable("kafka-unavailable", "Kafka does not answer: check LONGVIEW_KAFKA_BOOTSTRAP.") from error
+        raise PartUnavailable(
+            "kafka-unavailable", "Kafka does not answer: check LONGVIEW_KAFKA_BOOTSTRAP, and LONGVIEW_KAFKA_SECURITY."
+        ) from error

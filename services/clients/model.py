@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from schemas.errors import PartUnavailable, PermanentFailure, TransientFailure
 from schemas.families import ModelFamily, family_of
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, VolumeItem
+from services.clients.tokens import bearer
 from workflows.reading.fits import require_askable
 
 SEED = 0
@@ -38,13 +40,16 @@ class VllmModel:
         media: Literal["file", "data"] = "file",
         token: str = "",
         timeout: float = 600.0,
+        verify: ssl.SSLContext | bool = True,
     ) -> None:
         self._release_file = release_file
         self._locate = locate
         self._media = media
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(
-            base_url=base_url.rstrip("/"), headers=headers, timeout=httpx.Timeout(timeout, connect=5.0)
+            base_url=base_url.rstrip("/"),
+            auth=bearer(token),
+            verify=verify,
+            timeout=httpx.Timeout(timeout, connect=5.0),
         )
 
     def close(self) -> None:
