@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -130,8 +131,6 @@ def fhir_key(kind: str, output: Path | None, public: bool) -> None:
 
 def _key_file() -> str:
     """Read without the other settings: the key is made before there is a client id to go with it."""
-    import os
-
     return os.environ.get("LONGVIEW_FHIR_KEY_FILE") or fail(
         "LONGVIEW_FHIR_KEY_FILE is not set: set it, or give --output."
     )
@@ -143,5 +142,5 @@ def fhir_scopes() -> None:
     """The scopes that Longview asks for, one a line: what the authorization server is to grant our client id."""
     from services.clients.smart_scopes import needed
 
-    for scope in read_settings().fhir_scopes.split() or needed():
+    for scope in os.environ.get("LONGVIEW_FHIR_SCOPES", "").split() or needed():
         click.echo(scope)

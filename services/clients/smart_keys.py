@@ -57,7 +57,7 @@ def read_keys(path: Path) -> SigningKeys:
     try:
         held = orjson.loads(path.read_bytes())
         found = KeySet.import_key_set(held) if "keys" in held else KeySet([_imported(held)])
-    except (OSError, ValueError, TypeError, KeyError, JoseError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, JoseError) as error:
         raise PartUnavailable("smart-key", f"LONGVIEW_FHIR_KEY_FILE holds no JWK that can be read: {MEND}") from error
     keys = tuple(_checked(key) for key in found)
     if not keys or len({key.kid for key in keys}) != len(keys):

@@ -1,13 +1,10 @@
-"""A certificate authority of the tests, files as Kubernetes mounts them, and TLS in front of servers that speak none."""
+"""A certificate authority of the tests, and TLS in front of servers that speak none."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import ssl
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,6 +13,7 @@ from pathlib import Path
 import trustme
 
 from services.clients.trust import Trust
+from tests.secret_mount import mount
 
 CHUNK = 1 << 16
 
@@ -61,24 +59,6 @@ class House:
         if alpn:
             context.set_alpn_protocols(list(alpn))
         return context
-
-
-def mount(folder: Path, files: dict[str, bytes]) -> None:
-    """As the kubelet does it: a folder for each state, `..data` points at the one in force and is replaced whole, the old one goes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    data = folder / "..data"
-    old = data.resolve() if data.is_symlink() else None
-    state = folder / f"..{uuid.uuid4().hex}"
-    state.mkdir()
-    for name, content in files.items():
-        (state / name).write_bytes(content)
-        if not (folder / name).is_symlink():
-            (folder / name).symlink_to(Path("..data") / name)
-    beside = folder / "..data_tmp"
-    beside.symlink_to(state.name)
-    os.replace(beside, data)
-    if old is not None:
-        shutil.rmtree(old)
 
 
 @dataclass
