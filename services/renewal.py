@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import logging
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -38,9 +38,9 @@ def taken_once(settings: Settings) -> list[Path]:
 
 @asynccontextmanager
 async def ending_when_replaced(
-    settings: Settings, stop: asyncio.Event, *, look: float = LOOK_SECONDS, spread: float = SPREAD_SECONDS
+    settings: Settings, stop: Callable[[], None], *, look: float = LOOK_SECONDS, spread: float = SPREAD_SECONDS
 ) -> AsyncIterator[None]:
-    """Sets `stop` some time after one of the files got another content."""
+    """Calls `stop` some time after one of the files got another content."""
     files = taken_once(settings)
     watching = asyncio.create_task(_watch(files, stop, look, spread)) if files else None
     try:
@@ -50,19 +50,16 @@ async def ending_when_replaced(
             watching.cancel()
 
 
-async def _watch(files: Iterable[Path], stop: asyncio.Event, look: float, spread: float) -> None:
+async def _watch(files: Iterable[Path], stop: Callable[[], None], look: float, spread: float) -> None:
     known = {file: await asyncio.to_thread(_digest, file) for file in files}
     while True:
         await asyncio.sleep(look)
         for file, before in known.items():
             now = await asyncio.to_thread(_digest, file)
             if now and before and now != before:
-                log.warning(
-                    "a secret or certificate that is taken once was replaced (%s): the process ends, to start anew",
-                    file.name,
-                )
+                log.warning("secret-replaced-process-ends")
                 await asyncio.sleep(random.uniform(0, spread))  # noqa: S311  no secret
-                stop.set()
+                stop()
                 return
             known[file] = now or before
 

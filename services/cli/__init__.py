@@ -1,6 +1,17 @@
 """`longview`: the one door for operators. What a command needs is imported inside it, so that `--help` answers at once."""
 
-from services.cli import definitions, documents, identity, models, oversight, parts, processes, work
+from services.cli import definitions, deploy, documents, identity, models, oversight, parts, processes, work
 from services.cli.base import main
 
-__all__ = ["definitions", "documents", "identity", "main", "models", "oversight", "parts", "processes", "work"]
+__all__ = [
+    "definitions",
+    "deploy",
+    "documents",
+    "identity",
+    "main",
+    "models",
+    "oversight",
+    "parts",
+    "processes",
+    "work",
+]

@@ -22,6 +22,7 @@ from schemas.errors import PermanentFailure, StaleWrite, TransientFailure
 from schemas.identifiers import without_version
 from services.clients.tokens import bearer
 from services.connection_rules import is_loopback
+from services.telemetry.http import TracedClient
 from workflows.ports import Resource
 from workflows.timeline.fields import subject_of, unversioned, versioned
 
@@ -86,7 +87,9 @@ class FhirClient:
     ) -> None:
         self._base = base_url.rstrip("/")
         self._read_pauses = read_pauses
-        self._http = httpx.Client(
+        self._http = TracedClient(
+            "fhir",
+            {urlsplit(self._base).path: "transaction"},
             headers={"Accept": _JSON, "Content-Type": _JSON},
             auth=auth or bearer(token),
             verify=verify,

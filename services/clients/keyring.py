@@ -26,6 +26,7 @@ from typing import Any
 import orjson
 
 from schemas.errors import PartUnavailable, PermanentFailure
+from schemas.telemetry.fields import fields
 from services.private_file import locked, replace_file
 from services.secret_file import stamp
 
@@ -132,7 +133,7 @@ class KeyFile(KeySource):
         try:
             self._ring = read_keyring(self._path)
         except PartUnavailable as error:
-            log.warning("the payload keys were not read again: %s", error.code)
+            log.warning("payload-keys-not-read", extra=fields(code=error.code))
             return
         self._stamp = seen
 

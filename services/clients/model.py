@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -16,9 +17,11 @@ from schemas.errors import PartUnavailable, PermanentFailure, TransientFailure
 from schemas.families import ModelFamily, family_of
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, VolumeItem
 from services.clients.tokens import bearer
+from services.telemetry.http import TracedClient
 from workflows.reading.fits import require_askable
 
 SEED = 0
+OPERATIONS = {"/v1/chat/completions": "chat", "/v1/models": "models"}
 STACK_HEADINGS = {"prior": "PRIOR STUDY", "current": "CURRENT STUDY"}
 """Of requests of earlier versions, which are asked again as they were."""
 
@@ -45,7 +48,10 @@ class VllmModel:
         self._release_file = release_file
         self._locate = locate
         self._media = media
-        self._http = httpx.Client(
+        operations = {f"{urlsplit(base_url).path.rstrip('/')}{path}": word for path, word in OPERATIONS.items()}
+        self._http = TracedClient(
+            "model",
+            operations,
             base_url=base_url.rstrip("/"),
             auth=bearer(token),
             verify=verify,

@@ -22,6 +22,7 @@ import httpx
 from joserfc import jwt
 
 from schemas.errors import PartUnavailable, TransientFailure
+from schemas.telemetry.fields import fields
 from services.clients.smart_keys import SigningKeys, read_keys
 from services.clients.smart_scopes import missing, needed
 from services.clients.tokens import usable
@@ -139,7 +140,7 @@ class SmartTokens:
             self.current()
         except TransientFailure as failure:
             if failure.code == "smart-unavailable":
-                log.warning("the authorization server of the FHIR server does not answer yet")
+                log.warning("authorization-server-away", extra=fields(code=failure.code))
                 return
             raise PartUnavailable(failure.code, failure.hint) from failure
 
@@ -267,7 +268,7 @@ class _KeysOfFile:
             try:
                 self._keys, self._stamp = read_keys(self._path), seen
             except PartUnavailable as error:
-                log.warning("the keys of the FHIR client were not read again: %s", error.code)
+                log.warning("fhir-keys-not-read", extra=fields(code=error.code))
         return self._keys
 
 

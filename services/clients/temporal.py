@@ -5,17 +5,21 @@ Temporal's server and its web UI see cipher text alone; workflow ids hold no ide
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
+from functools import cache
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError, TLSConfig
 
 from schemas.errors import PartUnavailable
 from services.clients.keyring import KeySource
 from services.clients.payloads import ENCODING, STORE_ABOVE, EncryptionCodec, Objects, external_storage
 from services.clients.trust import Trust
+from workflows.tracing import Tracing
 
 __all__ = ["ENCODING", "EncryptionCodec", "connect", "data_converter"]
 
@@ -49,6 +53,14 @@ class TemporalAccess:
 IN_THE_CLEAR = TemporalAccess()
 
 
+@cache
+def _runtime() -> Runtime:
+    """Temporal's core writes to this process's log, so that of its lines no more is left than of any other library's."""
+    forwarding = LogForwardingConfig(logging.getLogger("temporalio.core"))
+    quiet = LoggingConfig(filter=TelemetryFilter(core_level="WARN", other_level="ERROR"), forwarding=forwarding)
+    return Runtime(telemetry=TelemetryConfig(logging=quiet))
+
+
 async def connect(
     address: str,
     namespace: str,
@@ -64,6 +76,8 @@ async def connect(
             address,
             namespace=namespace,
             data_converter=converter,
+            interceptors=[Tracing()],
+            runtime=_runtime(),
             tls=access.tls(),
             api_key=str(access.api_key) or None,
         )

@@ -63,8 +63,8 @@ class TokenFile:
     def _read(self, seen: tuple[int, int, int]) -> None:
         try:
             self._token, self._stamp = _checked(read_secret(self._file)), seen
-        except (OSError, ValueError, PartUnavailable) as error:
-            log.warning("a token file was not read again: %s", type(error).__name__)
+        except (OSError, ValueError, PartUnavailable):
+            log.warning("token-not-read")
 
 
 def usable(token: object) -> bool:

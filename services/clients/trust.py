@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import PartUnavailable
+from schemas.telemetry.fields import fields
 from services.secret_file import Stamp, stamp
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ class FreshContext(ssl.SSLContext):
             except PartUnavailable as error:
                 if self._current is None:
                     raise
-                log.warning("the certificates were not read again: %s", error.code)
+                log.warning("certificates-not-read", extra=fields(code=error.code))
                 return self._current
             if self._alpn:
                 made.set_alpn_protocols(self._alpn)

@@ -139,7 +139,7 @@ async def test_a_process_ends_in_order_when_a_password_it_took_once_is_replaced(
         }
     )
     stop = asyncio.Event()
-    async with ending_when_replaced(settings, stop, look=0.02, spread=0.0):
+    async with ending_when_replaced(settings, stop.set, look=0.02, spread=0.0):
         await asyncio.sleep(0.1)
         mount(secret, {"token": b"first\n"})  # written again as it was
         await asyncio.sleep(0.2)
