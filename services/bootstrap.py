@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from schemas.errors import PartUnavailable, TransientFailure
+from services.connection_rules import require_kafka_login
 from services.renewal import ending_when_replaced
 from services.settings import Settings
 from services.telemetry.process import configure_logging, traced
@@ -263,6 +264,7 @@ def temporal_access(settings: Settings) -> TemporalAccess:
 def kafka_access(settings: Settings) -> KafkaAccess:
     from services.clients.kafka import KafkaAccess
 
+    require_kafka_login(settings)
     return KafkaAccess(
         settings.kafka_security,
         trust(settings).context() if settings.kafka_security.endswith("ssl") else None,
@@ -306,7 +308,7 @@ def smart_tokens(settings: Settings) -> SmartTokens | None:
     client = SmartClient(
         settings.require("fhir_url"),
         settings.fhir_client_id,
-        Path(settings.fhir_key_file),
+        Path(settings.require("fhir_key_file")),
         settings.fhir_token_url,
         tuple(settings.fhir_scopes.split()),
     )

@@ -17,7 +17,11 @@ SASL_MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
 
 def check_connections(settings: Settings) -> None:
     """`PartUnavailable` with a sentence for the first thing that cannot be."""
-    _together(settings, "client_cert_file", "client_key_file")
+    if bool(settings.client_cert_file) != bool(settings.client_key_file):
+        raise PartUnavailable(
+            "setting-client-certificate",
+            "LONGVIEW_CLIENT_CERT_FILE and LONGVIEW_CLIENT_KEY_FILE go together: set both or none.",
+        )
     _kafka(settings)
     _temporal(settings)
     _fhir(settings)
@@ -44,13 +48,7 @@ def _kafka(settings: Settings) -> None:
             "setting-kafka-sasl",
             f"LONGVIEW_KAFKA_SASL_MECHANISM is none of {', '.join(SASL_MECHANISMS)}: set one of them.",
         )
-    sasl, user, secret = settings.kafka_security.startswith("sasl"), settings.kafka_username, settings.kafka_password
-    if sasl and not (user and secret):
-        raise PartUnavailable(
-            "setting-kafka-sasl",
-            f"LONGVIEW_KAFKA_SECURITY is {settings.kafka_security}: set LONGVIEW_KAFKA_USERNAME and LONGVIEW_KAFKA_PASSWORD_FILE too.",
-        )
-    if not sasl and (user or secret):
+    if not settings.kafka_security.startswith("sasl") and (settings.kafka_username or settings.kafka_password):
         raise PartUnavailable(
             "setting-kafka-sasl",
             "LONGVIEW_KAFKA_USERNAME or _PASSWORD is set and would not be used: set LONGVIEW_KAFKA_SECURITY to sasl_ssl.",
@@ -60,6 +58,15 @@ def _kafka(settings: Settings) -> None:
         raise PartUnavailable(
             "setting-kafka-clear",
             "LONGVIEW_KAFKA_SECURITY is sasl_plaintext, which sends the log-in in the clear to another machine: set it to sasl_ssl.",
+        )
+
+
+def require_kafka_login(settings: Settings) -> None:
+    """For a process that speaks to the bus; another is not given the password and needs none."""
+    if settings.kafka_security.startswith("sasl") and not (settings.kafka_username and settings.kafka_password):
+        raise PartUnavailable(
+            "setting-kafka-sasl",
+            f"LONGVIEW_KAFKA_SECURITY is {settings.kafka_security}: set LONGVIEW_KAFKA_USERNAME and LONGVIEW_KAFKA_PASSWORD_FILE too.",
         )
 
 
@@ -77,7 +84,11 @@ def _temporal(settings: Settings) -> None:
 
 
 def _fhir(settings: Settings) -> None:
-    _together(settings, "fhir_client_id", "fhir_key_file")
+    if settings.fhir_key_file and not settings.fhir_client_id:
+        raise PartUnavailable(
+            "setting-fhir-access",
+            "LONGVIEW_FHIR_KEY_FILE is set and would not be used: set LONGVIEW_FHIR_CLIENT_ID, as whom it is registered.",
+        )
     if not settings.fhir_client_id:
         return
     if settings.fhir_token:
@@ -91,11 +102,3 @@ def _fhir(settings: Settings) -> None:
                 "setting-fhir-clear",
                 f"LONGVIEW_{name} is not https, and access tokens would travel in the clear: give its https address.",
             )
-
-
-def _together(settings: Settings, first: str, second: str) -> None:
-    if bool(getattr(settings, first)) != bool(getattr(settings, second)):
-        raise PartUnavailable(
-            f"setting-{first.split('_')[0]}-pair",
-            f"LONGVIEW_{first.upper()} and LONGVIEW_{second.upper()} go together: set both or none.",
-        )

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from schemas.errors import PartUnavailable
+from services.bootstrap import kafka_access, smart_tokens
 from services.cli import main
 from services.clients.fhir import FhirClient
 from services.clients.smart_keys import add_key, read_keys
@@ -34,7 +35,6 @@ SMART = {"LONGVIEW_FHIR_CLIENT_ID": "longview", "LONGVIEW_FHIR_KEY_FILE": "/keys
     ("given", "sentence"),
     [
         ({"LONGVIEW_KAFKA_SECURITY": "tls"}, "LONGVIEW_KAFKA_SECURITY is none of plaintext"),
-        ({"LONGVIEW_KAFKA_SECURITY": "sasl_ssl"}, "set LONGVIEW_KAFKA_USERNAME and LONGVIEW_KAFKA_PASSWORD_FILE"),
         ({"LONGVIEW_KAFKA_SECURITY": "ssl", **SASL}, "would not be used"),
         ({"LONGVIEW_KAFKA_SASL_MECHANISM": "GSSAPI"}, "LONGVIEW_KAFKA_SASL_MECHANISM is none of"),
         (
@@ -50,7 +50,7 @@ SMART = {"LONGVIEW_FHIR_CLIENT_ID": "longview", "LONGVIEW_FHIR_KEY_FILE": "/keys
             {"LONGVIEW_CLIENT_CERT_FILE": "/tls.crt"},
             "LONGVIEW_CLIENT_CERT_FILE and LONGVIEW_CLIENT_KEY_FILE go together",
         ),
-        ({"LONGVIEW_FHIR_CLIENT_ID": "longview"}, "LONGVIEW_FHIR_CLIENT_ID and LONGVIEW_FHIR_KEY_FILE go together"),
+        ({"LONGVIEW_FHIR_KEY_FILE": "/keys/fhir.jwks"}, "set LONGVIEW_FHIR_CLIENT_ID"),
         ({**SMART, "LONGVIEW_FHIR_TOKEN": "t"}, "a fixed token, or SMART Backend Services"),
         ({**SMART, "LONGVIEW_FHIR_URL": "http://fhir.hospital.example/r4"}, "LONGVIEW_FHIR_URL is not https"),
         ({**SMART, "LONGVIEW_FHIR_TOKEN_URL": "http://auth/token"}, "LONGVIEW_FHIR_TOKEN_URL is not https"),
@@ -74,6 +74,20 @@ def test_what_cannot_be_or_would_give_a_secret_away_is_refused(given: dict[str, 
 )
 def test_what_is_guarded_is_taken(given: dict[str, str]) -> None:
     Settings.from_environment(given)
+
+
+def test_a_process_that_is_not_given_a_secret_starts_and_one_that_needs_it_says_so() -> None:
+    """A worker is told how the bus is spoken to and not its password; a gateway knows the FHIR server's address and has no key."""
+    given = {
+        "LONGVIEW_KAFKA_SECURITY": "sasl_ssl",
+        "LONGVIEW_KAFKA_USERNAME": "u",
+        "LONGVIEW_FHIR_CLIENT_ID": "longview",
+    }
+    settings = Settings.from_environment(given | {"LONGVIEW_FHIR_URL": "https://fhir.hospital.example/r4"})
+    with pytest.raises(PartUnavailable, match="LONGVIEW_KAFKA_PASSWORD_FILE"):
+        kafka_access(settings)
+    with pytest.raises(PartUnavailable, match="LONGVIEW_FHIR_KEY_FILE is not set"):
+        smart_tokens(settings)
 
 
 # -- secrets that are replaced -------------------------------------------------------------------------------------------------------
