@@ -27,12 +27,14 @@ from services.clients.model import VllmModel
 from services.clients.temporal import TemporalAccess, connect
 from services.clients.trust import Trust
 from services.parts.ports import free_port
+from services.parts.probes import NotReady, database_ok
 from tests.contract.temporal_server import KEY, Server, patiently
 from tests.contract.test_temporal import heard, say
 from tests.contract.thread_workflow import ThreadWorkflow
 from tests.contract.tls import House, Terminator, terminating
 from tests.real import parts
 from tests.real.secured_kafka import PASSWORD, USER, secured_kafka
+from tests.real.secured_postgres import secured_postgres
 
 PATIENT = {"resourceType": "Patient", "id": "pat-1", "meta": {"versionId": "1"}}
 STUDY = "1.2.3"
@@ -230,3 +232,24 @@ def test_apache_kafka_with_a_login_over_tls(house: House, tmp_path: Path, mechan
         assert is_refused(bootstrap, house.trust, "sasl_ssl", mechanism, USER, "not-the-password")
         assert is_refused(bootstrap, house.trust_alone, "sasl_ssl", mechanism, USER, PASSWORD)
         assert is_refused(bootstrap, house.trust)
+
+
+# -- the database ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.real
+def test_postgresql_with_certificates_on_both_sides_by_the_url_alone(house: House, tmp_path: Path) -> None:
+    with secured_postgres(house.authority) as address:
+        files = f"sslcert={house.folder / 'tls.crt'}&sslkey={tmp_path / 'own.key'}"
+        (tmp_path / "own.key").write_bytes((house.folder / "tls.key").read_bytes())
+        (tmp_path / "own.key").chmod(0o600)
+        verified = f"sslmode=verify-full&sslrootcert={house.folder / 'ca.crt'}"
+        database_ok(f"postgresql://{address}?{verified}&{files}")
+        stranger = House(tmp_path / "stranger")
+        for parameters in (
+            verified,
+            f"sslmode=verify-full&sslrootcert={stranger.folder / 'ca.crt'}&{files}",
+            "sslmode=disable",
+        ):
+            with pytest.raises(NotReady):
+                database_ok(f"postgresql://{address}?{parameters}")
