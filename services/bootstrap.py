@@ -9,7 +9,7 @@ import asyncio
 import hmac
 import signal
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -122,8 +122,8 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
 
     database = open_migrated(settings.database)
     if (tokens := smart_tokens(settings)) is not None:
-        await asyncio.to_thread(tokens.require)
-        tokens.close()
+        with closing(tokens):
+            await asyncio.to_thread(tokens.require)
     client, store = await temporal(settings), FolderObjectStore(settings.store)
     here, server = site(settings), fhir(settings)
     runs, entries, builds = RunRecords(database), InboxRecords(database), BuildRecords(database)

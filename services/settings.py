@@ -279,10 +279,13 @@ class Settings:
         for f in fields(self):
             variable, value = PREFIX + f.name.upper(), str(getattr(self, f.name))
             shown = HIDDEN if f.metadata["secret"] and value else value
-            rows.append(
-                (variable, shown, "environment" if environment.get(variable) else "default", f.metadata["meaning"])
-            )
+            rows.append((variable, shown, _source(variable, environment), f.metadata["meaning"]))
         return rows
+
+
+def _source(variable: str, environment: Mapping[str, str]) -> str:
+    given = environment.get(variable) or environment.get(f"{variable}_FILE")
+    return "environment" if given else "default"
 
 
 def _secrets_from_files(given: dict[str, str], known: Mapping[str, str], secrets: set[str]) -> dict[str, str]:

@@ -20,7 +20,7 @@ import orjson
 
 from schemas.errors import PermanentFailure, StaleWrite, TransientFailure
 from schemas.identifiers import without_version
-from services.clients.tokens import bearer
+from services.clients.tokens import Access, bearer
 from services.connection_rules import is_loopback
 from services.telemetry.http import TracedClient
 from workflows.ports import Resource
@@ -79,7 +79,7 @@ class FhirClient:
         base_url: str,
         *,
         token: str = "",
-        auth: httpx.Auth | None = None,
+        auth: Access | None = None,
         verify: ssl.SSLContext | bool = True,
         timeout: float = 60.0,
         transport: httpx.BaseTransport | None = None,
@@ -87,11 +87,12 @@ class FhirClient:
     ) -> None:
         self._base = base_url.rstrip("/")
         self._read_pauses = read_pauses
+        self._access = auth or bearer(token)
         self._http = TracedClient(
             "fhir",
             {urlsplit(self._base).path: "transaction"},
             headers={"Accept": _JSON, "Content-Type": _JSON},
-            auth=auth or bearer(token),
+            auth=self._access,
             verify=verify,
             timeout=httpx.Timeout(timeout, connect=5.0),
             transport=transport,
@@ -101,6 +102,8 @@ class FhirClient:
 
     def close(self) -> None:
         self._http.close()
+        if self._access is not None:
+            self._access.close()
 
     # -- reading ---------------------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from schemas.errors import PartUnavailable, TransientFailure
 from schemas.telemetry.fields import fields
 from services.clients.smart_keys import SigningKeys, read_keys
 from services.clients.smart_scopes import missing, needed
-from services.clients.tokens import usable
+from services.clients.tokens import Access, usable
 from services.connection_rules import is_guarded, is_loopback
 from services.secret_file import Stamp, stamp
 
@@ -239,8 +239,8 @@ class SmartTokens:
             raise TransientFailure("smart-unavailable", "the authorization server does not answer") from None
 
 
-class SmartAuth(httpx.Auth):
-    """On every request the token in force; after a 401 one other token and one more try."""
+class SmartAuth(Access):
+    """On every request the token in force; after a 401 one other token and one more try. `TransientFailure` (`smart-token-refused`) after that."""
 
     def __init__(self, tokens: SmartTokens) -> None:
         self._tokens = tokens
@@ -251,7 +251,15 @@ class SmartAuth(httpx.Auth):
         response = yield request
         if response.status_code == 401 and (other := self._tokens.renewed(token)) != token:
             request.headers["Authorization"] = f"Bearer {other}"
-            yield request
+            response = yield request
+        if response.status_code == 401:
+            raise TransientFailure(
+                "smart-token-refused",
+                "the FHIR server does not take a token that its authorization server has just given us: its own log says why",
+            )
+
+    def close(self) -> None:
+        self._tokens.close()
 
 
 class _KeysOfFile:
@@ -265,8 +273,9 @@ class _KeysOfFile:
     def current(self) -> SigningKeys:
         seen = stamp(self._path)
         if seen is not None and seen != self._stamp:
+            self._stamp = seen  # a file that does not serve is told of once
             try:
-                self._keys, self._stamp = read_keys(self._path), seen
+                self._keys = read_keys(self._path)
             except PartUnavailable as error:
                 log.warning("fhir-keys-not-read", extra=fields(code=error.code))
         return self._keys

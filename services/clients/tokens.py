@@ -17,7 +17,14 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 """What a header can carry; RFC 6750 section 2.1 allows fewer marks, servers more."""
 
 
-class Bearer(httpx.Auth):
+class Access(httpx.Auth):
+    """How a client shows who it is; it is closed with the client."""
+
+    def close(self) -> None:
+        """Nothing to close, for most."""
+
+
+class Bearer(Access):
     """The token that `current` gives, on every request."""
 
     def __init__(self, current: Callable[[], str]) -> None:
@@ -61,8 +68,9 @@ class TokenFile:
             return self._token
 
     def _read(self, seen: tuple[int, int, int]) -> None:
+        self._stamp = seen  # a file that does not serve is told of once
         try:
-            self._token, self._stamp = _checked(read_secret(self._file)), seen
+            self._token = _checked(read_secret(self._file))
         except (OSError, ValueError, PartUnavailable):
             log.warning("token-not-read")
 

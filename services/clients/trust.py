@@ -57,9 +57,8 @@ class Trust:
         if not self.ca_file:
             return None
         self._made()
-        system = ssl.get_default_verify_paths().cafile
-        own = Path(self.ca_file).read_bytes()
-        return own if system is None else own.rstrip() + b"\n" + Path(system).read_bytes()
+        own, system = Path(self.ca_file).read_bytes(), _system_bundle()
+        return own if system is None else own.rstrip() + b"\n" + system.read_bytes()
 
     def identity(self) -> tuple[bytes, bytes] | None:
         """PEM of our certificate and of its key; None where we have none."""
@@ -67,6 +66,14 @@ class Trust:
             return None
         self._made()
         return Path(self.cert_file).read_bytes(), Path(self.key_file).read_bytes()
+
+
+def _system_bundle() -> Path | None:
+    """The system's authorities in one file; where OpenSSL knows only their folder, the one that Debian keeps in it."""
+    paths = ssl.get_default_verify_paths()
+    known = [Path(paths.cafile)] if paths.cafile else []
+    known += [Path(paths.capath) / "ca-certificates.crt"] if paths.capath else []
+    return next((file for file in known if file.is_file()), None)
 
 
 def _using(names: str, load: Callable[[], None]) -> None:
@@ -111,6 +118,7 @@ class FreshContext(ssl.SSLContext):
             stamps = [stamp(file) for file in self._files]
             if self._current is not None and stamps == self._stamps:
                 return self._current
+            self._stamps = stamps  # files that do not serve are told of once
             try:
                 made = self._make()
             except PartUnavailable as error:
@@ -120,5 +128,5 @@ class FreshContext(ssl.SSLContext):
                 return self._current
             if self._alpn:
                 made.set_alpn_protocols(self._alpn)
-            self._current, self._stamps = made, stamps
+            self._current = made
             return made
