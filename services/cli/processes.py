@@ -53,3 +53,11 @@ def codec(add: str | None, remove: str | None) -> None:
         run_process(codec, settings)
     elif token := change_operators(settings, add=add or "", remove=remove or ""):
         click.echo(token)
+
+
+@main.command()
+def metrics() -> None:
+    """Every metric that is scraped from our processes, as Markdown (docs/metrics.md)."""
+    from services.operations.reference import reference
+
+    click.echo(reference(), nl=False)

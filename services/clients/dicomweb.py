@@ -21,7 +21,7 @@ from schemas.imaging import StudyInventory, StudyListing
 from services.clients import qido
 from services.clients.tokens import bearer
 from services.multipart import MultipartError, MultipartReader, MultipartWriter
-from services.telemetry.http import TracedClient
+from services.operations.requests import MeasuredClient, kind_of_dicomweb
 from workflows.series.attributes import identity_of
 from workflows.series.frames import is_decodable
 from workflows.slides.slide import ArchivedSlide
@@ -53,8 +53,9 @@ class DicomWebArchive:
     ) -> None:
         self._page = page
         # The environment's proxies are not used: an archive is asked directly.
-        self._http = TracedClient(
+        self._http = MeasuredClient(
             "dicomweb",
+            kind_of_dicomweb,
             base_url=base_url.rstrip("/"),
             headers={"Accept-Encoding": "identity"},
             auth=bearer(token),

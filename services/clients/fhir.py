@@ -22,7 +22,7 @@ from schemas.errors import PermanentFailure, StaleWrite, TransientFailure
 from schemas.identifiers import without_version
 from services.clients.tokens import Access, bearer
 from services.connection_rules import is_loopback
-from services.telemetry.http import TracedClient
+from services.operations.requests import MeasuredClient, kind_of_fhir
 from workflows.ports import Resource
 from workflows.timeline.fields import subject_of, unversioned, versioned
 
@@ -88,8 +88,9 @@ class FhirClient:
         self._base = base_url.rstrip("/")
         self._read_pauses = read_pauses
         self._access = auth or bearer(token)
-        self._http = TracedClient(
+        self._http = MeasuredClient(
             "fhir",
+            kind_of_fhir,
             {urlsplit(self._base).path: "transaction"},
             headers={"Accept": _JSON, "Content-Type": _JSON},
             auth=self._access,

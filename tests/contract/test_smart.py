@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -297,3 +300,40 @@ def test_an_assertion_that_is_overheard_is_good_for_nothing(gate: Gate, tokens: 
         "scope": "system/Patient.rs",
     }
     assert httpx.post(gate.server.token_url, data=form, trust_env=False).json()["error"] == "invalid_client"
+
+
+# -- the processes -----------------------------------------------------------------------------------------------------------------
+
+
+def longview(gate: Gate, key_file: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LONGVIEW_")}
+    given = {
+        "LONGVIEW_STATE_DIR": str(folder),
+        "LONGVIEW_DATABASE_URL": f"sqlite:///{folder}/longview.db",
+        "LONGVIEW_FHIR_URL": gate.url,
+        "LONGVIEW_FHIR_CLIENT_ID": CLIENT,
+        "LONGVIEW_FHIR_KEY_FILE": str(key_file),
+    }
+    command = [sys.executable, "-P", "-m", "services.cli", *arguments]
+    return subprocess.run(command, env=kept | given, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_worker_does_not_start_with_fewer_scopes_than_it_needs(gate: Gate, key_file: Path, tmp_path: Path) -> None:
+    gate.server.allowed = [scope for scope in needed() if "Provenance" not in scope]
+    ended = longview(gate, key_file, tmp_path, "worker")
+    assert ended.returncode == 1
+    assert ended.stderr.rstrip().endswith("give LONGVIEW_FHIR_CLIENT_ID also: system/Provenance.crs")
+
+
+def test_doctor_says_whether_access_is_complete(gate: Gate, key_file: Path, tmp_path: Path) -> None:
+    def preflight() -> list[str]:
+        told = json.loads(longview(gate, key_file, tmp_path, "doctor", "--json").stdout)
+        return [check["mend"] for check in told["checks"] if check["name"] == "fhir preflight"]
+
+    assert preflight() == [""]
+    gate.server.allowed = ["system/Patient.rs"]
+    [mend] = preflight()
+    assert "system/Task.crus" in mend
+    gate.server.jwks = {"keys": []}
+    [mend] = preflight()
+    assert "invalid_client" in mend
