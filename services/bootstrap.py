@@ -9,13 +9,15 @@ import asyncio
 import hmac
 import signal
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from schemas.errors import PartUnavailable, TransientFailure
+from services.connection_rules import require_kafka_login
+from services.renewal import ending_when_replaced
 from services.settings import Settings
 from services.telemetry.process import configure_logging, traced
 
@@ -24,8 +26,12 @@ if TYPE_CHECKING:
 
     from services.clients.dicomweb import DicomWebArchive
     from services.clients.fhir import FhirClient
+    from services.clients.kafka import KafkaAccess
     from services.clients.keyring import KeyFile
     from services.clients.model import VllmModel
+    from services.clients.smart import SmartTokens
+    from services.clients.temporal import TemporalAccess
+    from services.clients.trust import Trust
     from services.db import Database
     from services.operations.metric import Process as ProcessName
     from services.operations.process import Operations
@@ -63,7 +69,8 @@ async def _until_told(process: Process, settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told)
     with operations.serving():
-        await process(settings, stop, operations)
+        async with ending_when_replaced(settings, told):
+            await process(settings, stop, operations)
 
 
 async def gateway(settings: Settings, stop: asyncio.Event, operations: Operations) -> None:
@@ -82,13 +89,14 @@ async def gateway(settings: Settings, stop: asyncio.Event, operations: Operation
     operations.measure_temporal()
     database = open_migrated(settings.database)
     client, bootstrap = await temporal(settings), settings.require("kafka_bootstrap")
-    producer = await asyncio.to_thread(Producer, bootstrap)
-    consumer = await asyncio.to_thread(Consumer, bootstrap, GATEWAY_GROUP, INBOUND_TOPICS)
+    access = kafka_access(settings)
+    producer = await asyncio.to_thread(Producer, bootstrap, access)
+    consumer = await asyncio.to_thread(Consumer, bootstrap, GATEWAY_GROUP, INBOUND_TOPICS, access=access)
     keeper = DeadLetterKeeper(FolderObjectStore(settings.store), DeadLetterRecords(database), producer)
     intake = Intake(client, settings.namespace, settings.task_queue, settings.event_source, keeper)
     watch(operations, settings, database, client)
     operations.tell_state(of_gateway(StateReader(database)))
-    operations.needs("bus", BrokerProbe(bootstrap).ask)
+    operations.needs("bus", BrokerProbe(bootstrap, access).ask)
     operations.ready()
     try:
         await asyncio.gather(
@@ -122,6 +130,9 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
 
     operations.measure_temporal()
     database = open_migrated(settings.database)
+    if (tokens := smart_tokens(settings)) is not None:
+        with closing(tokens):
+            await asyncio.to_thread(tokens.require)
     client, store = await temporal(settings), FolderObjectStore(settings.store)
     here, server = site(settings), fhir(settings)
     runs, entries, builds = RunRecords(database), InboxRecords(database), BuildRecords(database)
@@ -251,6 +262,33 @@ async def temporal(settings: Settings) -> Client:
         payload_keys(settings),
         FolderObjectStore(settings.store),
         int(settings.payload_store_bytes),
+        temporal_access(settings),
+    )
+
+
+def trust(settings: Settings) -> Trust:
+    """Whom every outgoing connection trusts, and what it shows of us."""
+    from services.clients.trust import Trust
+
+    return Trust(settings.ca_file, settings.client_cert_file, settings.client_key_file)
+
+
+def temporal_access(settings: Settings) -> TemporalAccess:
+    from services.clients.temporal import TemporalAccess
+
+    return TemporalAccess(trust(settings) if settings.temporal_tls == "on" else None, settings.temporal_api_key)
+
+
+def kafka_access(settings: Settings) -> KafkaAccess:
+    from services.clients.kafka import KafkaAccess
+
+    require_kafka_login(settings)
+    return KafkaAccess(
+        settings.kafka_security,
+        trust(settings).context() if settings.kafka_security.endswith("ssl") else None,
+        settings.kafka_sasl_mechanism,
+        settings.kafka_username,
+        settings.kafka_password,
     )
 
 
@@ -269,13 +307,38 @@ def payload_keys(settings: Settings) -> KeyFile:
 def fhir(settings: Settings) -> FhirClient:
     from services.clients.fhir import FhirClient
 
-    return FhirClient(settings.require("fhir_url"), token=settings.fhir_token)
+    auth = None
+    if (tokens := smart_tokens(settings)) is not None:
+        from services.clients.smart import SmartAuth
+
+        auth = SmartAuth(tokens)
+    return FhirClient(
+        settings.require("fhir_url"), token=settings.fhir_token, auth=auth, verify=trust(settings).context()
+    )
+
+
+def smart_tokens(settings: Settings) -> SmartTokens | None:
+    """Access tokens by SMART Backend Services, where LONGVIEW_FHIR_CLIENT_ID is set."""
+    if not settings.fhir_client_id:
+        return None
+    from services.clients.smart import SmartClient, SmartTokens
+
+    client = SmartClient(
+        settings.require("fhir_url"),
+        settings.fhir_client_id,
+        Path(settings.require("fhir_key_file")),
+        settings.fhir_token_url,
+        tuple(settings.fhir_scopes.split()),
+    )
+    return SmartTokens(client, verify=trust(settings).context())
 
 
 def archive(settings: Settings) -> DicomWebArchive:
     from services.clients.dicomweb import DicomWebArchive
 
-    return DicomWebArchive(settings.require("dicomweb_url"), token=settings.dicomweb_token)
+    return DicomWebArchive(
+        settings.require("dicomweb_url"), token=settings.dicomweb_token, verify=trust(settings).context()
+    )
 
 
 def model(settings: Settings, store: FolderObjectStore) -> VllmModel:
@@ -283,7 +346,12 @@ def model(settings: Settings, store: FolderObjectStore) -> VllmModel:
 
     release = Path(settings.require("model_release"))
     return VllmModel(
-        settings.require("model_url"), release, store.path, media=settings.media, token=settings.bearer_of_model()
+        settings.require("model_url"),
+        release,
+        store.path,
+        media=settings.media,
+        token=settings.bearer_of_model(),
+        verify=trust(settings).context(),
     )
 
 
@@ -335,7 +403,13 @@ def history_model(settings: Settings, store: FolderObjectStore) -> VllmModel | N
         return None
     release, token = Path(settings.history_model_release), settings.history_model_token
     return VllmModel(
-        settings.history_model_url, release, store.path, media=settings.media, token=token, part="history-model"
+        settings.history_model_url,
+        release,
+        store.path,
+        media=settings.media,
+        token=token,
+        verify=trust(settings).context(),
+        part="history-model",
     )
 
 
@@ -347,5 +421,11 @@ def shadow_model(settings: Settings, store: FolderObjectStore) -> VllmModel | No
         return None
     release, token = Path(settings.shadow_model_release), settings.shadow_model_token
     return VllmModel(
-        settings.shadow_model_url, release, store.path, media=settings.media, token=token, part="shadow-model"
+        settings.shadow_model_url,
+        release,
+        store.path,
+        media=settings.media,
+        token=token,
+        verify=trust(settings).context(),
+        part="shadow-model",
     )
