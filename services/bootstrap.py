@@ -6,6 +6,7 @@ A process imports what it wires only when it starts: a gateway needs neither Lit
 from __future__ import annotations
 
 import asyncio
+import base64
 import hmac
 import logging
 import signal
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from services.clients.keyring import KeyFile
     from services.clients.model import VllmModel
     from services.db import Database
+    from services.inbox.login import Logins
     from services.operations.metrics import Process as ProcessName
     from services.operations.process import Operations
     from services.store import FolderObjectStore
@@ -150,21 +152,23 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
 async def inbox(settings: Settings, stop: asyncio.Event, operations: Operations) -> None:
     """The clinicians' page."""
     from services.clients.reviews import TemporalReviewer
-    from services.db import InboxReader, open_migrated
+    from services.db import AuditTrail, InboxReader, open_migrated
     from services.http_server import listen, serve
+    from services.inbox.access import refuse_open_inbox
     from services.inbox.app import create_app
     from services.inbox.deps import LOOPBACK_HOSTS, InboxDeps
     from services.store import FolderObjectStore
 
+    refuse_open_inbox(settings)
     database = open_migrated(settings.database)
     public, temporal_client = urlsplit(settings.inbox_url), await temporal(settings)
     deps = InboxDeps(
         reader=InboxReader(database),
+        trail=AuditTrail(database),
         objects=FolderObjectStore(settings.store),
         reviewer=TemporalReviewer(temporal_client),
-        csrf_secret=hmac.digest(
-            payload_keys(settings).current().oldest.secret, b"longview inbox forms", "sha256"
-        ).hex(),
+        csrf_secret=_derived(settings, b"longview inbox forms").hex(),
+        logins=logins(settings, database) if settings.inbox_login == "oidc" else None,
         allowed_hosts=(*LOOPBACK_HOSTS, settings.inbox_host, *filter(None, [public.hostname])),
         secure_cookies=public.scheme == "https",
         feed_beat=operations.loop("feed"),
@@ -175,6 +179,8 @@ async def inbox(settings: Settings, stop: asyncio.Event, operations: Operations)
         listener = listen(settings.inbox_host, int(settings.inbox_port), "inbox", "LONGVIEW_INBOX_HOST")
         await serve(app, listener, stop, operations.ready, app.state.feed.close)
     finally:
+        if deps.logins is not None:
+            await deps.logins.close()
         database.close()
 
 
@@ -251,6 +257,28 @@ def payload_keys(settings: Settings) -> KeyFile:
     from services.clients.keyring import KeyFile
 
     return KeyFile(Path(settings.require("payload_key_file")))
+
+
+def _derived(settings: Settings, purpose: bytes) -> bytes:
+    """32 bytes for one purpose, the same in every process of this deployment and across restarts."""
+    return hmac.digest(payload_keys(settings).current().oldest.secret, purpose, "sha256")
+
+
+def logins(settings: Settings, database: Database) -> Logins:
+    """The inbox's login; called on its event loop."""
+    from services.clients.oidc import OpenIdIssuer
+    from services.db import AuditTrail, SessionRecords
+    from services.inbox.access import Groups
+    from services.inbox.login import Logins
+
+    return Logins(
+        OpenIdIssuer(settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret),
+        Groups(settings.oidc_roles_claim, settings.oidc_reviewers, settings.oidc_auditors),
+        SessionRecords(database),
+        AuditTrail(database),
+        seal=base64.urlsafe_b64encode(_derived(settings, b"longview inbox logins")),
+        public_url=settings.inbox_url,
+    )
 
 
 def fhir(settings: Settings) -> FhirClient:
