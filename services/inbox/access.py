@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 from litestar.connection import ASGIConnection, Request
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
+from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -21,11 +22,12 @@ from services.db import Look
 from services.settings import Settings
 
 MAX_NAME = 200
-API, AUDIT = "/api/", "/audit"
+API = "/api/"
 _OPEN = ("/health", "/login", "/login/callback")
 _PASSIVE = ("/rows", "/events")
 """What an open page asks for by itself: it does not keep a login alive."""
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
+_OF_OTHERS = ("logout", "audit")
 _BEARER = {"WWW-Authenticate": "Bearer"}
 
 
@@ -96,7 +98,7 @@ class Door(Protocol):
 
 
 class KnownPeople(ASGIMiddleware):
-    """Turns away whoever is not logged in: pages to the login, programs with 401; and whoever lacks the right, with 403.
+    """Turns away whoever is not logged in: pages to the login, programs with 401.
 
     Pages go by the session's cookie, the JSON API by a bearer token alone: a browser adds no such token by itself, so that a foreign page cannot
     make it act (CSRF).
@@ -116,9 +118,6 @@ class KnownPeople(ASGIMiddleware):
             await _to_login(connection)(scope, receive, send)
             return
         scope["state"]["visitor"] = visitor
-        if path != "/logout" and not _may(visitor, path):
-            await self._door.refused(visitor, address_of(connection))
-            raise NotAllowed
         await next_app(scope, receive, send)
 
     async def _program(self, connection: AnyConnection) -> Visitor:
@@ -137,8 +136,24 @@ class KnownPeople(ASGIMiddleware):
         return visitor
 
 
-def _may(visitor: Visitor, path: str) -> bool:
-    return visitor.auditor if path == AUDIT else visitor.reviewer
+async def reviewers_only(connection: AnyConnection, _handler: BaseRouteHandler) -> None:
+    """For everything but the logout and what has a rule of its own."""
+    if connection.scope["path"].strip("/") not in _OF_OTHERS:
+        await _require(connection, lambda visitor: visitor.reviewer)
+
+
+async def auditors_only(connection: AnyConnection, _handler: BaseRouteHandler) -> None:
+    """Reviewers do not see who else has looked."""
+    await _require(connection, lambda visitor: visitor.auditor)
+
+
+async def _require(connection: AnyConnection, allowed: Callable[[Visitor], bool]) -> None:
+    """Whoever has not logged in is here only for what is open to all: `KnownPeople` has turned everybody else away."""
+    visitor = visitor_of(connection)
+    if visitor is not None and not allowed(visitor):
+        door: Door = connection.app.state.deps.logins
+        await door.refused(visitor, address_of(connection))
+        raise NotAllowed
 
 
 def _to_login(connection: AnyConnection) -> ASGIResponse:

@@ -21,7 +21,7 @@ from litestar.template.config import TemplateConfig
 
 from schemas.errors import LongviewError
 from services.inbox import api, audit_page, login, pages
-from services.inbox.access import KnownPeople, NotAllowed
+from services.inbox.access import KnownPeople, NotAllowed, reviewers_only
 from services.inbox.deps import InboxDeps, provide_deps, provide_desk, provide_feed
 from services.inbox.feed import ChangeFeed
 from services.inbox.reviewing import ReviewDesk
@@ -61,6 +61,7 @@ def create_app(deps: InboxDeps) -> Litestar:
         state=State({"deps": deps, "feed": feed, "desk": desk}),
         lifespan=[_feeding(feed)],
         middleware=[KnownHosts(deps.allowed_hosts), *([KnownPeople(deps.logins)] if deps.logins else [])],
+        guards=[reviewers_only] if deps.logins else [],
         before_send=[add_security_headers],
         csrf_config=csrf_config(deps.csrf_secret, secure=deps.secure_cookies),
         template_config=TemplateConfig(directory=FOLDER / "templates", engine=JinjaTemplateEngine),

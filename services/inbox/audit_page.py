@@ -12,13 +12,13 @@ from litestar.response import Template
 
 from schemas.audit import AuditEntry, new_audit_id
 from services.db.audit import now_text
-from services.inbox.access import address_of, person_of
+from services.inbox.access import address_of, auditors_only, person_of
 from services.inbox.deps import Deps
 
 SHOWN = 200
 
 
-@get("/audit", sync_to_thread=True)
+@get("/audit", guards=[auditors_only], sync_to_thread=True)
 def show_audit(
     request: Request[Any, Any, Any], deps: Deps, patient: FromQuery[str] = "", result: FromQuery[str] = ""
 ) -> Template:

@@ -185,9 +185,10 @@ async def log_in(request: AnyRequest, to: FromQuery[str] = "/") -> Response[Any]
 
 
 @get("/login/callback")
-async def logged_in(request: AnyRequest, state: FromQuery[str] = "", code: FromQuery[str] = "") -> Response[Any]:
+async def logged_in(request: AnyRequest) -> Response[Any]:
     """Back from the issuer."""
-    logins = _logins(request)
+    logins, told = _logins(request), request.query_params
+    state, code = told.get("state", ""), told.get("code", "")
     kept = request.cookies.get(logins.attempt_cookie, "")
     try:
         secret, to = await logins.finish(kept, state, code, address_of(request))
