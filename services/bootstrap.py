@@ -13,6 +13,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from services.operations.metrics import Process as ProcessName
     from services.operations.process import Operations
     from services.store import FolderObjectStore
+    from services.worker.audit_delivery import AuditDelivery
     from workflows.reconcile.activities import ReconcileActivities
     from workflows.report_study.assembly import Site
     from workflows.shadow.activities import ShadowActivities
@@ -108,6 +110,7 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
     from services.clients.pixel_text import OcrTextInPixels
     from services.db import BuildRecords, InboxRecords, RunRecords, open_migrated
     from services.store import FolderObjectStore
+    from services.worker.audit_delivery import delivering
     from services.worker.background import run_background
     from services.worker.deployment import deployment_version
     from services.worker.schedule import ensure_schedule
@@ -142,8 +145,12 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
     name, current = settings.worker_deployment, settings.worker_current == "on"
     version = deployment_version(name, settings.worker_build_id) if name else None
     activities = [*reading.all(), *records.all(), *lifecycle.all(), shadow.plan_shadow]
+    audit = audit_delivery(settings, database)
     try:
-        async with run_background(client, settings.task_queue, reconcile, shadow, reading.create_inbox_entry):
+        async with (
+            delivering(audit) if audit else nullcontext(),
+            run_background(client, settings.task_queue, reconcile, shadow, reading.create_inbox_entry),
+        ):
             await run_worker(client, settings.task_queue, activities, stop, operations.ready, version, current=current)
     finally:
         database.close()
@@ -190,6 +197,7 @@ async def codec(settings: Settings, stop: asyncio.Event, operations: Operations)
     from services.codec.app import CodecDeps, create_app
     from services.codec.login import Brake, Login
     from services.codec.operators import read_operators
+    from services.db import AuditTrail, open_migrated
     from services.http_server import listen, serve
     from services.store import FolderObjectStore
 
@@ -197,7 +205,9 @@ async def codec(settings: Settings, stop: asyncio.Event, operations: Operations)
         raise PartUnavailable(
             "codec-operators", "nobody may log in to the codec server: add one with 'longview codec --add-user NAME'."
         )
+    database = open_migrated(settings.database)
     deps = CodecDeps(
+        trail=AuditTrail(database),
         codec=EncryptionCodec(payload_keys(settings)),
         storage=ObjectStoreDriver(FolderObjectStore(settings.store)),
         login=Login(settings.codec_operators, Brake()),
@@ -205,9 +215,13 @@ async def codec(settings: Settings, stop: asyncio.Event, operations: Operations)
     )
     operations.needs("keys", payload_keys(settings).current)
     operations.needs("store", FolderObjectStore(settings.store).ask)
-    listener = listen(settings.codec_host, int(settings.codec_port), "codec", "LONGVIEW_CODEC_HOST")
-    # forwarded addresses are not believed: whoever could write them could go around the brake on failed logins
-    await serve(create_app(deps), listener, stop, operations.ready, proxied=False)
+    operations.needs("database", database.ask)
+    try:
+        listener = listen(settings.codec_host, int(settings.codec_port), "codec", "LONGVIEW_CODEC_HOST")
+        # forwarded addresses are not believed: whoever could write them could go around the brake on failed logins
+        await serve(create_app(deps), listener, stop, operations.ready, proxied=False)
+    finally:
+        database.close()
 
 
 def needs_of(operations: Operations, settings: Settings, database: Database, client: Client) -> None:
@@ -285,6 +299,24 @@ def fhir(settings: Settings) -> FhirClient:
     from services.clients.fhir import FhirClient
 
     return FhirClient(settings.require("fhir_url"), token=settings.fhir_token)
+
+
+def audit_delivery(settings: Settings, database: Database) -> AuditDelivery | None:
+    """What sends the audit trail to the hospital's repository; None where there is none."""
+    from schemas.codes import Canonical
+    from services.clients.fhir import FhirClient
+    from services.db import AuditOutbox
+    from services.worker.audit_delivery import AuditDelivery
+    from workflows.report.audit import AuditAddresses
+
+    if not settings.audit_url:
+        return None
+    return AuditDelivery(
+        AuditOutbox(database),
+        FhirClient(settings.audit_url, token=settings.audit_token),
+        Canonical(settings.canonical_base),
+        AuditAddresses(settings.fhir_url, settings.inbox_url),
+    )
 
 
 def archive(settings: Settings) -> DicomWebArchive:
