@@ -8,10 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
-import logging
 import signal
-import sys
-import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from datetime import timedelta
@@ -21,6 +18,7 @@ from urllib.parse import urlsplit
 
 from schemas.errors import PartUnavailable, TransientFailure
 from services.settings import Settings
+from services.telemetry.process import configure_logging, traced
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -41,8 +39,6 @@ if TYPE_CHECKING:
 
 GATEWAY_GROUP = "longview-gateway"
 ASK_TEMPORAL_SECONDS = 5
-NOISY_LOGGERS = ("httpx", "httpcore", "urllib3", "dicomweb_client", "kafka", "pydicom", "uvicorn", "alembic")
-"""Libraries that would log URLs or values, and with them identifiers of patients."""
 
 Process = Callable[[Settings, asyncio.Event, "Operations"], Awaitable[None]]
 
@@ -52,8 +48,9 @@ Process = Callable[[Settings, asyncio.Event, "Operations"], Awaitable[None]]
 
 def run_process(process: Process, settings: Settings) -> None:
     """Run one of the processes below until SIGTERM or SIGINT. `PartUnavailable` says what it could not reach."""
-    configure_logging()
-    asyncio.run(_until_told(process, settings))
+    configure_logging(settings.log_format)
+    with traced(settings, process.__name__):
+        asyncio.run(_until_told(process, settings))
 
 
 async def _until_told(process: Process, settings: Settings) -> None:
@@ -104,13 +101,13 @@ async def gateway(settings: Settings, stop: asyncio.Event, operations: Operation
 
 
 async def worker(settings: Settings, stop: asyncio.Event, operations: Operations) -> None:
-    """Workflows and their activities."""
+    """Workflows and their activities, on the task queues that LONGVIEW_WORKER_QUEUES names."""
     from services.clients.patient_memory import TemporalPatientMemory
     from services.clients.pdf_process import PdfInItsOwnProcess
     from services.clients.pixel_text import OcrTextInPixels
     from services.db import BuildRecords, InboxRecords, RunRecords, open_migrated
     from services.store import FolderObjectStore
-    from services.worker.audit_delivery import delivering
+    from services.worker.audit_delivery import STALLED_SECONDS, delivering
     from services.worker.background import run_background
     from services.worker.deployment import deployment_version
     from services.worker.schedule import ensure_schedule
@@ -141,17 +138,24 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
     lifecycle = LifecycleActivities(here, fhir=server, store=store, inbox=entries)
     reconcile, shadow = oversight_activities(settings, database, client, store)
     needs_of(operations, settings, database, client)
-    await ensure_schedule(client, settings)
+    if settings.worker_queues == "all":  # elsewhere 'longview schedules' does it once
+        await ensure_schedule(client, settings)
     name, current = settings.worker_deployment, settings.worker_current == "on"
     version = deployment_version(name, settings.worker_build_id) if name else None
     activities = [*reading.all(), *records.all(), *lifecycle.all(), shadow.plan_shadow]
-    audit = audit_delivery(settings, database)
+    queue, served = settings.task_queue, settings.worker_queues
+    background = run_background(client, queue, reconcile, shadow, reading.create_inbox_entry, version)
+    audit = audit_delivery(settings, database) if served != "reading" else None
     try:
         async with (
-            delivering(audit) if audit else nullcontext(),
-            run_background(client, settings.task_queue, reconcile, shadow, reading.create_inbox_entry),
+            delivering(audit, operations.vitals.loop("audit", STALLED_SECONDS)) if audit else nullcontext(),
+            background if served in ("all", "background") else nullcontext(),
         ):
-            await run_worker(client, settings.task_queue, activities, stop, operations.ready, version, current=current)
+            if served == "background":
+                operations.ready()
+                await stop.wait()
+            else:
+                await run_worker(client, queue, activities, stop, operations.ready, version, current=current)
     finally:
         database.close()
 
@@ -235,16 +239,6 @@ def needs_of(operations: Operations, settings: Settings, database: Database, cli
     operations.needs("temporal", lambda: asyncio.run_coroutine_threadsafe(temporal_answers(client), loop).result())
 
 
-def configure_logging() -> None:
-    """One line an event on standard error; libraries that log addresses or values are held to errors."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-    )
-    for name in NOISY_LOGGERS:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pydicom")  # its warnings repeat values of elements
-
-
 # -- adapters ----------------------------------------------------------------------------------------------------------
 
 
@@ -313,7 +307,7 @@ def audit_delivery(settings: Settings, database: Database) -> AuditDelivery | No
         return None
     return AuditDelivery(
         AuditOutbox(database),
-        FhirClient(settings.audit_url, token=settings.audit_token),
+        FhirClient(settings.audit_url, token=settings.audit_token, timeout=20.0),
         Canonical(settings.canonical_base),
         AuditAddresses(settings.fhir_url, settings.inbox_url),
     )

@@ -4,7 +4,7 @@ from services.db.audit import AuditOutbox, AuditRow, AuditTrail, Head
 from services.db.dead_letters import DeadLetterRecords, DeadLetterRow
 from services.db.engine import Database, open_database
 from services.db.inbox import InboxRecords
-from services.db.migration import migrate, open_migrated
+from services.db.migration import Migrated, migrate, newest_revision, open_migrated, present_revision, require_schema
 from services.db.outbox import OutboxRecords, WaitingEvent
 from services.db.oversight import ItemRow, PassRow, ReconcileRecords
 from services.db.reading import Change, Entry, EntryRow, Filter, InboxReader, Listing, Look
@@ -30,6 +30,7 @@ __all__ = [
     "ItemRow",
     "Listing",
     "Look",
+    "Migrated",
     "OutboxRecords",
     "PassRow",
     "ReconcileRecords",
@@ -39,6 +40,9 @@ __all__ = [
     "ShadowRecords",
     "WaitingEvent",
     "migrate",
+    "newest_revision",
     "open_database",
     "open_migrated",
+    "present_revision",
+    "require_schema",
 ]

@@ -24,6 +24,7 @@ from litestar.response import Redirect, Template
 
 from schemas.audit import AuditEntry, AuditKind, AuditPerson, new_audit_id
 from schemas.errors import LongviewError, TransientFailure
+from schemas.telemetry.fields import fields
 from services.clients.oidc import Attempt, LoginRefused, OpenIdIssuer
 from services.db import AuditTrail, SessionRecords
 from services.db.audit import now_text
@@ -142,7 +143,7 @@ class Logins:
         try:
             return await self._issuer.logout_url(kept.id_token, f"{self.public_url}/")
         except TransientFailure as failure:
-            log.warning("no logout at the issuer: %s", failure.code)
+            log.warning("issuer-knows-no-logout", extra=fields(code=failure.code))
             return None
 
     async def refused(self, visitor: Visitor, address: str | None) -> None:
@@ -151,7 +152,7 @@ class Logins:
     async def _refuse(
         self, code: str, person: AuditPerson | None, address: str | None, kind: AuditKind = "login-refused"
     ) -> None:
-        log.warning("login refused: %s", code)
+        log.warning("login-refused", extra=fields(code=code))
         now = time.monotonic()
         if len(self._refusals) == REFUSALS_A_MINUTE and self._refusals[0] > now - 60:
             return

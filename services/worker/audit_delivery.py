@@ -11,6 +11,7 @@ from typing import Protocol
 
 from schemas.codes import Canonical, Json
 from schemas.errors import LongviewError, StaleWrite, TransientFailure
+from schemas.telemetry.fields import fields
 from services.db import AuditOutbox, AuditRow
 from workflows.report.audit import AUDIT_TAG, AuditAddresses, build_audit_event
 
@@ -19,6 +20,8 @@ BATCH = 50
 IDLE_SECONDS = 2.0
 PAUSES = (2.0, 5.0, 15.0, 60.0)
 """Between attempts while the repository is away or refuses; the last one stays."""
+STALLED_SECONDS = 600.0
+"""Without a sign of life for so long, the loop is broken; while the repository is away it gives one with every attempt."""
 HOLD_SECONDS = 180.0
 """For how long one process may deliver without saying so again: longer than a batch and its time-outs take."""
 
@@ -42,7 +45,7 @@ class AuditDelivery:
         self._canonical, self._addresses = canonical, addresses
         self._holder = secrets.token_hex(8)
 
-    def deliver_waiting(self) -> int:
+    def deliver_waiting(self, beat: Callable[[], None] = lambda: None) -> int:
         """How many rows arrived; 0 while another process delivers. A crash between sending and marking sends a row again, under the same tag."""
         if not self._outbox.hold(self._holder, HOLD_SECONDS):
             return 0
@@ -52,6 +55,7 @@ class AuditDelivery:
             for row in rows:
                 self._send(row)
                 last = row
+                beat()
         finally:
             if last is not None:
                 self._outbox.mark_delivered(last)
@@ -88,10 +92,10 @@ async def _deliver(delivery: AuditDelivery, stop: asyncio.Event, beat: Callable[
     while not stop.is_set():
         beat()
         try:
-            sent = await asyncio.to_thread(delivery.deliver_waiting)
+            sent = await asyncio.to_thread(delivery.deliver_waiting, beat)
             failures, pause = 0, IDLE_SECONDS
         except LongviewError as failure:
-            log.warning("audit events wait: %s", failure.code)
+            log.warning("audit-events-wait", extra=fields(code=failure.code))
             sent, pause = 0, PAUSES[min(failures, len(PAUSES) - 1)]
             failures += 1
         if not sent:
