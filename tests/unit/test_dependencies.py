@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import httpx
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,7 +142,6 @@ def test_a_weakness_is_named_with_what_mends_it(monkeypatch: pytest.MonkeyPatch)
         "dependencies": [
             {"name": "a", "version": "1.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["1.1"]}]},
             {"name": "b", "version": "2.0", "vulns": []},
-            {"name": "c", "skip_reason": "not there"},
         ]
     }
     done = subprocess.CompletedProcess([], 1, json.dumps(report), "")
@@ -149,9 +149,31 @@ def test_a_weakness_is_named_with_what_mends_it(monkeypatch: pytest.MonkeyPatch)
     assert check.weaknesses(check.LOCK, []) == [
         "a 1.0 has PYSEC-1 (mended in 1.1): renew the lock, or judge it in dependencies.toml."
     ]
+    report = {"dependencies": [{"name": "a", "skip_reason": "not found"}, {"name": "b", "version": "1", "vulns": []}]}
+    mirror = subprocess.CompletedProcess([], 0, json.dumps(report), "No known vulnerabilities found")
+    monkeypatch.setattr(check.subprocess, "run", lambda *_, **__: mirror)
+    assert "that is no pass" in check.weaknesses(check.LOCK, [])[0], "pip-audit itself calls this sound"
     broken = subprocess.CompletedProcess([], 1, "", "ERROR: something else")
     monkeypatch.setattr(check.subprocess, "run", lambda *_, **__: broken)
     assert "pip-audit failed" in check.weaknesses(check.LOCK, [])[0], "a failure is no pass"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reached"),
+    [
+        (httpx.Response(200, json={"vulnerabilities": [{"id": "PYSEC-1"}]}), True),
+        (httpx.Response(200, json={"vulnerabilities": []}), False),
+        (httpx.Response(200, text="<html>"), False),
+        (httpx.Response(404), False),
+        (httpx.Response(403), False),
+    ],
+    ids=["advisories", "a mirror without", "a page", "a mirror without releases", "a proxy that refuses"],
+)
+def test_a_service_counts_only_if_it_knows_the_weakness_of_an_old_release(
+    monkeypatch: pytest.MonkeyPatch, answer: httpx.Response, reached: bool
+) -> None:
+    monkeypatch.setattr(check.httpx, "get", lambda *_, **__: answer)
+    assert (check.unreachable() == "") is reached
 
 
 def test_only_an_unreachable_service_is_skipped_and_said(
