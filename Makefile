@@ -64,6 +64,10 @@ lint: setup ## ruff, mypy --strict, import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+.PHONY: audit
+audit: setup ## licences of all locked packages; their known weaknesses, where PyPI answers
+	@exec $(BIN)/python scripts/check_dependencies.py
+
 .PHONY: real-parts
 real-parts: setup ## fetch Apache Kafka, HAPI FHIR, HL7's validator, Orthanc and Chromium into the cache
 	@scripts/real_parts.sh

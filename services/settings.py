@@ -162,6 +162,10 @@ class Settings:
                 "setting-codec-ui-origin",
                 "LONGVIEW_CODEC_UI_ORIGIN is no origin: write it as http(s)://host[:port], without a path.",
             )
+        if self.inbox_login not in ("off", "oidc"):
+            raise PartUnavailable(
+                "setting-inbox-login", "LONGVIEW_INBOX_LOGIN is neither 'off' nor 'oidc': set one of them."
+            )
         if self.worker_current not in ("on", "off"):
             raise PartUnavailable(
                 "setting-worker-current", "LONGVIEW_WORKER_CURRENT is neither 'on' nor 'off': set one of them."

@@ -1,6 +1,7 @@
 """`longview`: the one door for operators. What a command needs is imported inside it, so that `--help` answers at once."""
 
 from services.cli import (
+    audit,
     backup,
     definitions,
     deploy,
@@ -16,6 +17,7 @@ from services.cli import (
 from services.cli.base import main
 
 __all__ = [
+    "audit",
     "backup",
     "definitions",
     "deploy",
