@@ -30,6 +30,7 @@ from services.db import (
     Filter,
     InboxReader,
     InboxRecords,
+    Look,
     Migrated,
     OutboxRecords,
     RunRecords,
@@ -43,6 +44,7 @@ from services.db import (
 from services.db.models import Base, DeadLetter, InboxChange, InboxEntry, Outbox
 from tests.inbox_samples import available, failure, key, result, review, reviewed
 
+OPENED = Look("result-opened", None, "127.0.0.1", opening=True)
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -381,7 +383,7 @@ def test_a_review_is_recorded_once_and_a_second_decision_is_refused(
 ) -> None:
     told = result()
     inbox.add(open_run(runs), told, available(told))
-    reader.mark_opened(told.result_id)
+    reader.view(told.result_id, OPENED)
     reject = review(told, "rejected", reason_code="false-positive", reason_text="vessel, not a nodule")
     for _ in range(2):
         inbox.record_review(reject, reviewed(told, reject))
@@ -542,7 +544,7 @@ def test_the_list_is_sorted_by_urgency_then_by_what_is_due(
     for study, priority, when in reversed(wanted):
         told = result(study=study, priority=priority, acknowledge_by=due[when])
         inbox.add(open_run(runs, f"run-{study}", study), told, available(told))
-    reader.mark_opened(result(study="a").result_id)
+    reader.view(result(study="a").result_id, OPENED)
     listing = reader.list_entries(Filter())
     assert [row.result_id for row in listing.rows] == [result(study=study).result_id for study, _, _ in wanted]
     assert (listing.unread, listing.open, listing.matching) == (4, 5, 5)
@@ -566,9 +568,9 @@ def test_a_second_run_that_comes_to_the_same_result_closes_as_unchanged(
 def test_opening_twice_is_opening_once(runs: RunRecords, inbox: InboxRecords, reader: InboxReader) -> None:
     told = result()
     inbox.add(open_run(runs), told, available(told))
-    reader.mark_opened(told.result_id)
+    reader.view(told.result_id, OPENED)
     first = reader.get(told.result_id)
-    reader.mark_opened(told.result_id)
+    reader.view(told.result_id, OPENED)
     assert reader.get(told.result_id) == first
     assert [c.kind for c in reader.changes_since(0)] == ["added", "opened"]
 
