@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
@@ -19,7 +20,9 @@ import orjson
 
 from schemas.errors import PermanentFailure, StaleWrite, TransientFailure
 from schemas.identifiers import without_version
-from services.telemetry.http import TracedClient
+from services.clients.tokens import Access, bearer
+from services.connection_rules import is_loopback
+from services.operations.requests import MeasuredClient, kind_of_fhir
 from workflows.ports import Resource
 from workflows.timeline.fields import subject_of, unversioned, versioned
 
@@ -53,7 +56,6 @@ PRECONDITION_FAILED = 412
 _JSON = "application/fhir+json"
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]{1,63}/[A-Za-z0-9.-]{1,64}(/_history/[A-Za-z0-9.-]{1,64})?")
 _SEARCH_MARKS = re.compile(r"([\\$,|])")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class SourceDecimal(float):
@@ -71,32 +73,39 @@ class SourceDecimal(float):
 
 
 class FhirClient:
-    """One FHIR R4 server."""
+    """One FHIR R4 server, asked with a bearer `token` or by `auth` (`services.clients.smart`)."""
 
     def __init__(
         self,
         base_url: str,
         *,
         token: str = "",
+        auth: Access | None = None,
+        verify: ssl.SSLContext | bool = True,
         timeout: float = 60.0,
         transport: httpx.BaseTransport | None = None,
         read_pauses: tuple[float, ...] = READ_PAUSES,
     ) -> None:
         self._base = base_url.rstrip("/")
         self._read_pauses = read_pauses
-        headers = {"Accept": _JSON, "Content-Type": _JSON} | ({"Authorization": f"Bearer {token}"} if token else {})
-        self._http = TracedClient(
+        self._access = auth or bearer(token)
+        self._http = MeasuredClient(
             "fhir",
+            kind_of_fhir,
             {urlsplit(self._base).path: "transaction"},
-            headers=headers,
+            headers={"Accept": _JSON, "Content-Type": _JSON},
+            auth=self._access,
+            verify=verify,
             timeout=httpx.Timeout(timeout, connect=5.0),
             transport=transport,
             # a proxy named in the environment cannot reach this machine's loopback
-            trust_env=urlsplit(self._base).hostname not in _LOOPBACK,
+            trust_env=not is_loopback(self._base),
         )
 
     def close(self) -> None:
         self._http.close()
+        if self._access is not None:
+            self._access.close()
 
     # -- reading ---------------------------------------------------------------------------------------------------------------
 
@@ -343,7 +352,9 @@ class FhirClient:
         if status in (408, 425, 429) or status >= 500:
             raise TransientFailure("fhir-unavailable", f"the FHIR server answered {status}")
         if status in (401, 403):
-            raise PermanentFailure("fhir-forbidden", "the FHIR server does not allow this: check LONGVIEW_FHIR_TOKEN")
+            raise PermanentFailure(
+                "fhir-forbidden", "the FHIR server does not allow this: check our token, or the scopes it was granted"
+            )
         if not 200 <= status < 300:
             raise PermanentFailure("fhir-refused", f"the FHIR server refused with {status}: its own log says why")
 

@@ -21,7 +21,7 @@ from services.db.engine import Database
 from services.db.headline import abstained, headline, outside, values_headline
 from services.db.models import InboxChange, InboxEntry
 from services.db.outbox import write_event
-from services.db.runs import set_state, set_state_of_result
+from services.db.runs import count_study, set_state, set_state_of_result
 
 EntryStatus = Literal["unread", "opened", "accepted", "amended", "rejected", "superseded", "withdrawn"]
 ChangeKind = EntryStatus | Literal["added", "escalated", "acknowledged", "reprioritised", "reindexed", "closed"]
@@ -54,6 +54,8 @@ class InboxRecords:
             if result.supersedes is not None:
                 _supersede(session, result.supersedes, result.result_id)
             write_event(session, event)
+        reason = result.reading.abstained
+        count_study("abstained" if reason else "read", reason or "", result.study.modality)
 
     def reindex(self, thread_id: str, patient: PatientBanner) -> None:
         """After a merge every entry of the thread is found under the patient who survived it."""
@@ -73,7 +75,7 @@ class InboxRecords:
                 return
             if entry.act_id is not None:
                 raise PermanentFailure("already-reviewed", "another decision about this result is recorded already")
-            _decide(entry, review)
+            decide(entry, review)
             write_change(session, review.result_id, review.outcome)
             told = {"act_id": review.act_id, "data": review.report, "code": review.outcome, "by": review.reviewer}
             _written(session, "review-written", review.result_id, key=review.act_id, **told)
@@ -226,7 +228,7 @@ def supersede_addenda(session: Session, old: str, new: str) -> None:
         _written(session, "result-superseded", addendum.result_id, key=new)
 
 
-def _decide(entry: InboxEntry, review: ReviewRecorded) -> None:
+def decide(entry: InboxEntry, review: ReviewRecorded) -> None:
     entry.status, entry.act_id, entry.reviewer = review.outcome, review.act_id, review.reviewer
     entry.reviewed_at, entry.reviewed_report = datetime.fromisoformat(review.at), review.report
     entry.reason_code, entry.reason_text = review.reason_code, review.reason_text

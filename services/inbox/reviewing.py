@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -20,6 +20,7 @@ from schemas.runs import ReviewWritten
 from services.db import AuditTrail, Entry
 from services.db.inbox import UNREVIEWED
 from services.inbox.schemas import Acknowledgement, Decision
+from services.operations.meter import count, timed
 
 
 class Reviewer(Protocol):
@@ -46,6 +47,7 @@ class DecisionRefused(LongviewError):
         return type(self), (self.code, self.hint, self.status)
 
 
+_BECAME = {409: "stale", 502: "refused", 503: "away", 504: "unknown"}
 STALE = "Someone else has decided, or newer images have replaced this result, since you opened it: reload to see how it stands now."
 NOTHING_TO_ACKNOWLEDGE = "Nobody waits for an acknowledgement of this result any more: reload to see how it stands now."
 UNKNOWN = (
@@ -59,6 +61,18 @@ class Asker:
 
     person: AuditPerson | None
     address: str | None
+
+
+@contextmanager
+def _counted(outcome: str) -> Iterator[None]:
+    """A decision, by what became of it, and how long the reviewer waited for the answer."""
+    with timed("longview_inbox_decision_seconds"):
+        try:
+            yield
+        except DecisionRefused as refused:
+            count("longview_inbox_decisions_total", outcome=_BECAME.get(refused.status, "refused"))
+            raise
+    count("longview_inbox_decisions_total", outcome=outcome)
 
 
 class ReviewDesk:
@@ -75,8 +89,9 @@ class ReviewDesk:
         if entry.act_id == decision.act_id:
             return
         async with self._told(entry, asker, decision.act_id, decision.outcome):
-            self._refuse_untimely(entry, decision)
-            await self._hand_on(self._reviewer.submit(entry.result.workflow_id, self._act(entry, decision)))
+            with _counted(decision.outcome):
+                self._refuse_untimely(entry, decision)
+                await self._hand_on(self._reviewer.submit(entry.result.workflow_id, self._act(entry, decision)))
 
     async def acknowledge(self, entry: Entry, given: Acknowledgement, asker: Asker) -> None:
         """`DecisionRefused` unless FHIR has it when this returns. Once somebody has acknowledged, another acknowledgement adds nothing."""
@@ -102,7 +117,8 @@ class ReviewDesk:
             kind="decision-sent",
             at=self._now(),
             process="inbox",
-            code=asked,
+            outcome="failed",
+            code="fault",
             person=asker.person,
             address=asker.address,
             patient=without_version(entry.result.patient.resource),
@@ -112,6 +128,7 @@ class ReviewDesk:
         )
         try:
             yield
+            told = told.model_copy(update={"outcome": "success", "code": asked})
         except DecisionRefused as refused:
             outcome = "refused" if refused.status == HTTP_409_CONFLICT else "failed"
             told = told.model_copy(update={"outcome": outcome, "code": refused.code})
