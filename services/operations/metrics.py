@@ -179,6 +179,15 @@ _WORKER = (
         (Label("outcome", values=("read", "abstained", "failed", "skipped")), _MODALITY, _CODE),
     ),
     Metric(
+        "longview_runs_ended_total",
+        "counter",
+        "items",
+        "Runs that have ended, by outcome alone, so that each stands at 0 from the start; closed: nothing new came of it "
+        "(the same instances as before).",
+        ("worker",),
+        (Label("outcome", values=("read", "abstained", "failed", "skipped", "closed")),),
+    ),
+    Metric(
         "longview_result_seconds",
         "histogram",
         "seconds",
