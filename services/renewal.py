@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from schemas.telemetry.fields import fields
 from services.secret_file import SecretFromFile
 from services.settings import Settings
 
@@ -57,7 +58,7 @@ async def _watch(files: Iterable[Path], stop: Callable[[], None], look: float, s
         for file, before in known.items():
             now = await asyncio.to_thread(_digest, file)
             if now and before and now != before:
-                log.warning("secret-replaced-process-ends")
+                log.warning("secret-replaced-process-ends", extra=fields())
                 await asyncio.sleep(random.uniform(0, spread))  # noqa: S311  no secret
                 stop()
                 return
