@@ -162,6 +162,10 @@ class Settings:
                 "setting-codec-ui-origin",
                 "LONGVIEW_CODEC_UI_ORIGIN is no origin: write it as http(s)://host[:port], without a path.",
             )
+        if self.inbox_login not in ("off", "oidc"):
+            raise PartUnavailable(
+                "setting-inbox-login", "LONGVIEW_INBOX_LOGIN is neither 'off' nor 'oidc': set one of them."
+            )
         if self.worker_current not in ("on", "off"):
             raise PartUnavailable(
                 "setting-worker-current", "LONGVIEW_WORKER_CURRENT is neither 'on' nor 'off': set one of them."
@@ -200,6 +204,8 @@ class Settings:
                 "setting-traces-url",
                 "LONGVIEW_TRACES_URL is no URL: write it as http(s)://host:4318/v1/traces.",
             )
+        if self.operations_port and not self.operations_port.isdigit():
+            raise PartUnavailable("setting-number", "LONGVIEW_OPERATIONS_PORT is not a whole number: set one.")
         for name in ("acknowledge_minutes", "inbox_port", "payload_store_bytes", "codec_port", *_RECONCILE_NUMBERS):
             if not getattr(self, name).isdigit():
                 raise PartUnavailable("setting-number", f"{PREFIX}{name.upper()} is not a whole number: set one.")

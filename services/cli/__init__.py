@@ -1,9 +1,24 @@
 """`longview`: the one door for operators. What a command needs is imported inside it, so that `--help` answers at once."""
 
-from services.cli import definitions, deploy, documents, identity, models, oversight, parts, processes, work
+from services.cli import (
+    audit,
+    backup,
+    definitions,
+    deploy,
+    documents,
+    identity,
+    models,
+    oversight,
+    parts,
+    processes,
+    recovery,
+    work,
+)
 from services.cli.base import main
 
 __all__ = [
+    "audit",
+    "backup",
     "definitions",
     "deploy",
     "documents",
@@ -13,5 +28,6 @@ __all__ = [
     "oversight",
     "parts",
     "processes",
+    "recovery",
     "work",
 ]

@@ -52,6 +52,7 @@ WRITTEN_TYPES = (
 )
 READ_PAUSES = (0.1, 0.2, 0.4, 0.8)
 """Seconds before a read is tried again. A step of many reads would else hardly ever come to its end while a share of all calls fails."""
+PRECONDITION_FAILED = 412
 _JSON = "application/fhir+json"
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]{1,63}/[A-Za-z0-9.-]{1,64}(/_history/[A-Za-z0-9.-]{1,64})?")
 _SEARCH_MARKS = re.compile(r"([\\$,|])")
@@ -277,6 +278,17 @@ class FhirClient:
         for entry in entries:
             self._check_entry(entry.get("response", {}))
         return [self._written(entry) for entry in entries]
+
+    def create_once(self, resource: Resource, system: str, tag: str) -> None:
+        """Conditional create of a resource that its tag `system|tag` keys; one that is there already stands (R4 3.1.0.8.1).
+
+        `StaleWrite` if another create came first: the same again then finds it there.
+        """
+        content = orjson.dumps(resource)
+        where = {"If-None-Exist": str(httpx.QueryParams({"_tag": _token(system, tag)}))}
+        response = self._send("POST", f"{self._base}/{resource['resourceType']}", content=content, headers=where)
+        if response.status_code != PRECONDITION_FAILED:  # several are there: none is missing
+            self._check(response.status_code)
 
     def _check_entry(self, response: dict[str, Any]) -> None:
         status = str(response.get("status", ""))[:3]

@@ -74,6 +74,13 @@ class VllmModel:
                 "model-release", "the model's release.json cannot be read: check LONGVIEW_MODEL_RELEASE."
             ) from error
 
+    def look(self) -> ModelRelease:
+        """The release, if the server is ready and serves it; the same errors as `ask`."""
+        release = self.release()
+        self._send("GET", "/ready")
+        self._check_served(release)
+        return release
+
     def ask(self, request: ModelRequest) -> ModelAnswer:
         """One answer, without what the model thought aloud. `TransientFailure` while the server is away; `PermanentFailure` if the model cannot be
         asked this (before anything is sent), if the server refuses, or if it serves another model."""

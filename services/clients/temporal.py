@@ -19,6 +19,7 @@ from schemas.errors import PartUnavailable
 from services.clients.keyring import KeySource
 from services.clients.payloads import ENCODING, STORE_ABOVE, EncryptionCodec, Objects, external_storage
 from services.clients.trust import Trust
+from services.operations.temporal import buffer_of_process
 from workflows.tracing import Tracing
 
 __all__ = ["ENCODING", "EncryptionCodec", "connect", "data_converter"]
@@ -55,10 +56,10 @@ IN_THE_CLEAR = TemporalAccess()
 
 @cache
 def _runtime() -> Runtime:
-    """Temporal's core writes to this process's log, so that of its lines no more is left than of any other library's."""
+    """Temporal's core writes to this process's log, so that of its lines no more is left than of any other library's; and its metrics to our page."""
     forwarding = LogForwardingConfig(logging.getLogger("temporalio.core"))
     quiet = LoggingConfig(filter=TelemetryFilter(core_level="WARN", other_level="ERROR"), forwarding=forwarding)
-    return Runtime(telemetry=TelemetryConfig(logging=quiet))
+    return Runtime(telemetry=TelemetryConfig(logging=quiet, metrics=buffer_of_process()))
 
 
 async def connect(
