@@ -53,12 +53,20 @@ test-fuzz: setup ## 2,000 malformed volumes, pictures, media URLs and requests a
 	@export LONGVIEW_TEST_FUZZ=2000; \
 	exec $(BIN)/pytest tests/integration/test_model_serving.py -s $(OPTIONS)
 
+.PHONY: drill
+drill: setup ## lose database, object store and Temporal on purpose, restore, reconcile, count (about 6 minutes); OPTIONS="--studies 30"
+	@exec $(BIN)/longview drill $(OPTIONS)
+
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+.PHONY: audit
+audit: setup ## licences of all locked packages; their known weaknesses, where PyPI answers
+	@exec $(BIN)/python scripts/check_dependencies.py
 
 .PHONY: real-parts
 real-parts: setup ## fetch Apache Kafka, HAPI FHIR, HL7's validator, Orthanc and Chromium into the cache

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from schemas.errors import TransientFailure
+from schemas.telemetry.fields import fields
 from services.clients.kafka import Consumer, Record
 from services.gateway.intake import Intake
+from services.gateway.progress import Progress
 from services.gateway.relay import Relay
 from services.gateway.window import Window
 
@@ -27,7 +29,7 @@ async def consume(
     consumer: Consumer, intake: Intake, stop: asyncio.Event, beat: Callable[[], None] = lambda: None
 ) -> None:
     """Poll, handle, commit; in order within a key, in parallel across keys. What was not handled comes again. `beat` is called in each round."""
-    window = Window(intake.handle)
+    window, progress = Window(intake.handle), Progress(consumer)
     while not stop.is_set():
         beat()
         if window.failed:
@@ -38,6 +40,7 @@ async def consume(
             await window.progress()
         else:
             window.add(await _poll(consumer, BUSY_POLL_MS if window.size else IDLE_POLL_MS))
+        progress.tell(window.first_unhandled())
         if window.ready >= COMMIT_RECORDS or window.ready == window.size:
             await _commit(consumer, window)
     await window.close()
@@ -48,7 +51,7 @@ async def _poll(consumer: Consumer, timeout_ms: int) -> list[Record]:
     try:
         return await asyncio.to_thread(consumer.poll, timeout_ms)
     except TransientFailure as failure:
-        log.warning("%s", failure)
+        log.warning("bus-not-read", extra=fields(code=failure.code))
         await asyncio.sleep(RETRY_SECONDS)
         return []
 
@@ -60,7 +63,7 @@ async def _commit(consumer: Consumer, window: Window) -> None:
     try:
         await asyncio.to_thread(consumer.commit, handled)
     except TransientFailure as failure:
-        log.warning("%s", failure)
+        log.warning("offsets-not-committed", extra=fields(code=failure.code, count=len(handled)))
 
 
 async def _give_back(consumer: Consumer, window: Window) -> None:
@@ -78,7 +81,7 @@ async def publish(relay: Relay, stop: asyncio.Event, beat: Callable[[], None] = 
         try:
             sent = await asyncio.to_thread(relay.send_waiting, beat)
         except TransientFailure as failure:
-            log.warning("%s; the outbox keeps it", failure)
+            log.warning("outbox-waits", extra=fields(code=failure.code))
             sent = 0
         if sent:
             continue

@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from schemas.errors import PartUnavailable
-from services.parts import probes, steps
+from services.parts import found, probes, steps
 from services.parts.environment import (
     cache_folder,
     child_environment,
     model_environment,
+    model_telemetry,
     model_token,
     part_environment,
 )
@@ -37,7 +39,8 @@ def _ours(*arguments: str) -> Callable[[Launch], Command]:
 
     def command(launch: Launch) -> Command:
         given = [argument.format(port=launch.port) for argument in arguments]
-        environment = child_environment(launch.settings, ready_file=launch.ready_file)
+        settings = replace(launch.settings, operations_port="0") if launch.settings.operations_port else launch.settings
+        environment = child_environment(settings, ready_file=launch.ready_file)  # one port cannot be three processes'
         return Command([*PYTHON, "services.cli", *given], environment)
 
     return command
@@ -79,7 +82,7 @@ def _temporal(launch: Launch) -> Command:
 def _fhir(launch: Launch) -> Command:
     """sekmet under uvicorn: its own `serve` logs every URL, and with it identifiers of patients."""
     write_private(launch.folder / "settings.yaml", steps.sekmet_settings(launch.address, launch.folder))
-    write_private(launch.folder / "logging.json", steps.QUIET_LOGGING)
+    write_private(launch.folder / "logging.json", steps.quiet_logging(launch.settings.log_format))
     arguments = ["uvicorn", "--factory", "sekmet.main:app_factory", "--host", HOST, "--port", str(launch.port)]
     arguments += ["--no-access-log", "--log-config", str(launch.folder / "logging.json")]
     return Command([*PYTHON, *arguments], part_environment() | {"SEKMET_CONFIG": str(launch.folder / "settings.yaml")})
@@ -87,6 +90,7 @@ def _fhir(launch: Launch) -> Command:
 
 def _archive(launch: Launch) -> Command:
     arguments = ["services.archive", "--folder", str(launch.folder / "files"), "--port", str(launch.port)]
+    arguments += ["--log-format", launch.settings.log_format]
     return Command([*PYTHON, *arguments], part_environment())
 
 
@@ -99,7 +103,8 @@ def _model(launch: Launch) -> Command:
     arguments = ["model_runtime", "serve", "--cache", str(cache_folder()), "--port", str(launch.port)]
     arguments += ["--media-dir", str(launch.settings.store), "--ready-file", str(launch.ready_file)]
     arguments += ["--drain-seconds", str(DRAIN_SECONDS)]
-    return Command([*PYTHON, *arguments], model_environment(launch.settings) | model_token(launch.settings))
+    told = model_telemetry(launch.settings) | model_environment(launch.settings) | model_token(launch.settings)
+    return Command([*PYTHON, *arguments], told)
 
 
 def _model_healthy(launch: Launch) -> None:
@@ -119,7 +124,7 @@ BROKER = Part(
     step_when_found=True,
     provides=lambda launch: {"kafka_bootstrap": launch.address},
     healthy=lambda launch: probes.kafka_ok(launch.address),
-    found=lambda settings: probes.kafka_ok(settings.kafka_bootstrap),
+    found=found.broker,
     loses="the broker keeps its topics in memory: records that nobody has read are lost",
 )  # fmt: skip
 TEMPORAL = Part(
@@ -128,7 +133,7 @@ TEMPORAL = Part(
     command=_temporal,
     provides=lambda launch: {"temporal_address": launch.address},
     healthy=lambda launch: probes.temporal_ok(launch.address, launch.settings.temporal_namespace),
-    found=lambda settings: probes.temporal_ok(settings.temporal_address, settings.temporal_namespace),
+    found=found.temporal,
 )  # fmt: skip
 FHIR = Part(
     "fhir", "the FHIR server", "sekmet-fhir", "set LONGVIEW_FHIR_URL to the base of a FHIR R4 server that answers",
@@ -136,7 +141,7 @@ FHIR = Part(
     command=_fhir,
     provides=lambda launch: {"fhir_url": f"http://{launch.address}/fhir"},
     healthy=lambda launch: probes.fhir_ok(f"http://{launch.address}/fhir"),
-    found=lambda settings: probes.fhir_ok(settings.fhir_url, settings.fhir_token),
+    found=found.fhir,
 )  # fmt: skip
 ARCHIVE = Part(
     "archive", "the DICOMweb archive", "longview", "set LONGVIEW_DICOMWEB_URL to the base of a DICOMweb server that answers",
@@ -144,7 +149,7 @@ ARCHIVE = Part(
     command=_archive,
     provides=lambda launch: {"dicomweb_url": f"http://{launch.address}/dicom-web"},
     healthy=_healthy_at,
-    found=lambda settings: probes.dicomweb_ok(settings.dicomweb_url),
+    found=found.archive,
 )  # fmt: skip
 DATABASE = Part(
     "database", "the database", "sqlalchemy", "set LONGVIEW_DATABASE_URL to a database that this user may change",
@@ -167,7 +172,7 @@ MODEL = Part(
     command=_model,
     provides=lambda launch: {"model_url": f"http://{launch.address}"},
     healthy=_model_healthy,
-    found=lambda settings: probes.model_ok(settings.model_url, settings.bearer_of_model()),
+    found=found.model,
     patience=300.0,
     grace=15.0,
 )  # fmt: skip

@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 BUILD_SECONDS = 300.0
 
-QUIET_LOGGING = orjson.dumps(
-    {
+
+def quiet_logging(style: str) -> bytes:
+    """Errors of the server alone, in the shape of our own lines: sekmet's messages repeat URLs and values of resources."""
+    settings = {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+        "formatters": {"line": {"()": "schemas.telemetry.logs.LineFormatter", "style": style}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"level": "ERROR", "handlers": ["stderr"]},
         "loggers": {"sekmet": {"level": "CRITICAL"}, "uvicorn.access": {"level": "CRITICAL"}},
-    },
-    option=orjson.OPT_INDENT_2,
-)
-"""Errors of the server alone: sekmet's own messages repeat URLs and values of resources."""
+    }
+    return orjson.dumps(settings, option=orjson.OPT_INDENT_2)
 
 
 def sekmet_settings(address: str, folder: Path) -> bytes:
@@ -53,10 +53,11 @@ def sekmet_settings(address: str, folder: Path) -> bytes:
 def create_topics(launch: Launch) -> dict[str, str]:
     """The topics in and out and their dead-letter topics, where they are absent."""
     from schemas.events import INBOUND_TOPICS, OUTBOUND_TOPICS, dead_letter_topic
+    from services.bootstrap import kafka_access
     from services.clients.kafka import ensure_topics
 
     topics = (*INBOUND_TOPICS, *OUTBOUND_TOPICS, *map(dead_letter_topic, INBOUND_TOPICS))
-    ensure_topics(launch.settings.kafka_bootstrap, topics)
+    ensure_topics(launch.settings.kafka_bootstrap, topics, kafka_access(launch.settings))
     return {}
 
 

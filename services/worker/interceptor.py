@@ -6,9 +6,11 @@ The message of an unknown fault is replaced by its class name, because it may re
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +20,9 @@ from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from schemas.errors import LongviewError, TransientFailure
+from schemas.telemetry.fields import fields
+from schemas.telemetry.logs import place_of
+from services.worker.measures import record_attempt, record_done
 
 log = logging.getLogger(__name__)
 BEATS_A_TIMEOUT = 3
@@ -32,35 +37,40 @@ class ActivityGuard(Interceptor):
 
 class _Guarded(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        info = activity.info()
+        info, start = activity.info(), time.monotonic()
         function = input.fn
         input.fn = lambda *arguments: _run(function, *arguments)
+        outcome, code = "again", ""
         try:
-            return await super().execute_activity(input)
-        except (ApplicationError, CancelledError):
+            result = await super().execute_activity(input)
+            outcome = "done"
+            record_done(input.args)
+            return result
+        except (CancelledError, asyncio.CancelledError):
+            outcome = "cancelled"
+            raise
+        except ApplicationError as error:
+            outcome, code = "failed" if error.non_retryable else "again", str(error.type or "")
             raise
         except LongviewError as error:
-            log.warning("activity=%s attempt=%d code=%s", info.activity_type, info.attempt, error.code)
+            outcome, code = "again" if isinstance(error, TransientFailure) else "failed", error.code
+            told = fields(activity=info.activity_type, attempt=info.attempt, code=error.code)
+            log.warning("step-failed", extra=told)
             raise _application_error(error, info.attempt) from None
         except Exception as error:
             code = f"fault-{type(error).__name__.lower()}"[:64]
-            log.error("activity=%s attempt=%d code=%s at %s", info.activity_type, info.attempt, code, _place(error))
+            place = fields(activity=info.activity_type, attempt=info.attempt, code=code, at=place_of(error))
+            log.error("step-fault", extra=place)
             raise ApplicationError(
                 code, "an unexpected fault of the worker; its log has the place", info.attempt, type=code
             ) from None
+        finally:
+            record_attempt(info.activity_type, outcome, code, time.monotonic() - start)
 
 
 def _application_error(error: LongviewError, attempt: int) -> ApplicationError:
     healing = isinstance(error, TransientFailure)
     return ApplicationError(error.code, error.hint, attempt, type=error.code, non_retryable=not healing)
-
-
-def _place(error: Exception) -> str:
-    """File and line where the fault arose: enough to find it, without a message that may hold an identifier."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"
 
 
 def _run(function: Any, *arguments: Any) -> Any:

@@ -48,8 +48,10 @@ async def test_new_studies_follow_the_promotion_and_a_waiting_one_keeps_the_old_
     async with server.running():
         client = await patiently(server.address)
         assert await list_versions(client, NAME, QUEUE) == []
-        async with release(client, OLD), release(client, NEW):
+        async with AsyncExitStack() as releases:
+            await releases.enter_async_context(release(client, OLD))
             assert await promote(client, OLD, QUEUE, wait=20)
+            await releases.enter_async_context(release(client, NEW))
             study = await client.start_workflow(Study.run, id="w", task_queue=QUEUE, start_signal="told")
             patient = await client.start_workflow(Patient.run, id="p", task_queue=QUEUE, start_signal="told")
             await asyncio.sleep(1)
