@@ -53,11 +53,6 @@ values says. An entry of the values is {cidr, except} or {namespace, pods}, and 
 
 {{/* Takes: root, component, annotations. */}}
 {{- define "longview.networkPolicy" -}}
-{{- $root := .root -}}{{- $component := .component -}}
-{{- $policy := .root.Values.networkPolicy -}}
-{{- $present := (include "longview.components" .root | fromYaml).components -}}
-{{- $routes := include "longview.routes" .root | fromJson -}}
-{{- $ports := dict "inbox" 8080 "codec" 8082 "model" 8000 -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
@@ -70,41 +65,57 @@ spec:
   podSelector:
     matchLabels: {{ include "longview.selector" . | nindent 6 }}
   policyTypes: [Ingress, Egress]
-  ingress:
-    {{- if and $policy.ingress.monitoring (has $component (list "gateway" "worker-reading" "worker-background" "inbox" "codec" "model")) }}
-    - from: {{ range $policy.ingress.monitoring }}{{ include "longview.peer" . | nindent 8 }}{{ end }}
-      ports: [{protocol: TCP, port: {{ ternary 8000 9090 (eq $component "model") }}}]
-    {{- end }}
-    {{- if and (hasKey $ports $component) (get $policy.ingress $component) }}
-    - from: {{ range get $policy.ingress $component }}{{ include "longview.peer" . | nindent 8 }}{{ end }}
-      ports: [{protocol: TCP, port: {{ get $ports $component }}}]
-    {{- end }}
-    {{- range $route, $within := $routes.within }}
-    {{- if eq $within.component $component }}
-    {{- $callers := list }}
-    {{- range $caller, $egress := $routes.egress }}
-    {{- if and (has $route $egress) (has $caller $present) }}{{ $callers = append $callers $caller }}{{ end }}
-    {{- end }}
-    {{- if $callers }}
-    - from: {{ include "longview.peersWithin" (dict "root" $root "components" $callers) | nindent 8 }}
-      ports: [{protocol: TCP, port: {{ $within.port }}}]
-    {{- end }}
-    {{- end }}
-    {{- end }}
-  egress:
-    {{- if $policy.dns }}
-    - to: {{ range $policy.dns }}{{ include "longview.peer" . | nindent 8 }}{{ end }}
-      ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]
-    {{- end }}
-    {{- range $route := get $routes.egress $component | default list }}
-    {{- $within := get $routes.within $route | default dict }}
-    {{- if has ($within.component | default "") $present }}
-    - to: {{ include "longview.peersWithin" (dict "root" $root "components" (list $within.component)) | nindent 8 }}
-      ports: [{protocol: TCP, port: {{ $within.port }}}]
-    {{- end }}
-    {{- range get $policy.egress $route | default list }}
-    - to: {{ include "longview.peer" . | nindent 8 }}
-      ports: [{{ range $i, $port := .ports }}{{ if $i }}, {{ end }}{protocol: TCP, port: {{ $port }}}{{ end }}]
-    {{- end }}
-    {{- end }}
+  ingress: {{ include "longview.ingressRules" . | trim | default "[]" | nindent 4 }}
+  egress: {{ include "longview.egressRules" . | trim | default "[]" | nindent 4 }}
+{{- end }}
+
+{{- define "longview.ingressRules" -}}
+{{- $root := .root -}}{{- $component := .component -}}
+{{- $policy := .root.Values.networkPolicy -}}
+{{- $present := (include "longview.components" .root | fromYaml).components -}}
+{{- $routes := include "longview.routes" .root | fromJson -}}
+{{- $ports := dict "inbox" 8080 "codec" 8082 "model" 8000 -}}
+{{- if and $policy.ingress.monitoring (has $component (list "gateway" "worker-reading" "worker-background" "inbox" "codec" "model")) }}
+- from: {{ range $policy.ingress.monitoring }}{{ include "longview.peer" . | nindent 4 }}{{ end }}
+  ports: [{protocol: TCP, port: {{ ternary 8000 9090 (eq $component "model") }}}]
+{{- end }}
+{{- if and (hasKey $ports $component) (get $policy.ingress $component) }}
+- from: {{ range get $policy.ingress $component }}{{ include "longview.peer" . | nindent 4 }}{{ end }}
+  ports: [{protocol: TCP, port: {{ get $ports $component }}}]
+{{- end }}
+{{- range $route, $within := $routes.within }}
+{{- if eq $within.component $component }}
+{{- $callers := list }}
+{{- range $caller, $egress := $routes.egress }}
+{{- if and (has $route $egress) (has $caller $present) }}{{ $callers = append $callers $caller }}{{ end }}
+{{- end }}
+{{- if $callers }}
+- from: {{ include "longview.peersWithin" (dict "root" $root "components" $callers) | nindent 4 }}
+  ports: [{protocol: TCP, port: {{ $within.port }}}]
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "longview.egressRules" -}}
+{{- $root := .root -}}
+{{- $policy := .root.Values.networkPolicy -}}
+{{- $present := (include "longview.components" .root | fromYaml).components -}}
+{{- $routes := include "longview.routes" .root | fromJson -}}
+{{- $to := get $routes.egress .component | default list -}}
+{{- if and $policy.dns $to }}
+- to: {{ range $policy.dns }}{{ include "longview.peer" . | nindent 4 }}{{ end }}
+  ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]
+{{- end }}
+{{- range $route := $to }}
+{{- $within := get $routes.within $route | default dict }}
+{{- if has ($within.component | default "") $present }}
+- to: {{ include "longview.peersWithin" (dict "root" $root "components" (list $within.component)) | nindent 4 }}
+  ports: [{protocol: TCP, port: {{ $within.port }}}]
+{{- end }}
+{{- range get $policy.egress $route | default list }}
+- to: {{ include "longview.peer" . | nindent 4 }}
+  ports: [{{ range $i, $port := .ports }}{{ if $i }}, {{ end }}{protocol: TCP, port: {{ $port }}}{{ end }}]
+{{- end }}
+{{- end }}
 {{- end }}
