@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from schemas.telemetry import traces
+from schemas.telemetry.fields import Fields
 from services.clients.kafka import Producer
 from services.db import OutboxRecords
 
@@ -15,10 +19,13 @@ class Relay:
         self._outbox = outbox
         self._producer = producer
 
-    def send_waiting(self) -> int:
-        """Send up to a batch; returns how many were sent. `TransientFailure` if the broker is away."""
+    def send_waiting(self, beat: Callable[[], None] = lambda: None) -> int:
+        """Send up to a batch; returns how many were sent. `TransientFailure` if the broker is away. `beat` is called before each."""
         rows = self._outbox.unpublished(BATCH)
         for row in rows:
-            self._producer.send_event(row.topic, row.event)
+            beat()
+            told = Fields(topic=row.topic, event_type=row.event.type, event_id=row.event.id)
+            with traces.within(traces.parse(row.event.traceparent)), traces.span("publish", "producer", **told):
+                self._producer.send_event(row.topic, row.event)
             self._outbox.mark_published([row.seq])
         return len(rows)
