@@ -11,6 +11,10 @@
 {{- $_ := set $env "LONGVIEW_MODEL_SERVER_MEDIA_DIR" $media -}}
 {{- $_ := set $env "LONGVIEW_MODEL_SERVER_CACHE" "/var/cache/longview" -}}
 {{- $_ := set $env "LONGVIEW_MODEL_SERVER_TOKEN_FILE" (printf "%s/model_token" (include "longview.secretFolder" .)) -}}
+{{- $settings := include "longview.settings" . | fromJson -}}
+{{- range $name := list "log_format" "traces_url" -}}
+{{- with get $settings $name -}}{{- $_ := set $env (printf "LONGVIEW_MODEL_SERVER_%s" (upper $name)) . -}}{{- end -}}
+{{- end -}}
 {{- if eq .Values.model.device "gpu" -}}
 {{- $_ := set $env "LONGVIEW_MODEL_SERVER_TENSOR_PARALLEL" (toString .Values.model.gpus) -}}
 {{- end -}}
