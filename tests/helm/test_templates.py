@@ -142,20 +142,15 @@ def test_every_setting_can_be_given_in_one_way() -> None:
 def test_every_setting_of_the_model_server_can_be_given_in_one_way() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["model"]["properties"]["settings"]
     given = set(schema["properties"])
-    decided = {
-        "checkpoint",
-        "cache",
-        "media_dir",
-        "host",
-        "port",
-        "token_file",
-        "tensor_parallel",
+    templates = "\n".join(path.read_text() for path in (CHART / "templates").glob("*model*"))
+    decided = {name.lower() for name in re.findall(r'"LONGVIEW_MODEL_SERVER_([A-Z_]+)"', templates)} | {
         "log_format",
         "traces_url",
     }
     unused = {"family", "ready_file"}
+    known = {each.name for each in fields(ServerSettings)}
+    assert given <= known <= given | decided | unused
     assert not given & (decided | unused)
-    assert given | decided | unused == {each.name for each in fields(ServerSettings)}
 
 
 def test_who_logs_in_nowhere_is_not_told_where() -> None:

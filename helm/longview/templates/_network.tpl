@@ -77,7 +77,7 @@ spec:
 {{- $ports := dict "inbox" 8080 "codec" 8082 "model" 8000 -}}
 {{- if and $policy.ingress.monitoring (has $component (list "gateway" "worker-reading" "worker-background" "inbox" "codec" "model")) }}
 - from: {{ range $policy.ingress.monitoring }}{{ include "longview.peer" . | nindent 4 }}{{ end }}
-  ports: [{protocol: TCP, port: {{ ternary 8000 9090 (eq $component "model") }}}]
+  ports: [{protocol: TCP, port: {{ ternary 8000 9090 (and (eq $component "model") (eq (include "longview.modelProbes" .root) "http")) }}}]
 {{- end }}
 {{- if and (hasKey $ports $component) (get $policy.ingress $component) }}
 - from: {{ range get $policy.ingress $component }}{{ include "longview.peer" . | nindent 4 }}{{ end }}

@@ -129,7 +129,7 @@ What the processes are told. `settings` of the values, what the chart itself dec
 
 {{- define "longview.modelUrl" -}}
 {{- if .Values.model.enabled -}}
-http://{{ include "longview.fullname" . }}-model:8000
+{{ ternary "https" "http" (ne .Values.model.tls.secret "") }}://{{ include "longview.fullname" . }}-model:8000
 {{- else -}}
 {{ .Values.model.url }}
 {{- end -}}
