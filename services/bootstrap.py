@@ -8,17 +8,16 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import os
 import signal
 import sys
 import warnings
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
-from schemas.errors import PartUnavailable
+from schemas.errors import PartUnavailable, TransientFailure
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,17 +28,19 @@ if TYPE_CHECKING:
     from services.clients.keyring import KeyFile
     from services.clients.model import VllmModel
     from services.db import Database
+    from services.operations.metrics import Process as ProcessName
+    from services.operations.process import Operations
     from services.store import FolderObjectStore
     from workflows.reconcile.activities import ReconcileActivities
     from workflows.report_study.assembly import Site
     from workflows.shadow.activities import ShadowActivities
 
 GATEWAY_GROUP = "longview-gateway"
+ASK_TEMPORAL_SECONDS = 5
 NOISY_LOGGERS = ("httpx", "httpcore", "urllib3", "dicomweb_client", "kafka", "pydicom", "uvicorn", "alembic")
 """Libraries that would log URLs or values, and with them identifiers of patients."""
 
-Ready = Callable[[], None]
-Process = Callable[[Settings, asyncio.Event, Ready], Awaitable[None]]
+Process = Callable[[Settings, asyncio.Event, "Operations"], Awaitable[None]]
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------
@@ -52,16 +53,25 @@ def run_process(process: Process, settings: Settings) -> None:
 
 
 async def _until_told(process: Process, settings: Settings) -> None:
-    stop = asyncio.Event()
+    """The port of the probes is open before anything else is begun, and `/ready` says no from the moment of the signal."""
+    from services.operations.process import Operations
+
+    stop, operations = asyncio.Event(), Operations(cast("ProcessName", process.__name__), settings)
+
+    def told() -> None:
+        operations.vitals.stop()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await process(settings, stop, lambda: _say_ready(settings.ready_file))
+        asyncio.get_running_loop().add_signal_handler(number, told)
+    with operations.serving():
+        await process(settings, stop, operations)
 
 
-async def gateway(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
+async def gateway(settings: Settings, stop: asyncio.Event, operations: Operations) -> None:
     """Events from the bus to Temporal, and the outbox to the bus."""
     from schemas.events import INBOUND_TOPICS
-    from services.clients.kafka import Consumer, Producer
+    from services.clients.kafka import BrokerProbe, Consumer, Producer
     from services.db import DeadLetterRecords, OutboxRecords, open_migrated
     from services.gateway.dead_letters import DeadLetterKeeper
     from services.gateway.intake import Intake
@@ -75,16 +85,21 @@ async def gateway(settings: Settings, stop: asyncio.Event, ready: Ready) -> None
     consumer = await asyncio.to_thread(Consumer, bootstrap, GATEWAY_GROUP, INBOUND_TOPICS)
     keeper = DeadLetterKeeper(FolderObjectStore(settings.store), DeadLetterRecords(database), producer)
     intake = Intake(client, settings.namespace, settings.task_queue, settings.event_source, keeper)
-    ready()
+    needs_of(operations, settings, database, client)
+    operations.needs("bus", BrokerProbe(bootstrap).ask)
+    operations.ready()
     try:
-        await asyncio.gather(consume(consumer, intake, stop), publish(Relay(OutboxRecords(database), producer), stop))
+        await asyncio.gather(
+            consume(consumer, intake, stop, operations.loop("consume")),
+            publish(Relay(OutboxRecords(database), producer), stop, operations.loop("publish")),
+        )
     finally:
         consumer.close()
         producer.close()
         database.close()
 
 
-async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
+async def worker(settings: Settings, stop: asyncio.Event, operations: Operations) -> None:
     """Workflows and their activities."""
     from services.clients.patient_memory import TemporalPatientMemory
     from services.clients.pdf_process import PdfInItsOwnProcess
@@ -120,18 +135,19 @@ async def worker(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     records = RecordActivities(here, fhir=server, runs=runs, inbox=entries, builds=builds)
     lifecycle = LifecycleActivities(here, fhir=server, store=store, inbox=entries)
     reconcile, shadow = oversight_activities(settings, database, client, store)
+    needs_of(operations, settings, database, client)
     await ensure_schedule(client, settings)
     name, current = settings.worker_deployment, settings.worker_current == "on"
     version = deployment_version(name, settings.worker_build_id) if name else None
     activities = [*reading.all(), *records.all(), *lifecycle.all(), shadow.plan_shadow]
     try:
         async with run_background(client, settings.task_queue, reconcile, shadow, reading.create_inbox_entry):
-            await run_worker(client, settings.task_queue, activities, stop, ready, version, current=current)
+            await run_worker(client, settings.task_queue, activities, stop, operations.ready, version, current=current)
     finally:
         database.close()
 
 
-async def inbox(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
+async def inbox(settings: Settings, stop: asyncio.Event, operations: Operations) -> None:
     """The clinicians' page."""
     from services.clients.reviews import TemporalReviewer
     from services.db import InboxReader, open_migrated
@@ -141,26 +157,28 @@ async def inbox(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     from services.store import FolderObjectStore
 
     database = open_migrated(settings.database)
-    public = urlsplit(settings.inbox_url)
+    public, temporal_client = urlsplit(settings.inbox_url), await temporal(settings)
     deps = InboxDeps(
         reader=InboxReader(database),
         objects=FolderObjectStore(settings.store),
-        reviewer=TemporalReviewer(await temporal(settings)),
+        reviewer=TemporalReviewer(temporal_client),
         csrf_secret=hmac.digest(
             payload_keys(settings).current().oldest.secret, b"longview inbox forms", "sha256"
         ).hex(),
         allowed_hosts=(*LOOPBACK_HOSTS, settings.inbox_host, *filter(None, [public.hostname])),
         secure_cookies=public.scheme == "https",
+        feed_beat=operations.loop("feed"),
     )
     app = create_app(deps)
+    needs_of(operations, settings, database, temporal_client)
     try:
         listener = listen(settings.inbox_host, int(settings.inbox_port), "inbox", "LONGVIEW_INBOX_HOST")
-        await serve(app, listener, stop, ready, app.state.feed.close)
+        await serve(app, listener, stop, operations.ready, app.state.feed.close)
     finally:
         database.close()
 
 
-async def codec(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
+async def codec(settings: Settings, stop: asyncio.Event, operations: Operations) -> None:
     """What operators see payloads with; refuses to start while nobody may log in."""
     from services.clients.payloads import EncryptionCodec, ObjectStoreDriver
     from services.codec.app import CodecDeps, create_app
@@ -179,15 +197,22 @@ async def codec(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         login=Login(settings.codec_operators, Brake()),
         origin=settings.codec_ui_origin,
     )
+    operations.needs("keys", payload_keys(settings).current)
+    operations.needs("store", FolderObjectStore(settings.store).ask)
     listener = listen(settings.codec_host, int(settings.codec_port), "codec", "LONGVIEW_CODEC_HOST")
     # forwarded addresses are not believed: whoever could write them could go around the brake on failed logins
-    await serve(create_app(deps), listener, stop, ready, proxied=False)
+    await serve(create_app(deps), listener, stop, operations.ready, proxied=False)
 
 
-def _say_ready(path: str) -> None:
-    """The ready file, which the launcher and a probe of Kubernetes look for."""
-    if path:
-        Path(path).write_text(f"{os.getpid()}\n")
+def needs_of(operations: Operations, settings: Settings, database: Database, client: Client) -> None:
+    """What all but the codec server cannot do their work without. FHIR, the archive and the model are not among it: while one is away, work waits
+    in Temporal, and a worker that was taken out of service would help nobody."""
+    from services.store import FolderObjectStore
+
+    loop = asyncio.get_running_loop()
+    operations.needs("database", database.ask)
+    operations.needs("store", FolderObjectStore(settings.store).ask)
+    operations.needs("temporal", lambda: asyncio.run_coroutine_threadsafe(temporal_answers(client), loop).result())
 
 
 def configure_logging() -> None:
@@ -214,6 +239,12 @@ async def temporal(settings: Settings) -> Client:
         FolderObjectStore(settings.store),
         int(settings.payload_store_bytes),
     )
+
+
+async def temporal_answers(client: Client) -> None:
+    """Raises while the frontend does not serve."""
+    if not await client.service_client.check_health(timeout=timedelta(seconds=ASK_TEMPORAL_SECONDS)):
+        raise TransientFailure("temporal-unavailable", "Temporal's frontend says that it does not serve")
 
 
 def payload_keys(settings: Settings) -> KeyFile:

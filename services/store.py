@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from schemas.errors import PermanentFailure
+from schemas.errors import PermanentFailure, TransientFailure
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -24,6 +24,11 @@ class FolderObjectStore:
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def ask(self) -> None:
+        """`TransientFailure` if nothing can be written now; whoever asks notices by itself that no answer comes."""
+        if not os.access(self._root, os.R_OK | os.W_OK | os.X_OK):
+            raise TransientFailure("store-unavailable", "the object store's folder is gone, or may not be written")
 
     def put(self, data: bytes | Iterable[bytes | memoryview]) -> str:
         """Store the bytes (or buffers, one after the other) and return their address."""

@@ -16,6 +16,7 @@ from schemas.errors import PartUnavailable, TransientFailure
 from schemas.events import CloudEvent, Headers, binary_form
 
 BOOTSTRAP_TIMEOUT_MS = 15_000
+PROBE_MS = 5_000
 SEND_SECONDS = 30
 PARTITIONS = 4
 
@@ -114,6 +115,31 @@ class Producer:
 
     def close(self) -> None:
         self._producer.close(timeout=5)
+
+
+class BrokerProbe:
+    """Asks the brokers who they are, over a connection of its own: consumer and producer hide from their callers that nobody answers."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._admin: Any = None
+
+    def ask(self) -> None:
+        """`PartUnavailable` if none answers in time; the next call connects anew."""
+        if self._admin is None:
+            self._admin = _connected(
+                lambda: KafkaAdminClient(
+                    bootstrap_servers=self._bootstrap.split(","),
+                    bootstrap_timeout_ms=PROBE_MS,
+                    request_timeout_ms=PROBE_MS,
+                )
+            )
+        try:
+            self._admin.describe_cluster()
+        except (KafkaError, OSError) as error:
+            admin, self._admin = self._admin, None
+            admin.close()
+            raise PartUnavailable("kafka-unavailable", "Kafka does not answer.") from error
 
 
 def ensure_topics(bootstrap: str, topics: Iterable[str]) -> None:

@@ -25,6 +25,9 @@ from schemas.errors import LongviewError, PartUnavailable, PermanentFailure, Tra
 WRITE_LOCK = 0x6C6F6E67
 """Key of the advisory lock that orders our writes on PostgreSQL."""
 BUSY_SECONDS = 15
+LOST_MILLISECONDS = 30_000
+"""After which a connection counts as lost whose other end acknowledges nothing: without it a call into a network that swallows everything would hang
+for a quarter of an hour (RFC 5482)."""
 _PG_TIMEOUTS = f"-c lock_timeout={BUSY_SECONDS}s -c statement_timeout=60s -c idle_in_transaction_session_timeout=30s"
 """A client that hangs inside a transaction is cut off by the server instead of holding everybody's lock."""
 
@@ -50,6 +53,11 @@ class Database:
         with _named_errors(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
+    def ask(self) -> None:
+        """`TransientFailure` if the database does not answer."""
+        with self.reading() as session:
+            session.execute(text("SELECT 1"))
+
     def close(self) -> None:
         self.engine.dispose()
 
@@ -64,7 +72,7 @@ def open_database(url: str) -> Database:
             pool_size=5,
             pool_timeout=BUSY_SECONDS,
             hide_parameters=True,
-            connect_args={"connect_timeout": 10, "options": _PG_TIMEOUTS},
+            connect_args={"connect_timeout": 10, "options": _PG_TIMEOUTS, "tcp_user_timeout": LOST_MILLISECONDS},
         )
     else:
         engine = create_engine(parsed, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})

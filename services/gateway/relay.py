@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from services.clients.kafka import Producer
 from services.db import OutboxRecords
 
@@ -15,10 +17,11 @@ class Relay:
         self._outbox = outbox
         self._producer = producer
 
-    def send_waiting(self) -> int:
-        """Send up to a batch; returns how many were sent. `TransientFailure` if the broker is away."""
+    def send_waiting(self, beat: Callable[[], None] = lambda: None) -> int:
+        """Send up to a batch; returns how many were sent. `TransientFailure` if the broker is away. `beat` is called before each."""
         rows = self._outbox.unpublished(BATCH)
         for row in rows:
+            beat()
             self._producer.send_event(row.topic, row.event)
             self._outbox.mark_published([row.seq])
         return len(rows)

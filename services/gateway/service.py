@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 
 from schemas.errors import TransientFailure
@@ -22,10 +23,13 @@ RETRY_SECONDS = 1.0
 RELAY_SECONDS = 0.5
 
 
-async def consume(consumer: Consumer, intake: Intake, stop: asyncio.Event) -> None:
-    """Poll, handle, commit; in order within a key, in parallel across keys. What was not handled comes again."""
+async def consume(
+    consumer: Consumer, intake: Intake, stop: asyncio.Event, beat: Callable[[], None] = lambda: None
+) -> None:
+    """Poll, handle, commit; in order within a key, in parallel across keys. What was not handled comes again. `beat` is called in each round."""
     window = Window(intake.handle)
     while not stop.is_set():
+        beat()
         if window.failed:
             await _give_back(consumer, window)
             await asyncio.sleep(RETRY_SECONDS)
@@ -66,12 +70,13 @@ async def _give_back(consumer: Consumer, window: Window) -> None:
     await asyncio.to_thread(consumer.rewind, window.unhandled())
 
 
-async def publish(relay: Relay, stop: asyncio.Event) -> None:
-    """Send what stands in the outbox, oldest first; when told to stop, what stands there then is sent too."""
+async def publish(relay: Relay, stop: asyncio.Event, beat: Callable[[], None] = lambda: None) -> None:
+    """Send what stands in the outbox, oldest first; when told to stop, what stands there then is sent too. `beat` is called for each event."""
     while True:
+        beat()
         stopping = stop.is_set()
         try:
-            sent = await asyncio.to_thread(relay.send_waiting)
+            sent = await asyncio.to_thread(relay.send_waiting, beat)
         except TransientFailure as failure:
             log.warning("%s; the outbox keeps it", failure)
             sent = 0

@@ -41,7 +41,7 @@ SENTENCES = {
 
 def create_app(deps: InboxDeps) -> Litestar:
     """The application; its feed runs while it does."""
-    feed = ChangeFeed(deps.reader, deps.poll_seconds, deps.heartbeat_seconds)
+    feed = ChangeFeed(deps.reader, deps.poll_seconds, deps.heartbeat_seconds, deps.feed_beat)
     desk = ReviewDesk(deps.reader, deps.reviewer, deps.review_seconds, deps.clock)
     return Litestar(
         route_handlers=[

@@ -27,6 +27,10 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _unwatched() -> None:
+    """Nobody watches the feed."""
+
+
 @dataclass(frozen=True)
 class InboxDeps:
     """Adapters and values; `services.bootstrap` makes one for each process."""
@@ -44,6 +48,8 @@ class InboxDeps:
     heartbeat_seconds: float = 10.0
     review_seconds: float = 45.0
     clock: Callable[[], datetime] = _now
+    feed_beat: Callable[[], None] = _unwatched
+    """Called each time the feed has looked for changes, or failed to."""
 
 
 Deps = NamedDependency[InboxDeps]

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from schemas.errors import LongviewError
@@ -49,10 +49,17 @@ class Subscriber:
 class ChangeFeed:
     """The one poller of a process and its subscribers."""
 
-    def __init__(self, reader: InboxReader, poll_seconds: float, heartbeat_seconds: float) -> None:
+    def __init__(
+        self,
+        reader: InboxReader,
+        poll_seconds: float,
+        heartbeat_seconds: float,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
         self._reader = reader
         self._poll_seconds = poll_seconds
         self._heartbeat_seconds = heartbeat_seconds
+        self._beat = beat
         self._subscribers: set[Subscriber] = set()
         self._seq: int | None = None
         self._closing = asyncio.Event()
@@ -61,6 +68,7 @@ class ChangeFeed:
     async def run(self) -> None:
         """Poll until cancelled; while the database is away, pages are told that they may be stale."""
         while True:
+            self._beat()
             try:
                 await self._poll()
                 self._set_up(True)

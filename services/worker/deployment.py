@@ -7,10 +7,7 @@ derived from the code, so that two workers with the same workflows are one versi
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import importlib.metadata
 import re
-from pathlib import Path
 
 from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
 from temporalio.client import Client
@@ -18,29 +15,13 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import WorkerDeploymentConfig
 
-import schemas
-import workflows
 from schemas.errors import PartUnavailable
+from services.operations.build import build_id
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _BUILD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 REGISTERED_SECONDS = 20.0
 """How long Temporal may take to learn of a version from its worker's first poll."""
-
-
-def code_digest() -> str:
-    """12 hex digits of SHA-256 over the source of `workflows` and `schemas`: everything that decides what a workflow does next."""
-    digest = hashlib.sha256()
-    for package in (schemas, workflows):
-        root = Path(next(iter(package.__path__)))
-        for file in sorted(root.rglob("*.py")):
-            digest.update(f"{root.name}/{file.relative_to(root).as_posix()}\n".encode())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:12]
-
-
-def build_id() -> str:
-    return f"{importlib.metadata.version('longview')}-{code_digest()}"
 
 
 def deployment_version(name: str, build: str = "") -> WorkerDeploymentVersion:

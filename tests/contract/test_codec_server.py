@@ -27,6 +27,7 @@ from services.clients.keyring import KeyFile, rotate
 from services.clients.temporal import connect, data_converter
 from services.codec.login import ATTEMPTS, WINDOW_SECONDS, Brake
 from services.codec.operators import add_operator, remove_operator
+from services.operations.process import Operations
 from services.settings import Settings
 from services.store import FolderObjectStore
 from tests.contract.temporal_server import KEY, Server, patiently
@@ -57,9 +58,11 @@ class CodecServer:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[httpx.AsyncClient]:
-        stop, ready = asyncio.Event(), asyncio.Event()
-        serving = asyncio.create_task(bootstrap.codec(self.settings, stop, ready.set))
-        await asyncio.wait_for(ready.wait(), 10)
+        stop, operations = asyncio.Event(), Operations("codec", self.settings)
+        serving = asyncio.create_task(bootstrap.codec(self.settings, stop, operations))
+        async with asyncio.timeout(10):
+            while operations.vitals.missing():
+                await asyncio.sleep(0.02)
         address = f"http://127.0.0.1:{self.settings.codec_port}"
         try:
             async with httpx.AsyncClient(base_url=address, headers=bearer(self.token), trust_env=False) as http:

@@ -14,6 +14,7 @@ from schemas.errors import PartUnavailable
 from services import bootstrap
 from services.cli import main
 from services.codec.operators import add_operator, read_operators, remove_operator
+from services.operations.process import Operations
 from services.settings import Settings
 
 NOW = datetime(2026, 11, 25, 8, tzinfo=UTC)
@@ -60,7 +61,7 @@ def test_a_broken_file_lets_nobody_in(tmp_path: Path) -> None:
 async def test_without_operators_the_server_refuses_to_start(tmp_path: Path) -> None:
     settings = Settings(state_dir=str(tmp_path), payload_key_file=str(tmp_path / "payload.key"))
     with pytest.raises(PartUnavailable, match="nobody may log in"):
-        await bootstrap.codec(settings, asyncio.Event(), lambda: None)
+        await bootstrap.codec(settings, asyncio.Event(), Operations("codec", settings))
 
 
 def test_an_operator_is_added_and_removed_on_the_command_line(tmp_path: Path) -> None:
