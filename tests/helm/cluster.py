@@ -13,7 +13,7 @@ from typing import Any
 
 from scripts.cluster.content import volume
 from scripts.cluster.plane import environment, kubectl
-from tests.helm.manifests import CHART, Manifest, helm, objects, profile, render, secret_keys
+from tests.helm.manifests import CHART, Manifest, Refused, helm, objects, profile, render, secret_keys
 
 STRICT = {
     "pod-security.kubernetes.io/enforce": "restricted",
@@ -94,13 +94,24 @@ class Release:
     def run(self, verb: str, chart: Path, *options: str) -> None:
         """`helm install` or `helm upgrade` of a chart, with its own values for the profile, until all of it is ready."""
         values = ("-f", str(profile(self.profile, chart)))
-        self.cluster.helm(verb, "longview", str(chart), *self._here, *values, "--wait", "--timeout", PATIENCE, *options)
+        try:
+            self.cluster.helm(
+                verb, "longview", str(chart), *self._here, *values, "--wait", "--timeout", PATIENCE, *options
+            )
+        except Refused as refusal:
+            raise Refused(f"{refusal}\n{self.troubles()}") from None
 
-    def install(self, chart: Path = CHART, *options: str) -> None:
+    def install(self, *options: str, chart: Path = CHART) -> None:
         self.run("install", chart, *options)
 
-    def upgrade(self, chart: Path = CHART, *options: str) -> None:
-        self.run("upgrade", chart, *options)
+    def upgrade(self, chart: Path) -> None:
+        self.run("upgrade", chart)
+
+    def troubles(self) -> str:
+        """What an administrator would look at: pods that are not ready and the cluster's warnings."""
+        pods = self.cluster.kubectl("get", "pods", "-n", self.namespace, "-o", "wide")
+        events = self.cluster.kubectl("get", "events", "-n", self.namespace, "--field-selector", "type=Warning")
+        return f"{pods}{events}"
 
     def rollback(self, revision: int) -> None:
         self.cluster.helm("rollback", "longview", str(revision), *self._here, "--wait", "--timeout", PATIENCE)

@@ -40,7 +40,7 @@ def place(request: pytest.FixtureRequest, cluster: Cluster, older: Path, newer: 
 def test_upgrade_keeps_the_old_workers_rollback_brings_the_old_state_uninstall_leaves_nothing(
     place: Release, older: Path, newer: Path
 ) -> None:
-    place.install(older)
+    place.install(chart=older)
     before, first = place.deployments(), _state(place)
     place.upgrade(newer)
     after = place.deployments()
