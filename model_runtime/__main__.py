@@ -15,6 +15,7 @@ import orjson
 from model_runtime.settings import TOKEN, ServerSettings, options, refuse_unknown, take_token
 from schemas.errors import LongviewError
 from schemas.families import FAMILIES, MEDGEMMA
+from schemas.telemetry.logs import configure
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 EXISTING = click.Path(path_type=Path, file_okay=False, exists=True)
@@ -126,6 +127,7 @@ def serve(**given: Any) -> None:
     from model_runtime.serving import Serving, environment, metrics_folder
 
     settings = ServerSettings(**given)
+    configure("json" if settings.log_format == "json" else "text")
     refuse_unknown(os.environ)
     token = take_token(settings, os.environ)
     require_versions()

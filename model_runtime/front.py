@@ -19,6 +19,10 @@ import orjson
 
 from model_runtime.admission import SENTENCES, NotAdmitted, admit
 from model_runtime.request_rules import FIELDS
+from schemas.telemetry import traces
+from schemas.telemetry.fields import fields
+from schemas.telemetry.logs import reason_of
+from schemas.telemetry.traces import TraceContext
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -42,6 +46,7 @@ RETRY_SECONDS = 5
 MAX_ERROR_BYTES = 64 * 1024
 _GENERAL = {400: "The request cannot be answered.", 404: SENTENCES["model"], 503: "The engine does not answer."}
 _LOG = logging.getLogger("longview.model_server")
+_TRACEPARENT = traces.TRACEPARENT.encode()
 
 
 class Refused(Exception):
@@ -95,7 +100,7 @@ class Front:
         except Refused as refusal:
             await reply.refuse(refusal)
         except Exception as error:
-            _LOG.error("the engine's app failed: %s", type(error).__name__)  # its text may repeat the request
+            _LOG.error("engine-failed", extra=fields(**reason_of(error)))
             await reply.refuse(Refused(500, "The engine failed."))
 
     async def _pass(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
@@ -129,16 +134,20 @@ class Front:
         self._owed += 1
         self._idle.clear()
         try:
-            body = await self._body(scope, receive)
-            try:
-                body = await asyncio.to_thread(admit, body, self._model, self._control)
-            except NotAdmitted as reason:
-                raise Refused(reason.status, reason.sentence, reason.param) from reason
-            await self._app(_with_length(scope, len(body)), _once(body, receive), reply.send)
+            with traces.within(_trace_of(scope)), traces.span("answer", "server", operation="chat"):
+                await self._answer_chat(scope, receive, reply)
         finally:
             self._owed -= 1
             if not self._owed:
                 self._idle.set()
+
+    async def _answer_chat(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
+        body = await self._body(scope, receive)
+        try:
+            body = await asyncio.to_thread(admit, body, self._model, self._control)
+        except NotAdmitted as reason:
+            raise Refused(reason.status, reason.sentence, reason.param) from reason
+        await self._app(_passed_on(scope, len(body)), _once(body, receive), reply.send)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         """The whole body; never more than the limit is held, whatever its length is said to be."""
@@ -223,10 +232,18 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("latin-1", "replace")).digest()
 
 
-def _with_length(scope: Scope, length: int) -> Scope:
-    dropped = (b"content-length", b"transfer-encoding", b"content-type", b"authorization")
-    kept = [(name, value) for name, value in scope["headers"] if name not in dropped]
+def _trace_of(scope: Scope) -> TraceContext | None:
+    return next(
+        (traces.parse(value.decode("latin-1")) for name, value in scope["headers"] if name == _TRACEPARENT), None
+    )
+
+
+def _passed_on(scope: Scope, length: int) -> Scope:
+    """Of the caller's headers those that vLLM's app needs: none that it would keep (a request's id), none that we have answered."""
+    kept = [(name, value) for name, value in scope["headers"] if name in (b"host", b"accept", b"user-agent")]
     own = [(b"content-type", b"application/json"), (b"content-length", str(length).encode())]
+    if (current := traces.traceparent()) is not None:
+        own.append((_TRACEPARENT, current.encode()))
     return {**scope, "headers": [*kept, *own]}
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import warnings
 from argparse import Namespace
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import uvicorn
@@ -30,6 +32,7 @@ from model_runtime.front import Front
 from model_runtime.promises import require_promises
 from model_runtime.serving import CPU_ARGUMENTS, Serving, arguments, family, gpu_arguments
 from model_runtime.settings import ServerSettings
+from model_runtime.tracing import ENDPOINT, ServerTraces
 from model_runtime.warm_up import say_ready, wait_until_ready
 
 PATIENCE = 600.0
@@ -40,9 +43,13 @@ CLOSE_SECONDS = 5
 
 def run(serving: Serving, token: str) -> None:
     """Serve until SIGTERM or SIGINT; returns once every child has ended."""
-    extra = _prepare_fork() if current_platform.is_cpu() else gpu_arguments(serving)
+    extra = list(_prepare_fork() if current_platform.is_cpu() else gpu_arguments(serving))
+    traced = ServerTraces(serving.settings.traces_url) if serving.settings.traces_url else None
+    if traced is not None:
+        traced.install()
+        extra += [ENDPOINT, serving.settings.traces_url]
     parsed = _parse([*arguments(serving), *extra])
-    uvloop.run(_serve(parsed, serving, token))
+    uvloop.run(_serve(parsed, serving, token, traced.sending if traced is not None else nullcontext))
 
 
 def _parse(argument_list: list[str]) -> Namespace:
@@ -52,7 +59,9 @@ def _parse(argument_list: list[str]) -> Namespace:
     return parsed
 
 
-async def _serve(parsed: Namespace, serving: Serving, token: str) -> None:
+async def _serve(
+    parsed: Namespace, serving: Serving, token: str, sending: Callable[[], AbstractContextManager[None]]
+) -> None:
     """vLLM's `run_server` with steps of ours: promises are looked up, the front stands before the app, questions are answered before it is said to be
     ready, and answers that are owed are given before it ends."""
     _, listener = setup_server(parsed, reuse_port=False)
@@ -69,8 +78,9 @@ async def _serve(parsed: Namespace, serving: Serving, token: str) -> None:
             )
             server = app.state.server = _http_server(front, parsed)
             warming = asyncio.create_task(_warm_up(front, serving, token))
-            async with _ending(server, front, engine, warming, serving.settings.drain_seconds):
-                await server.serve(sockets=[listener])
+            with sending():
+                async with _ending(server, front, engine, warming, serving.settings.drain_seconds):
+                    await server.serve(sockets=[listener])
     if warming.done() and not warming.cancelled():
         warming.result()
 
@@ -93,6 +103,7 @@ def _control(engine: Any) -> Any:
 def _http_server(front: Front, parsed: Namespace) -> uvicorn.Server:
     config = uvicorn.Config(
         front,
+        log_config=None,  # what uvicorn says goes through the log of this process
         log_level=parsed.uvicorn_log_level,
         access_log=False,
         server_header=False,
@@ -149,8 +160,16 @@ async def _warm_up(front: Front, serving: Serving, token: str) -> None:
     url = _own_address(serving.settings)
     await wait_until_ready(url, PATIENCE, token=token, family=family(serving.release))
     front.warm = True
+    _hold_vllm_to_our_log()
     if serving.settings.ready_file is not None:
         say_ready(serving.settings.ready_file, url)
+
+
+def _hold_vllm_to_our_log() -> None:
+    """Until now vLLM's words were about the weights and this machine; from now on they could repeat a question."""
+    [ours] = [handler.formatter for handler in logging.getLogger().handlers][:1] or [None]
+    for handler in logging.getLogger("vllm").handlers:
+        handler.setFormatter(ours)
 
 
 def _own_address(settings: ServerSettings) -> str:

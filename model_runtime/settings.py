@@ -67,6 +67,10 @@ class ServerSettings:
     max_body_mib: int = field(
         default=512, metadata=_meaning("largest body of a request; a larger one is refused with 413")
     )
+    traces_url: str = field(
+        default="", metadata=_meaning("OTLP/HTTP endpoint that takes traces, as http://host:4318/v1/traces")
+    )
+    log_format: str = field(default="text", metadata=_meaning("text: lines for people; json: one object a line"))
     drain_seconds: int = field(
         default=60, metadata=_meaning("how long a server that was told to end waits for the answers it owes")
     )
@@ -81,6 +85,12 @@ class ServerSettings:
         ):
             _require(getattr(self, name) >= least, name, f"must be {least} or more")
         _require(self.family in FAMILIES, "family", f"must be one of {', '.join(FAMILIES)}")
+        _require(self.log_format in ("text", "json"), "log_format", "must be text or json")
+        _require(
+            not self.traces_url or self.traces_url.startswith(("http://", "https://")),
+            "traces_url",
+            "must be a URL",
+        )
         _require(0 < self.port < 65536, "port", "must be between 1 and 65535")
         _require(0 < self.gpu_memory_share <= 1, "gpu_memory_share", "must be above 0 and at most 1")
         for name in ("media_cache_gib", "encoded_cache_gib"):

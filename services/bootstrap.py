@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import logging
 import signal
-import sys
-import warnings
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -19,6 +17,7 @@ from urllib.parse import urlsplit
 
 from schemas.errors import PartUnavailable, TransientFailure
 from services.settings import Settings
+from services.telemetry.process import configure_logging, traced
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
 
 GATEWAY_GROUP = "longview-gateway"
 ASK_TEMPORAL_SECONDS = 5
-NOISY_LOGGERS = ("httpx", "httpcore", "urllib3", "dicomweb_client", "kafka", "pydicom", "uvicorn", "alembic")
-"""Libraries that would log URLs or values, and with them identifiers of patients."""
 
 Process = Callable[[Settings, asyncio.Event, "Operations"], Awaitable[None]]
 
@@ -48,8 +45,9 @@ Process = Callable[[Settings, asyncio.Event, "Operations"], Awaitable[None]]
 
 def run_process(process: Process, settings: Settings) -> None:
     """Run one of the processes below until SIGTERM or SIGINT. `PartUnavailable` says what it could not reach."""
-    configure_logging()
-    asyncio.run(_until_told(process, settings))
+    configure_logging(settings.log_format)
+    with traced(settings, process.__name__):
+        asyncio.run(_until_told(process, settings))
 
 
 async def _until_told(process: Process, settings: Settings) -> None:
@@ -100,7 +98,7 @@ async def gateway(settings: Settings, stop: asyncio.Event, operations: Operation
 
 
 async def worker(settings: Settings, stop: asyncio.Event, operations: Operations) -> None:
-    """Workflows and their activities."""
+    """Workflows and their activities, on the task queues that LONGVIEW_WORKER_QUEUES names."""
     from services.clients.patient_memory import TemporalPatientMemory
     from services.clients.pdf_process import PdfInItsOwnProcess
     from services.clients.pixel_text import OcrTextInPixels
@@ -136,13 +134,20 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
     lifecycle = LifecycleActivities(here, fhir=server, store=store, inbox=entries)
     reconcile, shadow = oversight_activities(settings, database, client, store)
     needs_of(operations, settings, database, client)
-    await ensure_schedule(client, settings)
+    if settings.worker_queues == "all":  # elsewhere 'longview schedules' does it once
+        await ensure_schedule(client, settings)
     name, current = settings.worker_deployment, settings.worker_current == "on"
     version = deployment_version(name, settings.worker_build_id) if name else None
     activities = [*reading.all(), *records.all(), *lifecycle.all(), shadow.plan_shadow]
+    queue, served = settings.task_queue, settings.worker_queues
+    background = run_background(client, queue, reconcile, shadow, reading.create_inbox_entry, version)
     try:
-        async with run_background(client, settings.task_queue, reconcile, shadow, reading.create_inbox_entry):
-            await run_worker(client, settings.task_queue, activities, stop, operations.ready, version, current=current)
+        async with background if served in ("all", "background") else nullcontext():
+            if served == "background":
+                operations.ready()
+                await stop.wait()
+            else:
+                await run_worker(client, queue, activities, stop, operations.ready, version, current=current)
     finally:
         database.close()
 
@@ -213,16 +218,6 @@ def needs_of(operations: Operations, settings: Settings, database: Database, cli
     operations.needs("database", database.ask)
     operations.needs("store", FolderObjectStore(settings.store).ask)
     operations.needs("temporal", lambda: asyncio.run_coroutine_threadsafe(temporal_answers(client), loop).result())
-
-
-def configure_logging() -> None:
-    """One line an event on standard error; libraries that log addresses or values are held to errors."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-    )
-    for name in NOISY_LOGGERS:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pydicom")  # its warnings repeat values of elements
 
 
 # -- adapters ----------------------------------------------------------------------------------------------------------

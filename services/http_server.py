@@ -12,6 +12,7 @@ import uvicorn
 from litestar import Litestar
 
 from schemas.errors import PartUnavailable
+from schemas.telemetry.fields import fields
 
 GRACE_SECONDS = 3
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ async def serve(
     server = _Server(config, ready)
     serving, told = asyncio.create_task(server.serve(sockets=[listener])), asyncio.create_task(stop.wait())
     try:
-        log.info("listening on %s port %d", *listener.getsockname()[:2])
+        log.info("listening", extra=fields(port=listener.getsockname()[1]))
         await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
         told.cancel()
         before_end()

@@ -16,6 +16,7 @@ from schemas.identifiers import Namespace
 
 PREFIX = "LONGVIEW_"
 HIDDEN = "(hidden)"
+_HTTP = re.compile(r"https?://[^/]")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
 
 
@@ -163,6 +164,11 @@ class Settings:
             raise PartUnavailable(
                 "setting-worker-current", "LONGVIEW_WORKER_CURRENT is neither 'on' nor 'off': set one of them."
             )
+        if self.worker_queues not in ("all", "reading", "background"):
+            raise PartUnavailable(
+                "setting-worker-queues",
+                "LONGVIEW_WORKER_QUEUES is none of 'all', 'reading' and 'background': set one of them.",
+            )
         try:
             _ = self.zone
         except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -182,6 +188,15 @@ class Settings:
             raise PartUnavailable(
                 "setting-history-model",
                 "LONGVIEW_HISTORY_MODEL_URL and LONGVIEW_HISTORY_MODEL_RELEASE go together: set both or none.",
+            )
+        if self.log_format not in ("text", "json"):
+            raise PartUnavailable(
+                "setting-log-format", "LONGVIEW_LOG_FORMAT is neither 'text' nor 'json': set one of them."
+            )
+        if self.traces_url and not _HTTP.match(self.traces_url):
+            raise PartUnavailable(
+                "setting-traces-url",
+                "LONGVIEW_TRACES_URL is no URL: write it as http(s)://host:4318/v1/traces.",
             )
         for name in ("acknowledge_minutes", "inbox_port", "payload_store_bytes", "codec_port", *_RECONCILE_NUMBERS):
             if not getattr(self, name).isdigit():

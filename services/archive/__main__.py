@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-import warnings
 from pathlib import Path
+from typing import Literal
 
 import click
 import uvicorn
 
 from services.archive.app import make_app
+from services.telemetry.process import configure_logging
 
 
 @click.command()
@@ -18,12 +17,10 @@ from services.archive.app import make_app
     "--folder", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where the DICOM files are."
 )
 @click.option("--port", type=int, required=True, help="Port on the loopback interface.")
-def main(folder: Path, port: int) -> None:
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="How the log is written.")
+def main(folder: Path, port: int, log_format: Literal["text", "json"]) -> None:
     """Serve a folder of DICOM files as a DICOMweb archive (QIDO-RS, WADO-RS, STOW-RS) at /dicom-web."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # pydicom quotes the values it warns of: they would be identifiers in the log
-    warnings.filterwarnings("ignore", module="pydicom")
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    configure_logging(log_format)
     uvicorn.run(make_app(folder), host="127.0.0.1", port=port, log_config=None, log_level="warning", access_log=False)
 
 

@@ -14,6 +14,8 @@ from litestar import Litestar, Request, Response, Router, get, post
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.response import Stream
 
+from schemas.telemetry.fields import fields
+from schemas.telemetry.logs import reason_of
 from services.archive import retrieve
 from services.archive.index import Archive, Refused, Stored
 from services.archive.search import BadQuery, Level, location, parse_query, search
@@ -47,7 +49,7 @@ def make_app(folder: Path) -> Litestar:
 
 def _failed(_: Asked, error: Exception) -> Response[bytes]:
     """Anything unforeseen: its class is logged, its text could name a patient."""
-    log.error("a request failed with %s", type(error).__name__)
+    log.error("fault", extra=fields(part="archive", **reason_of(error)))
     return Response(b"the archive failed", media_type="text/plain", status_code=500)
 
 

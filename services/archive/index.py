@@ -20,6 +20,8 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import UID
 
+from schemas.telemetry.fields import fields
+
 log = logging.getLogger("longview.archive")
 
 STUDY_KEYS = (
@@ -135,9 +137,7 @@ class Archive:
             except (Refused, OSError):
                 left_out += 1
         if left_out:  # names of files may hold identifiers: only their number is told
-            log.warning(
-                "%d files of the folder are left out: they are not readable DICOM instances, or repeat one", left_out
-            )
+            log.warning("files-left-out", extra=fields(count=left_out))  # no DICOM instances, or repeated ones
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -14,6 +14,7 @@ from pydicom.encaps import generate_frames, parse_basic_offsets, parse_fragments
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
+from schemas.telemetry.fields import fields
 from services.archive.index import Json, Stored
 
 log = logging.getLogger("longview.archive")
@@ -76,7 +77,7 @@ def metadata(path: Path, url: str) -> bytes:
         except Exception:  # one broken value must not hide the others
             left_out += 1
     if left_out:
-        log.warning("%d elements of an instance are left out of its metadata: they cannot be read", left_out)
+        log.warning("elements-left-out", extra=fields(count=left_out))  # of an instance's metadata: they cannot be read
     row["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
     if "Rows" in dataset:
         row[PIXEL_DATA] = {"vr": "OW", "BulkDataURI": f"{url}/bulkdata/{PIXEL_DATA}"}

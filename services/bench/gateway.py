@@ -24,13 +24,14 @@ from schemas.errors import InvalidEvent, PartUnavailable
 from schemas.events import OBSERVATION_AVAILABLE, CloudEvent, dataschema, now_rfc3339
 from schemas.facts import PatientEvent, PatientInput
 from schemas.identifiers import patient_workflow_id
-from services.bootstrap import NOISY_LOGGERS, temporal
+from services.bootstrap import temporal
 from services.clients.kafka import Consumer, Producer, Record, ensure_topics
 from services.gateway.intake import Intake
 from services.gateway.routing import routed
 from services.gateway.service import consume
 from services.parts.launcher import Launcher
 from services.settings import Settings
+from services.telemetry.process import NOISY_LOGGERS
 from workflows.patient.workflow import PatientWorkflow
 
 EVENTS, PATIENTS, ROUNDS = 1500, 50, 5

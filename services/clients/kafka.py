@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -153,7 +152,7 @@ def ensure_topics(bootstrap: str, topics: Iterable[str]) -> None:
             try:
                 admin.create_topics([NewTopic(topic, num_partitions=PARTITIONS, replication_factor=1)])
             except TopicAlreadyExistsError:
-                logging.getLogger(__name__).debug("topic %s is there already", topic)
+                continue  # another was faster
     finally:
         admin.close()
 

@@ -25,6 +25,7 @@ from typing import Any
 import orjson
 
 from schemas.errors import PartUnavailable, PermanentFailure
+from schemas.telemetry.fields import fields
 from services.private_file import locked, replace_file
 
 log = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ class KeyFile(KeySource):
         try:
             self._ring = read_keyring(self._path)
         except PartUnavailable as error:
-            log.warning("the payload keys were not read again: %s", error.code)
+            log.warning("payload-keys-not-read", extra=fields(code=error.code))
             return
         self._stamp = stamp
 

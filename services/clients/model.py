@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -14,9 +15,11 @@ from pydantic import ValidationError
 from schemas.errors import PartUnavailable, PermanentFailure, TransientFailure
 from schemas.families import ModelFamily, family_of
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, VolumeItem
+from services.telemetry.http import TracedClient
 from workflows.reading.fits import require_askable
 
 SEED = 0
+OPERATIONS = {"/v1/chat/completions": "chat", "/v1/models": "models"}
 STACK_HEADINGS = {"prior": "PRIOR STUDY", "current": "CURRENT STUDY"}
 """Of requests of earlier versions, which are asked again as they were."""
 
@@ -43,8 +46,13 @@ class VllmModel:
         self._locate = locate
         self._media = media
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(
-            base_url=base_url.rstrip("/"), headers=headers, timeout=httpx.Timeout(timeout, connect=5.0)
+        operations = {f"{urlsplit(base_url).path.rstrip('/')}{path}": word for path, word in OPERATIONS.items()}
+        self._http = TracedClient(
+            "model",
+            operations,
+            base_url=base_url.rstrip("/"),
+            headers=headers,
+            timeout=httpx.Timeout(timeout, connect=5.0),
         )
 
     def close(self) -> None:

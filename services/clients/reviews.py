@@ -13,6 +13,7 @@ from schemas.errors import LongviewError, PermanentFailure, StaleWrite, Transien
 from schemas.lifecycle import AcknowledgeAct
 from schemas.report import ReviewAct
 from schemas.runs import ReviewWritten
+from schemas.telemetry import traces
 from workflows.report_study.workflow import ReportStudyWorkflow
 
 UPDATE_TIMEOUT = timedelta(seconds=60)
@@ -37,7 +38,8 @@ class TemporalReviewer:
     async def _update(self, workflow_id: str, update: Any, act: ReviewAct | AcknowledgeAct) -> Any:
         handle = self._client.get_workflow_handle_for(ReportStudyWorkflow.run, workflow_id)
         try:
-            return await handle.execute_update(update, act, id=act.act_id, rpc_timeout=UPDATE_TIMEOUT)
+            with traces.span("review", "client", workflow_id=workflow_id, result_id=act.result_id):
+                return await handle.execute_update(update, act, id=act.act_id, rpc_timeout=UPDATE_TIMEOUT)
         except WorkflowUpdateFailedError as failed:
             raise _refusal(failed.cause) from failed
         except WorkflowUpdateRPCTimeoutOrCancelledError as timeout:

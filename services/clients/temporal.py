@@ -5,16 +5,20 @@ Temporal's server and its web UI see cipher text alone; workflow ids hold no ide
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
+from functools import cache
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError
 
 from schemas.errors import PartUnavailable
 from services.clients.keyring import KeySource
 from services.clients.payloads import ENCODING, STORE_ABOVE, EncryptionCodec, Objects, external_storage
+from workflows.tracing import Tracing
 
 __all__ = ["ENCODING", "EncryptionCodec", "connect", "data_converter"]
 
@@ -31,6 +35,14 @@ def data_converter(
     )
 
 
+@cache
+def _runtime() -> Runtime:
+    """Temporal's core writes to this process's log, so that of its lines no more is left than of any other library's."""
+    forwarding = LogForwardingConfig(logging.getLogger("temporalio.core"))
+    quiet = LoggingConfig(filter=TelemetryFilter(core_level="WARN", other_level="ERROR"), forwarding=forwarding)
+    return Runtime(telemetry=TelemetryConfig(logging=quiet))
+
+
 async def connect(
     address: str,
     namespace: str,
@@ -41,7 +53,9 @@ async def connect(
     """A client; `PartUnavailable` if no Temporal frontend answers there."""
     converter = data_converter(keys, objects, store_above)
     try:
-        return await Client.connect(address, namespace=namespace, data_converter=converter)
+        return await Client.connect(
+            address, namespace=namespace, data_converter=converter, interceptors=[Tracing()], runtime=_runtime()
+        )
     except (RPCError, RuntimeError) as error:
         raise PartUnavailable(
             "temporal-unavailable", "Temporal does not answer: check LONGVIEW_TEMPORAL_ADDRESS."

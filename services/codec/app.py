@@ -23,6 +23,8 @@ from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.converter import PayloadCodec, StorageDriver
 
 from schemas.errors import LongviewError, PermanentFailure
+from schemas.telemetry.fields import fields
+from schemas.telemetry.logs import reason_of
 from services.clients.payloads import ENCODING, fetched
 from services.codec.login import Login, audit
 
@@ -89,16 +91,16 @@ async def decode(request: Request[Any, Any, State]) -> Response[str]:
     try:
         opened = [await _decoded(deps, payload, place) for place, payload in enumerate(asked)]
     except PermanentFailure as failure:
-        audit.warning("decode user=%s payloads=%d outcome=%s", name, len(asked), failure.code)
+        audit.warning("decode-refused", extra=fields(user=name, count=len(asked), code=failure.code))
         return Response(_problem(failure.code, failure.hint), status_code=422, media_type="application/json")
-    audit.info("decode user=%s payloads=%d outcome=done", name, len(asked))
+    audit.info("decoded", extra=fields(user=name, count=len(asked)))
     return Response(MessageToJson(Payloads(payloads=opened), indent=None), media_type="application/json")
 
 
 @post("/encode")
 async def encode(request: Request[Any, Any, State]) -> Response[str]:
     name = await _operator(request)
-    audit.warning("encode user=%s outcome=refused", name)
+    audit.warning("encode-refused", extra=fields(user=name))
     body = _problem("encode-refused", "this server decodes only: workflows are started by events")
     return Response(body, status_code=403, media_type="application/json")
 
@@ -173,11 +175,11 @@ def _on_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
 
 
 def _on_failure(_: Request[Any, Any, Any], error: LongviewError) -> Response[Any]:
-    log.warning("the codec server cannot answer: %s", error.code)
+    log.warning("not-answered", extra=fields(part="codec", code=error.code))
     return Response(_problem(error.code, error.hint), status_code=503, media_type="application/json")
 
 
 def _on_fault(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """The kind of fault alone; its text may hold what was decoded."""
-    log.error("fault %s", type(error).__name__)
+    log.error("fault", extra=fields(part="codec", **reason_of(error)))
     return Response(_problem("fault", "Something went wrong here."), status_code=500, media_type="application/json")

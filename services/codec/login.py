@@ -13,6 +13,7 @@ from pathlib import Path
 
 from litestar.exceptions import NotAuthorizedException, TooManyRequestsException
 
+from schemas.telemetry.fields import fields
 from services.codec.operators import read_operators
 
 audit = logging.getLogger("services.codec.audit")
@@ -67,7 +68,7 @@ class Login:
         async with self._hashing:
             name = await asyncio.to_thread(lambda: read_operators(self._operators).find(token))
         if name is None:
-            audit.warning("login refused address=%s", address)
+            audit.warning("login-refused", extra=fields(address=address))
             raise NotAuthorizedException(headers=CHALLENGE)
         self._brake.succeeded(address)
         return name

@@ -3,7 +3,7 @@
 from services.db.dead_letters import DeadLetterRecords, DeadLetterRow
 from services.db.engine import Database, open_database
 from services.db.inbox import InboxRecords
-from services.db.migration import migrate, open_migrated
+from services.db.migration import Migrated, migrate, newest_revision, open_migrated, present_revision, require_schema
 from services.db.outbox import OutboxRecords, WaitingEvent
 from services.db.oversight import ItemRow, PassRow, ReconcileRecords
 from services.db.reading import Change, Entry, EntryRow, Filter, InboxReader, Listing
@@ -23,6 +23,7 @@ __all__ = [
     "InboxRecords",
     "ItemRow",
     "Listing",
+    "Migrated",
     "OutboxRecords",
     "PassRow",
     "ReconcileRecords",
@@ -31,6 +32,9 @@ __all__ = [
     "ShadowRecords",
     "WaitingEvent",
     "migrate",
+    "newest_revision",
     "open_database",
     "open_migrated",
+    "present_revision",
+    "require_schema",
 ]

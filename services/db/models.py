@@ -52,6 +52,14 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, str: Text(), dict[str, Any]: Document}
 
 
+class SchemaFloor(Base):
+    """One row, kept by `migrate`: code that was written for this revision or a later one may work on the database."""
+
+    __tablename__ = "schema_floor"
+
+    revision: Mapped[str] = mapped_column(primary_key=True)
+
+
 class Run(Base):
     """One attempt to read a study, as `longview runs` lists it."""
 

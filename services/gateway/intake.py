@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
@@ -20,12 +22,23 @@ from schemas.errors import InvalidEvent, LongviewError, PermanentFailure, Transi
 from schemas.events import DEAD_LETTER, CloudEvent, dataschema, now_rfc3339, parse_event
 from schemas.facts import PatientEvent, PatientInput
 from schemas.identifiers import Namespace, patient_workflow_id
+from schemas.telemetry import traces
+from schemas.telemetry.fields import Fields, fields
 from services.clients.kafka import Record
 from services.gateway.routing import patient_of, routed
 from workflows.patient.workflow import PatientWorkflow
 
 log = logging.getLogger(__name__)
 RPC_TIMEOUT = timedelta(seconds=20)
+
+
+@contextmanager
+def _traced(event: CloudEvent, record: Record) -> Iterator[None]:
+    """The event's own trace goes on here, or a new one begins."""
+    told = Fields(event_type=event.type, event_id=event.id)
+    told |= {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+    with traces.within(traces.parse(event.traceparent)), traces.span("take-event", "consumer", **told):
+        yield
 
 
 class DeadLetters(Protocol):
@@ -50,8 +63,9 @@ class Intake:
         """`TransientFailure` if Temporal or the dead-letter topic is away: do not commit, try again."""
         try:
             event = parse_event(record.headers, record.value)
-            await self._deliver(event)
-            log.info("accepted %s event=%s", event.type, event.id)
+            with _traced(event, record):
+                await self._deliver(event)
+                log.info("event-taken", extra=fields(event_type=event.type, event_id=event.id))
         except InvalidEvent as invalid:
             await self._keep(record, invalid)
         except LongviewError:
@@ -61,8 +75,8 @@ class Intake:
             await self._keep(record, InvalidEvent("permanent-error", kind, "a fault of the gateway met this record"))
 
     async def _keep(self, record: Record, invalid: InvalidEvent) -> None:
-        place = (record.topic, record.partition, record.offset)
-        log.warning("dead letter: topic=%s partition=%d offset=%d code=%s", *place, invalid.code)
+        place = fields(topic=record.topic, partition=record.partition, offset=record.offset, code=invalid.code)
+        log.warning("dead-letter", extra=place)
         try:
             await asyncio.to_thread(self._dead_letters.keep, record, invalid, self._dead_letter(record, invalid))
         except PermanentFailure as failure:

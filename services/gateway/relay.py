@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from schemas.telemetry import traces
+from schemas.telemetry.fields import Fields
 from services.clients.kafka import Producer
 from services.db import OutboxRecords
 
@@ -22,6 +24,8 @@ class Relay:
         rows = self._outbox.unpublished(BATCH)
         for row in rows:
             beat()
-            self._producer.send_event(row.topic, row.event)
+            told = Fields(topic=row.topic, event_type=row.event.type, event_id=row.event.id)
+            with traces.within(traces.parse(row.event.traceparent)), traces.span("publish", "producer", **told):
+                self._producer.send_event(row.topic, row.event)
             self._outbox.mark_published([row.seq])
         return len(rows)

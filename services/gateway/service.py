@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from schemas.errors import TransientFailure
+from schemas.telemetry.fields import fields
 from services.clients.kafka import Consumer, Record
 from services.gateway.intake import Intake
 from services.gateway.relay import Relay
@@ -48,7 +49,7 @@ async def _poll(consumer: Consumer, timeout_ms: int) -> list[Record]:
     try:
         return await asyncio.to_thread(consumer.poll, timeout_ms)
     except TransientFailure as failure:
-        log.warning("%s", failure)
+        log.warning("bus-not-read", extra=fields(code=failure.code))
         await asyncio.sleep(RETRY_SECONDS)
         return []
 
@@ -60,7 +61,7 @@ async def _commit(consumer: Consumer, window: Window) -> None:
     try:
         await asyncio.to_thread(consumer.commit, handled)
     except TransientFailure as failure:
-        log.warning("%s", failure)
+        log.warning("offsets-not-committed", extra=fields(code=failure.code, count=len(handled)))
 
 
 async def _give_back(consumer: Consumer, window: Window) -> None:
@@ -78,7 +79,7 @@ async def publish(relay: Relay, stop: asyncio.Event, beat: Callable[[], None] = 
         try:
             sent = await asyncio.to_thread(relay.send_waiting, beat)
         except TransientFailure as failure:
-            log.warning("%s; the outbox keeps it", failure)
+            log.warning("outbox-waits", extra=fields(code=failure.code))
             sent = 0
         if sent:
             continue

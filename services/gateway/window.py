@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 
 from schemas.errors import TransientFailure
+from schemas.telemetry.fields import fields
 from services.clients.kafka import Record
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class Window:
                 try:
                     await self._handle(chain[0])
                 except TransientFailure as failure:
-                    log.warning("%s; the record will come again", failure)
+                    log.warning("record-comes-again", extra=fields(code=failure.code))
                     self.failed = True
                 else:
                     self._is_handled(chain.popleft())

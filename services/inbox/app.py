@@ -20,6 +20,8 @@ from litestar.status_codes import HTTP_500_INTERNAL_SERVER_ERROR, HTTP_503_SERVI
 from litestar.template.config import TemplateConfig
 
 from schemas.errors import LongviewError
+from schemas.telemetry.fields import fields
+from schemas.telemetry.logs import reason_of
 from services.inbox import api, pages
 from services.inbox.deps import InboxDeps, provide_deps, provide_desk, provide_feed
 from services.inbox.feed import ChangeFeed
@@ -88,18 +90,14 @@ def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[
 
 
 def _on_failure(request: Request[Any, Any, Any], error: LongviewError) -> Response[Any]:
-    log.warning("the inbox cannot answer: %s", error.code)
+    log.warning("not-answered", extra=fields(part="inbox", code=error.code))
     sentence = "A part of the system is away: try again in a minute."
     return _problem(request, HTTP_503_SERVICE_UNAVAILABLE, sentence)
 
 
 def _on_fault(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """The kind of fault and where it arose; its text may hold an identifier."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"
-    log.error("fault %s at %s", type(error).__name__, place)
+    log.error("fault", extra=fields(part="inbox", **reason_of(error)))
     return _problem(request, HTTP_500_INTERNAL_SERVER_ERROR, "Something went wrong here: tell whoever runs Longview.")
 
 

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from schemas.errors import LongviewError
+from schemas.telemetry.fields import fields
 from services.db import Change, InboxReader
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class ChangeFeed:
                 await self._poll()
                 self._set_up(True)
             except LongviewError as failure:
-                log.warning("the change feed cannot be read: %s", failure.code)
+                log.warning("feed-not-read", extra=fields(code=failure.code))
                 self._set_up(False)
             await asyncio.sleep(self._poll_seconds)
 

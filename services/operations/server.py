@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET6
 
 from schemas.errors import PartUnavailable
+from schemas.telemetry.fields import fields
+from schemas.telemetry.logs import reason_of
 from services.operations.vitals import Vitals
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ class OperationsServer:
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, name="operations", daemon=True)
         self._thread.start()
-        log.info("health, readiness and metrics on %s port %d", host, self.port)
+        log.info("operations-listening", extra=fields(port=self.port))
 
     def close(self) -> None:
         self._server.shutdown()
@@ -80,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             page = self._scrape()
         except Exception as error:  # a scrape that fails is seen as such by whoever scrapes
-            log.error("metrics cannot be given: %s", type(error).__name__)
+            log.error("metrics-not-given", extra=fields(**reason_of(error)))
             self._say(500, {"error": "the metrics cannot be given"})
         else:
             self._answer(200, METRICS_TYPE, page)

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from schemas.errors import LongviewError
+from schemas.telemetry.fields import fields
+from schemas.telemetry.logs import reason_of
 
 log = logging.getLogger(__name__)
 
@@ -98,13 +99,12 @@ class Vitals:
             try:
                 ask()
             except Exception as error:  # its text may hold an address; whatever it is, the part did not answer
-                code = error.code if isinstance(error, LongviewError) else type(error).__name__
                 if well:
-                    log.warning("%s does not answer: %s", name, code)
+                    log.warning("part-away", extra=fields(part=name, **reason_of(error)))
                 well = False
             else:
                 self._answered[name] = self._clock()
                 if not well:
-                    log.info("%s answers again", name)
+                    log.info("part-answers-again", extra=fields(part=name))
                 well = True
             self._stopping.wait(every)

@@ -13,6 +13,7 @@ from services.parts.environment import (
     cache_folder,
     child_environment,
     model_environment,
+    model_telemetry,
     model_token,
     part_environment,
 )
@@ -79,7 +80,7 @@ def _temporal(launch: Launch) -> Command:
 def _fhir(launch: Launch) -> Command:
     """sekmet under uvicorn: its own `serve` logs every URL, and with it identifiers of patients."""
     write_private(launch.folder / "settings.yaml", steps.sekmet_settings(launch.address, launch.folder))
-    write_private(launch.folder / "logging.json", steps.QUIET_LOGGING)
+    write_private(launch.folder / "logging.json", steps.quiet_logging(launch.settings.log_format))
     arguments = ["uvicorn", "--factory", "sekmet.main:app_factory", "--host", HOST, "--port", str(launch.port)]
     arguments += ["--no-access-log", "--log-config", str(launch.folder / "logging.json")]
     return Command([*PYTHON, *arguments], part_environment() | {"SEKMET_CONFIG": str(launch.folder / "settings.yaml")})
@@ -87,6 +88,7 @@ def _fhir(launch: Launch) -> Command:
 
 def _archive(launch: Launch) -> Command:
     arguments = ["services.archive", "--folder", str(launch.folder / "files"), "--port", str(launch.port)]
+    arguments += ["--log-format", launch.settings.log_format]
     return Command([*PYTHON, *arguments], part_environment())
 
 
@@ -99,7 +101,8 @@ def _model(launch: Launch) -> Command:
     arguments = ["model_runtime", "serve", "--cache", str(cache_folder()), "--port", str(launch.port)]
     arguments += ["--media-dir", str(launch.settings.store), "--ready-file", str(launch.ready_file)]
     arguments += ["--drain-seconds", str(DRAIN_SECONDS)]
-    return Command([*PYTHON, *arguments], model_environment(launch.settings) | model_token(launch.settings))
+    told = model_telemetry(launch.settings) | model_environment(launch.settings) | model_token(launch.settings)
+    return Command([*PYTHON, *arguments], told)
 
 
 def _model_healthy(launch: Launch) -> None:

@@ -57,6 +57,12 @@ def model_token(settings: Settings) -> dict[str, str]:
     return {MODEL_SERVER + "TOKEN_FILE": settings.model_token_file} if settings.model_token_file else {}
 
 
+def model_telemetry(settings: Settings) -> dict[str, str]:
+    """The model server's log and traces follow ours."""
+    traces = {MODEL_SERVER + "TRACES_URL": settings.traces_url} if settings.traces_url else {}
+    return traces | {MODEL_SERVER + "LOG_FORMAT": settings.log_format}
+
+
 def absolute(settings: Settings) -> Settings:
     """The same settings with absolute paths, since a child runs in a folder of its own."""
     release = str(Path(settings.model_release).resolve()) if settings.model_release else ""

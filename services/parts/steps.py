@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 BUILD_SECONDS = 300.0
 
-QUIET_LOGGING = orjson.dumps(
-    {
+
+def quiet_logging(style: str) -> bytes:
+    """Errors of the server alone, in the shape of our own lines: sekmet's messages repeat URLs and values of resources."""
+    settings = {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+        "formatters": {"line": {"()": "schemas.telemetry.logs.LineFormatter", "style": style}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"level": "ERROR", "handlers": ["stderr"]},
         "loggers": {"sekmet": {"level": "CRITICAL"}, "uvicorn.access": {"level": "CRITICAL"}},
-    },
-    option=orjson.OPT_INDENT_2,
-)
-"""Errors of the server alone: sekmet's own messages repeat URLs and values of resources."""
+    }
+    return orjson.dumps(settings, option=orjson.OPT_INDENT_2)
 
 
 def sekmet_settings(address: str, folder: Path) -> bytes:

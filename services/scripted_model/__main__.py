@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from pathlib import Path
 
 import click
 
 from services.scripted_model.server import serve
+from services.settings import Settings
+from services.telemetry.process import configure_logging, traced
 
 
 @click.command()
@@ -17,10 +21,14 @@ from services.scripted_model.server import serve
 )
 @click.option("--ready-file", type=click.Path(path_type=Path), default=None, help="Written when it listens.")
 @click.option("--token-file", type=click.Path(path_type=Path), default=None, envvar="LONGVIEW_MODEL_SERVER_TOKEN_FILE")
-def main(port: int, media_dir: Path, ready_file: Path | None, token_file: Path | None) -> None:
+@click.option("--traces-url", default="", envvar="LONGVIEW_MODEL_SERVER_TRACES_URL", help="Where its spans go.")
+def main(port: int, media_dir: Path, ready_file: Path | None, token_file: Path | None, traces_url: str) -> None:
     """Answer by rule, as a model server would."""
     token = token_file.read_text("ascii").strip() if token_file else os.environ.get("LONGVIEW_MODEL_SERVER_TOKEN", "")
-    serve(port, media_dir, ready_file, token)
+    configure_logging()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with traced(Settings(traces_url=traces_url), "scripted-model"):
+        serve(port, media_dir, ready_file, token)
 
 
 if __name__ == "__main__":

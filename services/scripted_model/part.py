@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from services.parts.catalog import CHECKPOINT, MODEL, PARTS, PYTHON
-from services.parts.environment import model_token, part_environment
+from services.parts.environment import model_telemetry, model_token, part_environment
 from services.parts.part import Command, Launch, Part, Provides
 from services.scripted_model.server import write_release
 
@@ -17,7 +17,7 @@ def _release(launch: Launch) -> Provides:
 def _serve(launch: Launch) -> Command:
     launch.settings.store.mkdir(parents=True, exist_ok=True, mode=0o700)
     arguments = ["services.scripted_model", "--port", str(launch.port), "--media-dir", str(launch.settings.store)]
-    environment = part_environment() | model_token(launch.settings)
+    environment = part_environment() | model_token(launch.settings) | model_telemetry(launch.settings)
     return Command([*PYTHON, *arguments, "--ready-file", str(launch.ready_file)], environment)
 
 

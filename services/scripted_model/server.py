@@ -22,6 +22,7 @@ from schemas.errors import PermanentFailure
 from schemas.identifiers import canonical_json, sha256_hex
 from schemas.inference import ModelRelease
 from schemas.pictures import MAX_PICTURES, Pictures, decode_container
+from schemas.telemetry import traces
 from schemas.volume import MAX_MODEL_SLICES
 from services.scripted_model.answer import ScriptedAnswer
 
@@ -120,8 +121,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != "/v1/chat/completions":
             self._send(HTTPStatus.NOT_FOUND, {"error": "not found"})
             return
+        asked_in = traces.parse(self.headers.get(traces.TRACEPARENT))
         try:
-            self._send(HTTPStatus.OK, self._complete(body))
+            with traces.within(asked_in), traces.span("answer", "server", operation="chat"):
+                answer = self._complete(body)
+            self._send(HTTPStatus.OK, answer)
         except (_Refused, PermanentFailure, ValueError, KeyError, TypeError):
             self._send(HTTPStatus.BAD_REQUEST, {"error": "the request cannot be answered"})
 

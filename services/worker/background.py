@@ -9,9 +9,11 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
+from temporalio.common import WorkerDeploymentVersion
 from temporalio.worker import Worker
 
 from schemas.identifiers import background_queue
+from services.worker.deployment import pinned
 from services.worker.interceptor import ActivityGuard
 from workflows.reconcile.activities import ReconcileActivities
 from workflows.reconcile.workflow import ReconcileWorkflow
@@ -29,8 +31,9 @@ async def run_background(
     reconcile: ReconcileActivities,
     shadow: ShadowActivities,
     create_inbox_entry: Callable[..., Any],
+    version: WorkerDeploymentVersion | None = None,
 ) -> AsyncIterator[None]:
-    """Serve `<task queue>-background` inside the block."""
+    """Serve `<task queue>-background` inside the block; with a `version` a pass or a shadow reading is pinned to it, as a study is."""
     with ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="background") as executor:
         async with Worker(
             client,
@@ -41,5 +44,6 @@ async def run_background(
             max_concurrent_activities=BACKGROUND_THREADS,
             graceful_shutdown_timeout=GRACE,
             interceptors=[ActivityGuard()],
+            deployment_config=pinned(version) if version else None,
         ):
             yield

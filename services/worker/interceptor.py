@@ -18,6 +18,8 @@ from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from schemas.errors import LongviewError, TransientFailure
+from schemas.telemetry.fields import fields
+from schemas.telemetry.logs import place_of
 
 log = logging.getLogger(__name__)
 BEATS_A_TIMEOUT = 3
@@ -40,11 +42,13 @@ class _Guarded(ActivityInboundInterceptor):
         except (ApplicationError, CancelledError):
             raise
         except LongviewError as error:
-            log.warning("activity=%s attempt=%d code=%s", info.activity_type, info.attempt, error.code)
+            told = fields(activity=info.activity_type, attempt=info.attempt, code=error.code)
+            log.warning("step-failed", extra=told)
             raise _application_error(error, info.attempt) from None
         except Exception as error:
             code = f"fault-{type(error).__name__.lower()}"[:64]
-            log.error("activity=%s attempt=%d code=%s at %s", info.activity_type, info.attempt, code, _place(error))
+            place = fields(activity=info.activity_type, attempt=info.attempt, code=code, at=place_of(error))
+            log.error("step-fault", extra=place)
             raise ApplicationError(
                 code, "an unexpected fault of the worker; its log has the place", info.attempt, type=code
             ) from None
@@ -53,14 +57,6 @@ class _Guarded(ActivityInboundInterceptor):
 def _application_error(error: LongviewError, attempt: int) -> ApplicationError:
     healing = isinstance(error, TransientFailure)
     return ApplicationError(error.code, error.hint, attempt, type=error.code, non_retryable=not healing)
-
-
-def _place(error: Exception) -> str:
-    """File and line where the fault arose: enough to find it, without a message that may hold an identifier."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"
 
 
 def _run(function: Any, *arguments: Any) -> Any:

@@ -18,7 +18,8 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, func, select, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, func, inspect, select, text
 
 from schemas.errors import InvalidEvent, LongviewError, PartUnavailable, PermanentFailure, TransientFailure
 from schemas.events import RESULT_TOPIC, RUN_TOPIC, CloudEvent, validate
@@ -30,11 +31,15 @@ from services.db import (
     Filter,
     InboxReader,
     InboxRecords,
+    Migrated,
     OutboxRecords,
     RunRecords,
     migrate,
+    newest_revision,
     open_database,
     open_migrated,
+    present_revision,
+    require_schema,
 )
 from services.db.engine import database_url
 from services.db.models import Base, DeadLetter, InboxChange, InboxEntry, Outbox
@@ -79,6 +84,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def database(url: str) -> Iterator[Database]:
+    migrate(url)
     opened = open_migrated(url)
     yield opened
     opened.close()
@@ -146,13 +152,71 @@ def test_several_processes_may_migrate_at_once(url: str) -> None:
     database.close()
 
 
-def test_a_database_of_a_newer_version_is_refused(url: str) -> None:
-    database = open_migrated(url)
+def at_revision(url: str, revision: str, floor: str) -> None:
+    """As a newer release would leave it."""
+    migrate(url)
+    database = open_database(url)
     with database.writing() as session:
-        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        session.execute(text("UPDATE alembic_version SET version_num = :to"), {"to": revision})
+        session.execute(text("UPDATE schema_floor SET revision = :to"), {"to": floor})
     database.close()
-    with pytest.raises(PartUnavailable, match="newer version"):
-        migrate(url)
+
+
+def test_a_database_that_a_newer_version_has_changed_beyond_us_is_refused(url: str) -> None:
+    at_revision(url, "9999", floor="9000")
+    for refused in (migrate, require_schema, open_migrated):
+        with pytest.raises(PartUnavailable, match="newer version"):
+            refused(url)
+
+
+def test_while_an_old_release_drains_it_restarts_on_the_schema_of_the_new_one(url: str) -> None:
+    at_revision(url, "9999", floor=newest_revision())
+    open_migrated(url).close()
+    assert migrate(url) == Migrated("9999", "9999")
+
+
+def test_a_migration_says_from_where_to_where(url: str) -> None:
+    head = newest_revision()
+    assert migrate(url) == Migrated(None, head)
+    assert migrate(url) == Migrated(head, head)
+    assert present_revision(url) == head
+
+
+def test_a_process_waits_for_the_migration_of_a_shared_server_and_makes_a_file_of_its_own(url: str) -> None:
+    if url.startswith("sqlite"):
+        open_migrated(url).close()
+        assert present_revision(url) == newest_revision()
+        return
+    with pytest.raises(PartUnavailable, match=r"is empty.*longview migrate"):
+        open_migrated(url)
+    at_revision(url, "0001", floor="0001")
+    with pytest.raises(PartUnavailable, match=r"at revision 0001.*longview migrate"):
+        open_migrated(url)
+
+
+def test_a_revision_only_adds_or_says_who_can_live_with_it(url: str) -> None:
+    """Old workers write to the new schema while they drain: what a revision adds to a table must not ask for a value."""
+    scripts = ScriptDirectory(str(Path(str(files("services.db"))) / "migrations"))
+    database = open_database(url)
+    config = Config()
+    config.set_main_option("script_location", scripts.dir)
+    before: dict[str, dict[str, Any]] = {}
+    for script in reversed(list(scripts.walk_revisions())):
+        with database.engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, script.revision)
+        look = inspect(database.engine)
+        after = {t: {c["name"]: c for c in look.get_columns(t)} for t in look.get_table_names()}
+        for table, columns in before.items():
+            gone = set(columns) - set(after.get(table, {}))
+            asked = [
+                name
+                for name, column in after.get(table, {}).items()
+                if name not in columns and not column["nullable"] and column["default"] is None
+            ]
+            assert (not gone and not asked) or hasattr(script.module, "needs_code_from"), (script.revision, table)
+        before = after
+    database.close()
 
 
 @pytest.mark.parametrize("wrong", ["mysql://user:hunter2@db/x", "not a url", "sqlite://"])

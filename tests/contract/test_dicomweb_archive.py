@@ -218,7 +218,7 @@ def test_what_was_answered_survives_a_kill_and_half_a_file_does_not(tmp_path: Pa
         assert post(f"{url}/studies", *(file_of(dataset) for dataset in scans(5))).status_code == 200
         assert len(get(f"{url}/studies/{STUDY}/instances").json()) == 5
     assert len(list(folder.rglob("*.dcm"))) == 5
-    assert "2 files" in log.read_text()
+    assert "files-left-out count=2" in log.read_text()
 
 
 def test_the_log_names_nobody(base_url: str, folder: Path) -> None:

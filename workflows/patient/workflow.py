@@ -35,6 +35,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.patient import policies
     from workflows.patient.memory import Delivery, PatientMemory
     from workflows.report_study.workflow import ReportStudyWorkflow
+    from workflows.tracing import following
 
 
 @workflow.defn
@@ -90,8 +91,14 @@ class PatientWorkflow:
 
     async def _take_next(self) -> None:
         if self._handed_over:
-            await self._take_handed_over(self._handed_over.popleft())
+            other = self._handed_over.popleft()
+            with following(other.event_id, "patient-event"):
+                await self._take_handed_over(other)
             return
+        with following(self._pending[0].event.event_id, "patient-event"):
+            await self._take_pending()
+
+    async def _take_pending(self) -> None:
         event = self._pending[0].event
         if self._memory.merged_into is not None and not isinstance(event, PatientMerged):
             await self._forward(self._pending.popleft(), self._memory.merged_into)
@@ -102,7 +109,8 @@ class PatientWorkflow:
             self._pending.popleft()
         else:
             for delivery in self._memory.place(self._pending.popleft(), workflow.now().isoformat()):
-                await self._tell(delivery)
+                with following(delivery.event.event_id, "tell-study"):  # one that waited has a trace of its own
+                    await self._tell(delivery)
 
     # -- observations ----------------------------------------------------------------------------------------------------
 

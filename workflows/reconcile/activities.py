@@ -35,6 +35,7 @@ from schemas.oversight import (
     WatchDrift,
 )
 from schemas.runs import CreateInboxEntry, ResultWritten
+from schemas.telemetry.fields import fields
 from workflows.ports import DriftRecords, FhirServer, ImageArchive, Model, ObjectStore, ReconcileRecords, StudyAnnouncer
 from workflows.reading.release import release_id
 from workflows.reconcile import policies
@@ -113,7 +114,7 @@ class ReconcileActivities:
         try:
             digest = instance_set_digest(self._archive.find_study(uid).sop_instance_uids)
         except (PermanentFailure, TransientFailure) as failure:
-            activity.logger.warning("a study could not be looked into: %s", failure.code)
+            activity.logger.warning("study-not-looked-into", extra=fields(study_key=key, code=failure.code))
             return None
         if reason is None or not confirmed(reason, run, digest):
             return None
@@ -284,7 +285,7 @@ class ReconcileActivities:
             self._drift.keep_look(day, release, watch(*self._drift.rates(release, day)))
         alarms = self._drift.alarms(day)
         for alarm in alarms:
-            activity.logger.warning("drift-alarm release=%s metric=%s", alarm["release_id"], alarm["metric"])
+            activity.logger.warning("drift-alarm", extra=fields(release=alarm["release_id"], metric=alarm["metric"]))
         return DriftWatched(alarms=len(alarms))
 
     @activity.defn

@@ -44,6 +44,7 @@ from schemas.runs import (
     TakeInventory,
     TimelineGathered,
 )
+from schemas.telemetry.fields import fields
 from schemas.timeline import Timeline
 from workflows.documents.pdf import decode_pdf
 from workflows.ports import (
@@ -165,7 +166,7 @@ class ReportStudyActivities:
                 resource = self._fhir.read_exact(reference)
                 check_subject(resource, args.event.patient)
             except PermanentFailure as failure:
-                activity.logger.warning("an announced observation is left out: %s", failure.code)
+                activity.logger.warning("observation-left-out", extra=fields(code=failure.code))
                 continue
             found.append(resource)
         return found

@@ -21,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from schemas.report import Priority
     from schemas.runs import ResultWritten
+    from schemas.telemetry.fields import fields
     from workflows.report_study.lifecycle import LifecycleActivities as Lifecycle
     from workflows.report_study.steps import StepFailed, StepRunner, workflow_time
 
@@ -121,5 +122,5 @@ class Escalation:
             try:
                 await self._steps.run(step, argument, shown=False)  # type: ignore[arg-type]
             except StepFailed as failed:
-                workflow.logger.warning("escalation: a step was not written: %s", failed.code)
+                workflow.logger.warning("notice-not-written", extra=fields(code=failed.code))
         return not self._over

@@ -17,6 +17,7 @@ from schemas.identifiers import Namespace, without_version
 from schemas.inbox import InboxResult, ReviewRecorded
 from schemas.lifecycle import CloseResult, EscalationExhausted, NotifyStep, RecordAcknowledgement, ResultClosed
 from schemas.runs import ReviewWritten, RunFailure
+from schemas.telemetry import traces
 
 
 def _event(
@@ -40,6 +41,7 @@ def _event(
         tenant=ns.tenant,
         causationid=cause,
         correlationid=thread,
+        traceparent=traces.traceparent(),
         data={name: value for name, value in data.items() if value is not None},
     )
 

@@ -11,6 +11,7 @@ from schemas.errors import PermanentFailure
 from schemas.identifiers import hex_from_ni
 from schemas.lifecycle import AssessHistory, HistoryAssessed
 from schemas.report import InputManifest
+from schemas.telemetry.fields import fields
 from schemas.timeline import TimelineEntry
 from workflows.ports import FhirServer, ObjectStore
 from workflows.report import PostedResult, stands
@@ -56,7 +57,7 @@ def _observation(fhir: FhirServer, reference: str, patients: set[str]) -> Json |
         resource = fhir.read(reference)
         _check_subject(resource, patients)
     except PermanentFailure as failure:
-        activity.logger.warning("an announced observation is left out: %s", failure.code)
+        activity.logger.warning("observation-left-out", extra=fields(code=failure.code))
         return None
     said = resource["resourceType"] == "Observation" and resource.get("status") in READ
     return resource if said and not said_by_ai(resource) else None

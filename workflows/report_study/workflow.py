@@ -53,6 +53,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.report_study.standing import Standing
     from workflows.report_study.steps import StepFailed, StepRunner, workflow_time
     from workflows.shadow.workflow import start_shadow
+    from workflows.tracing import following
 
 CLOSED: tuple[RunState, ...] = ("reviewed", "superseded", "withdrawn", "held", "failed", "unchanged")
 """States in which a run waits for nothing more, unless an addendum is up."""
@@ -82,7 +83,9 @@ class ReportStudyWorkflow:
     async def run(self, args: ReportStudyInput) -> StudyOutcome:
         while True:
             while await self._next_event():
-                await self._take(self._pending.popleft())
+                event = self._pending.popleft()
+                with following(event.event_id, "study-event"):
+                    await self._take(event)
             await self._standing.settle()
             await workflow.wait_condition(workflow.all_handlers_finished)
             if not self._pending:

@@ -17,6 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from schemas.identifiers import background_queue
     from schemas.oversight import CheckShadow, PlanShadow, ShadowFailed, ShadowOutcome, ShadowRead
     from schemas.runs import BuildResult
+    from schemas.telemetry.fields import fields
     from workflows.shadow import policies
     from workflows.shadow.activities import ShadowActivities as Steps
 
@@ -77,7 +78,7 @@ async def start_shadow(study_key: str, result_id: str, result: BuildResult) -> N
         )
         child.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     except (ActivityError, WorkflowAlreadyStartedError):
-        workflow.logger.warning("no shadow reading was started")
+        workflow.logger.warning("shadow-not-started", extra=fields(study_key=study_key))
 
 
 async def _step(
