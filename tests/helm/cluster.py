@@ -13,7 +13,8 @@ from typing import Any
 
 from scripts.cluster.content import volume
 from scripts.cluster.plane import environment, kubectl
-from tests.helm.manifests import CHART, Manifest, Refused, helm, objects, profile, render, secret_keys
+from tests.helm.manifests import NAMES, from_the_hospital, profile, render
+from tests.helm.tools import CHART, Manifest, Refused, helm, parsed
 
 STRICT = {
     "pod-security.kubernetes.io/enforce": "restricted",
@@ -38,7 +39,7 @@ class Cluster:
         return list(found["items"]) if "items" in found else [found]
 
     def helm(self, *arguments: str) -> str:
-        return helm(*arguments, environment=environment(self.state))
+        return helm(*arguments, environment=environment(self.state), patience=300)
 
     @contextmanager
     def namespace(self, name: str, *contents: Manifest) -> Iterator[str]:
@@ -83,20 +84,24 @@ class Release:
         cluster: Cluster, name: str, namespace: str, *charts: Path, contents: tuple[Manifest, ...] = ()
     ) -> Iterator[Release]:
         """A namespace with the Secrets that these charts ask for; nothing is installed yet."""
-        made: dict[str, dict[str, str]] = {}
-        for chart in charts or (CHART,):
-            for secret, keys in secret_keys(render(name, chart=chart, namespace=namespace)).items():
-                values = made.setdefault(secret, {})
-                values.update({key: f"secret-{secrets.token_hex(12)}" for key in keys - set(values)})
-        with cluster.namespace(namespace, *contents, *(_secret(secret, values) for secret, values in made.items())):
-            yield Release(cluster, namespace, name, made)
+        values: dict[str, dict[str, str]] = {}
+        given = list(contents)
+        for manifests in [render(name, chart=chart, namespace=namespace) for chart in charts or (CHART,)]:
+            keys, maps, claims = from_the_hospital(manifests)
+            for secret in keys.keys() - values.keys():
+                values[secret] = {key: f"secret-{secrets.token_hex(12)}" for key in keys[secret]}
+                given.append(_secret(secret, values[secret]))
+            given += [_config_map(each, maps[each]) for each in maps] + [_claim(each) for each in claims]
+        unique = {(each["kind"], each["metadata"]["name"]): each for each in given}
+        with cluster.namespace(namespace, *unique.values()):
+            yield Release(cluster, namespace, name, values)
 
     def run(self, verb: str, chart: Path, *options: str) -> None:
         """`helm install` or `helm upgrade` of a chart, with its own values for the profile, until all of it is ready."""
         values = ("-f", str(profile(self.profile, chart)))
         try:
             self.cluster.helm(
-                verb, "longview", str(chart), *self._here, *values, "--wait", "--timeout", PATIENCE, *options
+                verb, self.name, str(chart), *self._here, *values, "--wait", "--timeout", PATIENCE, *options
             )
         except Refused as refusal:
             raise Refused(f"{refusal}\n{self.troubles()}") from None
@@ -107,26 +112,44 @@ class Release:
     def upgrade(self, chart: Path) -> None:
         self.run("upgrade", chart)
 
+    def scale_as_keda_would(self) -> None:
+        """KEDA's operator is not here; what it does first is to bring what it scales to its least number. HPA does so by itself."""
+        for each in [*self.get("scaledobjects.keda.sh"), *self.get("horizontalpodautoscalers")]:
+            spec = each["spec"]
+            target = f"deployment/{spec['scaleTargetRef']['name']}"
+            if "minReplicaCount" in spec:
+                self.kubectl("scale", target, f"--replicas={spec['minReplicaCount']}")
+            self.kubectl(
+                "wait", target, f"--for=jsonpath={{.status.availableReplicas}}={_least(spec)}", "--timeout=60s"
+            )
+
     def troubles(self) -> str:
         """What an administrator would look at: pods that are not ready and the cluster's warnings."""
-        pods = self.cluster.kubectl("get", "pods", "-n", self.namespace, "-o", "wide")
-        events = self.cluster.kubectl("get", "events", "-n", self.namespace, "--field-selector", "type=Warning")
+        pods = self.kubectl("get", "pods", "-o", "wide")
+        events = self.kubectl("get", "events", "--field-selector", "type=Warning")
         return f"{pods}{events}"
 
     def rollback(self, revision: int) -> None:
-        self.cluster.helm("rollback", "longview", str(revision), *self._here, "--wait", "--timeout", PATIENCE)
+        self.cluster.helm("rollback", self.name, str(revision), *self._here, "--wait", "--timeout", PATIENCE)
 
     def uninstall(self) -> None:
-        self.cluster.helm("uninstall", "longview", *self._here, "--wait", "--timeout", PATIENCE)
+        self.cluster.helm("uninstall", self.name, *self._here, "--wait", "--timeout", PATIENCE)
 
     def manifests(self) -> list[Manifest]:
-        return list(objects(self.cluster.helm("get", "manifest", "longview", *self._here)))
+        return parsed(self.cluster.helm("get", "manifest", self.name, *self._here))
 
     def get(self, *arguments: str) -> list[Manifest]:
         return self.cluster.get("-n", self.namespace, *arguments)
 
+    def kubectl(self, *arguments: str, given: Any = None) -> str:
+        return self.cluster.kubectl("-n", self.namespace, *arguments, given=given)
+
     def deployments(self) -> dict[str, Manifest]:
         return {each["metadata"]["name"]: each for each in self.get("deployments")}
+
+    @property
+    def name(self) -> str:
+        return NAMES.get(self.profile, "longview")
 
     @property
     def _here(self) -> tuple[str, ...]:
@@ -136,3 +159,21 @@ class Release:
 def _secret(name: str, values: dict[str, str]) -> Manifest:
     data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
+
+
+def _config_map(name: str, keys: set[str]) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name},
+        "data": dict.fromkeys(sorted(keys), "{}"),
+    }
+
+
+def _claim(name: str) -> Manifest:
+    spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Ti"}}}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
+
+
+def _least(spec: Manifest) -> int:
+    return int(spec.get("minReplicaCount", spec.get("minReplicas", 1)))

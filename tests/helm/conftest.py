@@ -9,6 +9,7 @@ import pytest
 
 from schemas.errors import PartUnavailable
 from scripts.cluster.plane import control_plane, tools
+from tests.helm.tools import PROFILES
 
 if TYPE_CHECKING:
     from tests.helm.cluster import Cluster, Release
@@ -42,11 +43,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         plane.down()
 
 
-@pytest.fixture(scope="session", params=["trial", "hospital", "multi-site"])
+@pytest.fixture(scope="session", params=PROFILES)
 def installed(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Release]:
     """The chart as it stands, installed for each profile in turn."""
     from tests.helm.cluster import Release
 
     with Release.place(cluster, request.param, f"longview-{request.param}") as release:
         release.install()
+        release.scale_as_keda_would()
         yield release

@@ -1,25 +1,18 @@
-"""What `helm template` makes of the chart, and how to find one's way in it."""
+"""Charts of several versions, and how to find one's way in what they make: workloads, and what the hospital has to give them."""
 
 from __future__ import annotations
 
 import re
-import subprocess
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
+from tests.helm.tools import CHART, ROOT, Manifest, containers, helm, parsed
 
-from scripts.cluster.plane import tools
-
-ROOT = Path(__file__).resolve().parents[2]
-CHART = ROOT / "helm" / "longview"
 RELEASED = ROOT / "helm" / "released"
-PROFILES = ("trial", "hospital", "multi-site")
-Manifest = dict[str, Any]
-
+NAMES = {"shared-model": "models"}
+"""Name of a profile's release, where it is another than `longview`."""
 FOREIGN_KINDS = (
     "keda.sh/v1alpha1/ScaledObject",
     "keda.sh/v1alpha1/TriggerAuthentication",
@@ -31,36 +24,17 @@ FOREIGN_KINDS = (
 """Kinds that the control plane of these tests serves besides Kubernetes' own, as `helm template` is told of them."""
 
 
-class Refused(AssertionError):
-    """helm said no; the text is what it said."""
-
-
-def helm(*arguments: str, environment: dict[str, str] | None = None) -> str:
-    """What helm prints; `Refused` with its words if it fails. Warnings count as words, not as failures."""
-    done = subprocess.run(
-        [str(tools() / "helm"), *arguments], env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    if done.returncode:
-        raise Refused(done.stderr.strip() or done.stdout.strip())
-    return done.stdout
-
-
 def profile(name: str, chart: Path = CHART) -> Path:
     """The values file of a profile."""
-    return chart / "profiles" / f"{name}.yaml"
+    return chart / f"values-{name}.yaml"
 
 
 def render(name: str, *options: str, chart: Path = CHART, namespace: str = "longview") -> list[Manifest]:
-    """Every object that the chart makes for a profile, hooks and tests included, where all of FOREIGN_KINDS are there."""
+    """Every object that a chart makes for a profile, hooks and tests included, where all of FOREIGN_KINDS are there."""
     served = [word for kind in FOREIGN_KINDS for word in ("--api-versions", kind)]
     values = ("-f", str(profile(name, chart)))
-    return list(objects(helm("template", "longview", str(chart), "-n", namespace, *values, *served, *options)))
-
-
-def objects(text: str) -> Iterator[Manifest]:
-    for document in yaml.safe_load_all(text):
-        if document:
-            yield document
+    release = NAMES.get(name, "longview")
+    return parsed(helm("template", release, str(chart), "-n", namespace, *values, *served, *options))
 
 
 def unpacked(archive: Path, folder: Path) -> Path:
@@ -90,7 +64,6 @@ class Workload:
     name: str
     pod: Manifest
     """The pod's metadata and spec."""
-    made_by: Manifest
 
     @property
     def spec(self) -> Manifest:
@@ -102,12 +75,7 @@ class Workload:
 
     @property
     def containers(self) -> list[Manifest]:
-        return [*self.spec.get("initContainers", []), *self.spec["containers"]]
-
-    @property
-    def hook(self) -> str:
-        """`pre-install,pre-upgrade`, `test`, or empty."""
-        return str(self.made_by["metadata"].get("annotations", {}).get("helm.sh/hook", ""))
+        return containers(self.pod)
 
     def __str__(self) -> str:
         return f"{self.kind}/{self.name}"
@@ -116,64 +84,30 @@ class Workload:
 def workloads(manifests: list[Manifest]) -> list[Workload]:
     found = []
     for each in manifests:
-        kind, name, spec = each["kind"], each["metadata"]["name"], each.get("spec", {})
-        if kind == "Pod":
-            found.append(Workload(kind, name, each, each))
-        elif kind == "CronJob":
-            found.append(Workload(kind, name, spec["jobTemplate"]["spec"]["template"], each))
-        elif kind in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
-            found.append(Workload(kind, name, spec["template"], each))
+        pod = each if each["kind"] == "Pod" else each.get("spec", {}).get("template")
+        if pod is not None and "containers" in pod.get("spec", {}):
+            found.append(Workload(each["kind"], each["metadata"]["name"], pod))
     return found
 
 
-def secret_keys(manifests: list[Manifest]) -> dict[str, set[str]]:
-    """Secrets that pods refer to, each with the keys that they are known to need.
-
-    A key is named by `secretKeyRef`, by an item of a volume, or by a variable or an argument that points into a mounted Secret.
-    """
-    keys: dict[str, set[str]] = {}
+def from_the_hospital(manifests: list[Manifest]) -> tuple[dict[str, set[str]], dict[str, set[str]], set[str]]:
+    """(Secrets, ConfigMaps, claims) that pods mount and that the release does not make; of the first two the keys too."""
+    made = {(each["kind"], each["metadata"]["name"]) for each in manifests}
+    keys: dict[str, dict[str, set[str]]] = {"Secret": {}, "ConfigMap": {}}
+    claims = set()
     for workload in workloads(manifests):
-        for container in workload.containers:
-            for entry in container.get("env", []):
-                if reference := entry.get("valueFrom", {}).get("secretKeyRef"):
-                    keys.setdefault(reference["name"], set()).add(reference["key"])
-            for source in container.get("envFrom", []):
-                if reference := source.get("secretRef"):
-                    keys.setdefault(reference["name"], set())
-            for path, secret, items in mounted_secrets(workload, container):
-                named = {item["key"] for item in items} if items else pointed_at(workload, container, path, manifests)
-                keys.setdefault(secret, set()).update(named)
-    return keys
+        for volume in workload.spec.get("volumes", []):
+            if claim := volume.get("persistentVolumeClaim"):
+                claims.add(claim["claimName"])
+            for kind, name, items in files_of(volume):
+                keys[kind].setdefault(name, set()).update(item["key"] for item in items)
+    secrets, maps = ({n: k for n, k in keys[kind].items() if (kind, n) not in made} for kind in ("Secret", "ConfigMap"))
+    return secrets, maps, {name for name in claims if ("PersistentVolumeClaim", name) not in made}
 
 
-def mounted_secrets(workload: Workload, container: Manifest) -> Iterator[tuple[str, str, list[Manifest]]]:
-    """(mount path, name of the Secret, items) of every Secret in the container's file system."""
-    volumes = {volume["name"]: volume for volume in workload.spec.get("volumes", [])}
-    for mount in container.get("volumeMounts", []):
-        volume = volumes[mount["name"]]
-        sources = [volume, *volume.get("projected", {}).get("sources", [])]
-        for source in sources:
-            if secret := source.get("secret"):
-                yield mount["mountPath"], secret.get("secretName") or secret["name"], secret.get("items", [])
-
-
-def pointed_at(workload: Workload, container: Manifest, path: str, manifests: list[Manifest]) -> set[str]:
-    """File names right under `path` that the container's environment or arguments mention."""
-    words = [*plain_environment(container, manifests).values(), *container.get("args", [])]
-    return {match[1] for word in words for match in re.finditer(rf"{re.escape(path.rstrip('/'))}/([\w.-]+)", word)}
-
-
-def plain_environment(container: Manifest, manifests: list[Manifest]) -> dict[str, str]:
-    """The container's variables as far as they are no secret: values and ConfigMaps."""
-    maps = {each["metadata"]["name"]: each.get("data", {}) for each in manifests if each["kind"] == "ConfigMap"}
-    given: dict[str, str] = {}
-    for source in container.get("envFrom", []):
-        if reference := source.get("configMapRef"):
-            given |= {source.get("prefix", "") + key: value for key, value in maps[reference["name"]].items()}
-    for entry in container.get("env", []):
-        reference = entry.get("valueFrom", {}).get("configMapKeyRef")
-        if reference:
-            given[entry["name"]] = maps[reference["name"]][reference["key"]]
-        elif "value" in entry:
-            given[entry["name"]] = entry["value"]
-    return given
+def files_of(volume: Manifest) -> Iterator[tuple[str, str, list[Manifest]]]:
+    """(kind, name, items) of the Secrets and ConfigMaps of a volume. All of ours name their items: a process gets no key that it does not need."""
+    for source in [volume, *volume.get("projected", {}).get("sources", [])]:
+        for field, kind in (("secret", "Secret"), ("configMap", "ConfigMap")):
+            if found := source.get(field):
+                yield kind, found.get("secretName") or found["name"], found["items"]

@@ -3,17 +3,16 @@
 What is changed, and nothing else:
 - the image's Python and console programs are those of this environment;
 - a path under a volume's mount is the same path under a folder that stands for the volume (a claim's is shared by all who mount it);
-- a container's port is a free port, and `<Service>:<port>` is 127.0.0.1 with the port of the container behind it;
-- 0.0.0.0 is 127.0.0.1;
-- a Secret's key holds what the test gives it.
+- a container's port is a free port, and `<Service>:<port>` is 127.0.0.1 with the port of the container behind it; 0.0.0.0 is 127.0.0.1;
+- a Secret's or ConfigMap's key holds what the test gives it.
 A path that no mount serves is a failure, since the image's file system is read-only; so is a Service or a port that no container has.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -27,13 +26,12 @@ import httpx
 from services.parts.part import HOST
 from services.parts.ports import choose_ports
 from services.parts.process import ProcessId, is_alive, spawn, stop
-from tests.helm.manifests import Manifest, Workload, plain_environment, workloads
+from tests.helm.manifests import Workload, files_of, workloads
+from tests.helm.tools import Manifest, environment
 
 BIN = Path(sys.executable).parent
 IMAGE = {"PATH": f"{BIN}:/usr/bin:/bin", "LANG": "C.UTF-8"}
 """What the image's own environment gives; the rest is the manifest's."""
-FROM_THE_IMAGE = re.compile(r"/(usr|opt|bin|proc|dev)/.*|/")
-"""Paths that a container may name without a mount."""
 GRACE = 30.0
 
 
@@ -59,8 +57,8 @@ class Machine:
 
     folder: Path
     manifests: list[Manifest]
-    secrets: Mapping[str, Mapping[str, str]]
-    """Name of a Secret -> key -> value."""
+    held: Mapping[str, Mapping[str, Mapping[str, str]]]
+    """What the hospital gives: `Secret` or `ConfigMap` -> name -> key -> value."""
     running: dict[str, ProcessId] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -80,9 +78,9 @@ class Machine:
         numbers = {str(port["containerPort"]): str(ports[port["name"]]) for port in container.get("ports", [])}
 
         def here(word: str) -> str:
-            return self._addressed(numbers.get(word, _moved(word, mounts)))
+            return numbers.get(word, _moved(self._addressed(word), mounts))
 
-        given = {name: here(value) for name, value in self._environment(workload, container).items()}
+        given = {name: here(value) for name, value in environment(container).items()}
         program, *arguments = [*container["command"], *container.get("args", [])]
         return Command(str(workload), container, [_program(program), *map(here, arguments)], IMAGE | given, ports)
 
@@ -100,40 +98,11 @@ class Machine:
         if claim := volume.get("persistentVolumeClaim"):
             return self.folder / "claims" / str(claim["claimName"])
         folder = self.folder / "pods" / workload.name / str(volume["name"])
-        for source in [volume, *volume.get("projected", {}).get("sources", [])]:
-            for path, content in self._files(source):
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                (folder / path).write_text(content)
+        for kind, name, items in files_of(volume):
+            for item in items:
+                (folder / item["path"]).parent.mkdir(parents=True, exist_ok=True)
+                (folder / item["path"]).write_text(self.held[kind][name][item["key"]])
         return folder
-
-    def _files(self, source: Manifest) -> Iterator[tuple[str, str]]:
-        """(path, content) of the files of a Secret or a ConfigMap in a volume."""
-        if secret := source.get("secret"):
-            held = self.secrets[secret.get("secretName") or secret["name"]]
-        elif config := source.get("configMap"):
-            held, secret = self._config_map(config["name"]), config
-        else:
-            return
-        for item in secret.get("items") or [{"key": key, "path": key} for key in held]:
-            yield item["path"], held[item["key"]]
-
-    def _config_map(self, name: str) -> dict[str, str]:
-        (found,) = [m for m in self.manifests if m["kind"] == "ConfigMap" and m["metadata"]["name"] == name]
-        return dict(found.get("data", {}))
-
-    def _environment(self, workload: Workload, container: Manifest) -> dict[str, str]:
-        given = plain_environment(container, self.manifests)
-        for entry in container.get("env", []):
-            source = entry.get("valueFrom", {})
-            if reference := source.get("secretKeyRef"):
-                given[entry["name"]] = self.secrets[reference["name"]][reference["key"]]
-            elif reference := source.get("fieldRef"):
-                given[entry["name"]] = {
-                    "metadata.name": f"{workload.name}-0",
-                    "metadata.namespace": "longview",
-                    "status.podIP": HOST,
-                }[reference["fieldPath"]]
-        return given
 
     def _services(self) -> Iterator[tuple[str, str]]:
         """(`service:port`, `127.0.0.1:port here`) of every Service, by the labels it selects and the port it names."""
@@ -145,6 +114,7 @@ class Machine:
             assert behind, f"no workload is behind the Service {name}"
             for port in service["spec"]["ports"]:
                 yield f"{name}:{port['port']}", f"{HOST}:{self._port(behind[0], port.get('targetPort', port['port']))}"
+            yield name, HOST
 
     def _port(self, workload: Workload, target: str | int) -> int:
         ports = [p for container in workload.containers for p in container.get("ports", [])]
@@ -153,7 +123,7 @@ class Machine:
 
     def _addressed(self, word: str) -> str:
         for service, here in self._addresses.items():
-            word = re.sub(rf"(?<![\w.-]){re.escape(service)}(?!\d)", here, word)
+            word = re.sub(rf"(?<![\w.-]){re.escape(service)}(?![\w.-])", here, word)
         return word.replace("0.0.0.0", HOST)
 
     # -- running it ------------------------------------------------------------------------------------------------------------
@@ -194,8 +164,6 @@ class Machine:
 
     def answers(self, command: Command, probe: str) -> bool:
         asked = command.container[probe]
-        if script := asked.get("exec"):
-            return self._exec(command, script["command"])
         how: dict[str, Any] = asked.get("httpGet") or asked["tcpSocket"]
         port = how["port"] if how["port"] in command.ports else _named(command.container, how["port"])
         if "tcpSocket" in asked:
@@ -209,12 +177,6 @@ class Machine:
         except httpx.HTTPError:
             return 0
 
-    def _exec(self, command: Command, words: list[str]) -> bool:
-        done = subprocess.run(
-            [_program(words[0]), *words[1:]], env=command.environment, capture_output=True, timeout=30, check=False
-        )
-        return done.returncode == 0
-
     def stop(self, name: str) -> bool:
         """SIGTERM, as the kubelet sends it; False if it had to be killed."""
         return not stop(self.running.pop(name), GRACE)
@@ -224,11 +186,10 @@ class Machine:
             self.stop(name)
 
 
-def unserved(workload: Workload, container: Manifest, manifests: list[Manifest]) -> list[str]:
+def unserved(container: Manifest) -> list[str]:
     """Paths that a container is told of and that lie under none of its mounts."""
     mounts = [mount["mountPath"].rstrip("/") for mount in container.get("volumeMounts", [])]
-    words = [*plain_environment(container, manifests).values(), *container.get("args", [])]
-    paths = [word for word in words if word.startswith("/") and not FROM_THE_IMAGE.fullmatch(word)]
+    paths = [word for word in [*environment(container).values(), *container.get("args", [])] if word.startswith("/")]
     return [path for path in paths if not any(path == mount or path.startswith(f"{mount}/") for mount in mounts)]
 
 
@@ -253,14 +214,8 @@ def _named(container: Manifest, number: int) -> str:
 
 
 def _listens(port: int) -> bool:
-    import socket
-
     try:
         socket.create_connection((HOST, port), timeout=2).close()
     except OSError:
         return False
     return True
-
-
-def as_json(text: str) -> Any:
-    return json.loads(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,24 @@ import yaml
 from scripts.cluster.plane import tools
 from scripts.cluster.schemas import LOCATION, write_schemas
 from tests.helm.cluster import Cluster
-from tests.helm.manifests import CHART, PROFILES, helm, profile, render
+from tests.helm.manifests import profile, render
+from tests.helm.tools import CHART, PROFILES, helm
 
-BARE = ("--set", "autoscaling.provider=hpa")
-"""A cluster without KEDA."""
+
+def vault() -> Iterator[str]:
+    """Every Secret of the hospital's values from one store."""
+    given = {"externalSecrets.enabled": "true", "externalSecrets.store.name": "vault"}
+    for setting in yaml.safe_load(profile("hospital").read_text())["secrets"]:
+        given[f"secrets.{setting}.remote.key"] = f"longview/{setting}"
+    for name, value in given.items():
+        yield from ("--set", f"{name}={value}")
+
+
+VARIANTS = {
+    **{name: (name, ()) for name in PROFILES},
+    "hospital without KEDA": ("hospital", ("--set", "autoscaling.provider=hpa")),
+    "hospital with External Secrets": ("hospital", tuple(vault())),
+}
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -41,8 +56,7 @@ def schemas(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"{folder}/{LOCATION}"
 
 
-@pytest.mark.parametrize("options", [(), BARE], ids=["keda", "hpa"])
-@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize(("name", "options"), VARIANTS.values(), ids=list(VARIANTS))
 def test_kubeconform(name: str, options: tuple[str, ...], schemas: str) -> None:
     assert _kubeconform(yaml.safe_dump_all(render(name, *options)), schemas) == ""
 

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from tests.helm.cluster import KEEP, Cluster, Release
-from tests.helm.manifests import CHART, PROFILES, Manifest, helm, released, unpacked
+from tests.helm.manifests import released, unpacked
+from tests.helm.tools import CHART, PROFILES, Manifest, helm
 
 NEXT = "99.0.0"
 """Version of the chart to which is upgraded: a later one than any, so that its workers are another version of the workers."""

@@ -1,7 +1,7 @@
 """The processes that the manifests name, started with the manifests' own commands, arguments, variables and files: no wrong flag or name can hide.
 
-`outside` says what alone is changed. For every profile each container's settings are read and its arguments parsed; the trial, which brings all it
-needs, is run as a whole (its model server's place is taken by the scripted one), and one study goes through it.
+`outside` says what alone is changed. The trial, which brings all it needs, is run as a whole, its own parts too (the place of its model server is
+taken by the scripted one), and one study goes through it. That every profile's settings and arguments are known is tested in test_templates.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import os
 import secrets
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,50 +22,24 @@ from services.demo.subject import phantom_subject
 from services.parts.process import spawn
 from services.scripted_model.server import write_release
 from services.settings import Settings
-from tests.helm.manifests import PROFILES, Manifest, Workload, render, secret_keys, workloads
+from tests.helm.manifests import Workload, files_of, from_the_hospital, render, workloads
 from tests.helm.outside import Command, Machine, unserved
+from tests.helm.tools import PROFILES, Manifest
 from tests.integration.system import System
 
 pytestmark = pytest.mark.timeout(600)
 
+CODEC = ("--set", "codec.enabled=true", "--set", "secrets.codec_operators_file.name=longview-operators")
+"""The codec server too, which the trial leaves out by itself."""
 LAST = ("schedules", "promote", "test")
 """Components that are run once the processes are there."""
 
 
-# -- every profile: what is written there can be read -----------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module", params=PROFILES)
-def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    return _machine(request.param, tmp_path_factory.mktemp(request.param))
-
-
-def test_every_path_is_on_a_volume(machine: Machine) -> None:
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_path_is_on_a_volume(name: str) -> None:
     """The image's own file system is read-only, and holds none of the hospital's files."""
-    lost = {str(w): paths for w, c in _containers(machine) if (paths := unserved(w, c, machine.manifests))}
-    assert lost == {}
-
-
-def test_every_setting_is_one_and_every_argument_too(machine: Machine) -> None:
-    """`longview config` refuses an unknown or impossible setting, secrets in files included; `--help` behind them refuses an unknown argument."""
-    for command in _commands(machine, "longview"):
-        program, *arguments = command.arguments
-        for words in ([program, "config"], [program, *arguments, "--help"]):
-            done = _tried(words, command)
-            assert done.returncode == 0, f"{command.workload} {words[1:]}: {done.stderr}"
-
-
-def test_the_model_server_knows_its_settings_and_arguments(machine: Machine) -> None:
-    """It is started as it stands, and comes as far as the checkpoint, of which there is none here."""
-    for command in _commands(machine, "python"):
-        known = _tried([*command.arguments, "--help"], command)
-        assert known.returncode == 0, f"{command.workload} {command.arguments[1:]}: {known.stderr}"
-        if command.arguments[-1] == "serve":
-            assert "release.json cannot be read" in _tried(command.arguments, command).stderr
-
-
-def _tried(words: list[str], command: Command) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, env=command.environment, capture_output=True, text=True, timeout=120, check=False)
+    told = {f"{w} {c['name']}": unserved(c) for w in workloads(render(name)) for c in w.containers}
+    assert {who: paths for who, paths in told.items() if paths} == {}
 
 
 # -- the trial: all of it runs ------------------------------------------------------------------------------------------------
@@ -85,14 +58,13 @@ class Running:
 @pytest.fixture(scope="module")
 def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The trial's parts and processes, each answering its own readiness probe; jobs that come after them have not run yet."""
-    machine = _machine("trial", tmp_path_factory.mktemp("trial"))
+    machine = _machine(tmp_path_factory.mktemp("trial"))
     running = Running(machine, {})
     try:
         for workload in _in_order(machine):
             _start(running, workload)
         for command in running.commands.values():
-            if "readinessProbe" in command.container and _component(machine, command) != "model":
-                machine.await_probe(command, "readinessProbe")
+            machine.await_probe(command, "readinessProbe")
         yield running
     finally:
         machine.close()
@@ -183,27 +155,20 @@ def test_each_drains_and_ends_when_it_is_told_to(trial: Running) -> None:
 # -- what the hospital gives -------------------------------------------------------------------------------------------------
 
 
-def _machine(name: str, folder: Path) -> Machine:
-    manifests = render(name)
-    return Machine(folder, manifests, _secrets(manifests, folder))
+def _machine(folder: Path) -> Machine:
+    """Every key of a Secret has a value: of the right form where a process looks at it, else a random word."""
+    manifests = render("trial", *CODEC)
+    keys, maps, _ = from_the_hospital(manifests)
+    assert not maps, "the trial needs no file of the hospital"
+    held = {secret: {key: _value(_setting(secret, key, manifests), folder) for key in keys[secret]} for secret in keys}
+    return Machine(folder, manifests, {"Secret": held, "ConfigMap": {}})
 
 
-def _secrets(manifests: list[Manifest], folder: Path) -> dict[str, dict[str, str]]:
-    """A value for every key: of the right form where a process looks at it, else a random word."""
-    paths = {
-        (s, i["key"]): i["path"] for w in workloads(manifests) for v in w.spec.get("volumes", []) for s, i in _items(v)
-    }
-    return {
-        secret: {key: _value(Path(paths.get((secret, key), key)).name, folder) for key in keys}
-        for secret, keys in secret_keys(manifests).items()
-    }
-
-
-def _items(volume: Manifest) -> Iterator[tuple[str, Manifest]]:
-    for source in [volume, *volume.get("projected", {}).get("sources", [])]:
-        if secret := source.get("secret"):
-            for item in secret.get("items", []):
-                yield secret.get("secretName") or secret["name"], item
+def _setting(secret: str, key: str, manifests: list[Manifest]) -> str:
+    """The setting that a key is for: the chart names its file in the container so."""
+    volumes = [volume for workload in workloads(manifests) for volume in workload.spec.get("volumes", [])]
+    files = [(name, item) for volume in volumes for _, name, items in files_of(volume) for item in items]
+    return next(item["path"] for name, item in files if (name, item["key"]) == (secret, key))
 
 
 def _value(setting: str, folder: Path) -> str:
@@ -211,25 +176,10 @@ def _value(setting: str, folder: Path) -> str:
         return base64.b64encode(secrets.token_bytes(32)).decode()
     if setting == "codec_operators_file":
         file = folder / "operators.json"
-        add_operator(file, "night.shift", datetime.now(UTC))
+        add_operator(file, "night-shift", datetime.now(UTC))
         return file.read_text()
     return secrets.token_urlsafe(24)
 
 
 def _label(workload: Workload) -> str:
     return workload.labels["app.kubernetes.io/component"]
-
-
-def _component(machine: Machine, command: Command) -> str:
-    return _label(machine.workloads[command.workload])
-
-
-def _containers(machine: Machine) -> Iterator[tuple[Workload, Manifest]]:
-    for workload in machine.workloads.values():
-        for container in workload.containers:
-            yield workload, container
-
-
-def _commands(machine: Machine, program: str) -> list[Command]:
-    """The containers that run this program."""
-    return [machine.command(w, c) for w, c in _containers(machine) if Path(c["command"][0]).name == program]

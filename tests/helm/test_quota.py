@@ -7,7 +7,7 @@ from collections import defaultdict
 import pytest
 
 from tests.helm.cluster import Cluster, Release
-from tests.helm.manifests import Manifest, Refused
+from tests.helm.tools import Manifest, Refused
 
 BUDGETED = ("requests.cpu", "requests.memory", "limits.memory")
 

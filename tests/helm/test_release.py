@@ -17,7 +17,8 @@ from scripts.cluster.plane import environment, kubectl
 from services.parts.probes import NotReady
 from services.settings import PREFIX, Settings
 from tests.helm.cluster import Cluster, Release
-from tests.helm.manifests import Manifest, render, workloads
+from tests.helm.manifests import render, workloads
+from tests.helm.tools import Manifest
 
 SECRET_VARIABLES = {PREFIX + each.name.upper() for each in fields(Settings) if each.metadata["secret"]}
 OUR_LABEL = "app.kubernetes.io/instance=longview"
