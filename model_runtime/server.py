@@ -32,7 +32,6 @@ from model_runtime.front import Front
 from model_runtime.promises import require_promises
 from model_runtime.serving import CPU_ARGUMENTS, Serving, arguments, family, gpu_arguments
 from model_runtime.settings import ServerSettings
-from model_runtime.tracing import ENDPOINT, ServerTraces
 from model_runtime.warm_up import say_ready, wait_until_ready
 
 PATIENCE = 600.0
@@ -44,12 +43,15 @@ CLOSE_SECONDS = 5
 def run(serving: Serving, token: str) -> None:
     """Serve until SIGTERM or SIGINT; returns once every child has ended."""
     extra = list(_prepare_fork() if current_platform.is_cpu() else gpu_arguments(serving))
-    traced = ServerTraces(serving.settings.traces_url) if serving.settings.traces_url else None
-    if traced is not None:
+    sending: Callable[[], AbstractContextManager[None]] = nullcontext
+    if url := serving.settings.traces_url:
+        from model_runtime.tracing import ENDPOINT, ServerTraces
+
+        traced = ServerTraces(url)
         traced.install()
-        extra += [ENDPOINT, serving.settings.traces_url]
+        extra, sending = [*extra, ENDPOINT, url], traced.sending
     parsed = _parse([*arguments(serving), *extra])
-    uvloop.run(_serve(parsed, serving, token, traced.sending if traced is not None else nullcontext))
+    uvloop.run(_serve(parsed, serving, token, sending))
 
 
 def _parse(argument_list: list[str]) -> Namespace:

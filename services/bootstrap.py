@@ -71,19 +71,23 @@ async def gateway(settings: Settings, stop: asyncio.Event, operations: Operation
     from schemas.events import INBOUND_TOPICS
     from services.clients.kafka import BrokerProbe, Consumer, Producer
     from services.db import DeadLetterRecords, OutboxRecords, open_migrated
+    from services.db.state import StateReader
     from services.gateway.dead_letters import DeadLetterKeeper
     from services.gateway.intake import Intake
     from services.gateway.relay import Relay
     from services.gateway.service import consume, publish
+    from services.operations.database_state import of_gateway
     from services.store import FolderObjectStore
 
+    operations.measure_temporal()
     database = open_migrated(settings.database)
     client, bootstrap = await temporal(settings), settings.require("kafka_bootstrap")
     producer = await asyncio.to_thread(Producer, bootstrap)
     consumer = await asyncio.to_thread(Consumer, bootstrap, GATEWAY_GROUP, INBOUND_TOPICS)
     keeper = DeadLetterKeeper(FolderObjectStore(settings.store), DeadLetterRecords(database), producer)
     intake = Intake(client, settings.namespace, settings.task_queue, settings.event_source, keeper)
-    needs_of(operations, settings, database, client)
+    watch(operations, settings, database, client)
+    operations.tell_state(of_gateway(StateReader(database)))
     operations.needs("bus", BrokerProbe(bootstrap).ask)
     operations.ready()
     try:
@@ -103,6 +107,10 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
     from services.clients.pdf_process import PdfInItsOwnProcess
     from services.clients.pixel_text import OcrTextInPixels
     from services.db import BuildRecords, InboxRecords, RunRecords, open_migrated
+    from services.db.state import StateReader
+    from services.operations.database_state import of_worker
+    from services.operations.keys import age_of_keys
+    from services.operations.meter import gauge
     from services.store import FolderObjectStore
     from services.worker.background import run_background
     from services.worker.deployment import deployment_version
@@ -112,6 +120,7 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
     from workflows.report_study.lifecycle import LifecycleActivities
     from workflows.report_study.records import RecordActivities
 
+    operations.measure_temporal()
     database = open_migrated(settings.database)
     client, store = await temporal(settings), FolderObjectStore(settings.store)
     here, server = site(settings), fhir(settings)
@@ -133,7 +142,10 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
     records = RecordActivities(here, fhir=server, runs=runs, inbox=entries, builds=builds)
     lifecycle = LifecycleActivities(here, fhir=server, store=store, inbox=entries)
     reconcile, shadow = oversight_activities(settings, database, client, store)
-    needs_of(operations, settings, database, client)
+    watch(operations, settings, database, client)
+    operations.tell_state(of_worker(StateReader(database)))
+    operations.before_page(age_of_keys(payload_keys(settings)))
+    gauge("longview_reconcile_every_seconds", int(settings.reconcile_minutes) * 60)
     if settings.worker_queues == "all":  # elsewhere 'longview schedules' does it once
         await ensure_schedule(client, settings)
     name, current = settings.worker_deployment, settings.worker_current == "on"
@@ -156,11 +168,14 @@ async def inbox(settings: Settings, stop: asyncio.Event, operations: Operations)
     """The clinicians' page."""
     from services.clients.reviews import TemporalReviewer
     from services.db import InboxReader, open_migrated
+    from services.db.state import StateReader
     from services.http_server import listen, serve
     from services.inbox.app import create_app
     from services.inbox.deps import LOOPBACK_HOSTS, InboxDeps
+    from services.operations.database_state import of_inbox
     from services.store import FolderObjectStore
 
+    operations.measure_temporal()
     database = open_migrated(settings.database)
     public, temporal_client = urlsplit(settings.inbox_url), await temporal(settings)
     deps = InboxDeps(
@@ -175,7 +190,8 @@ async def inbox(settings: Settings, stop: asyncio.Event, operations: Operations)
         feed_beat=operations.loop("feed"),
     )
     app = create_app(deps)
-    needs_of(operations, settings, database, temporal_client)
+    watch(operations, settings, database, temporal_client)
+    operations.tell_state(of_inbox(StateReader(database)))
     try:
         listener = listen(settings.inbox_host, int(settings.inbox_port), "inbox", "LONGVIEW_INBOX_HOST")
         await serve(app, listener, stop, operations.ready, app.state.feed.close)
@@ -209,12 +225,14 @@ async def codec(settings: Settings, stop: asyncio.Event, operations: Operations)
     await serve(create_app(deps), listener, stop, operations.ready, proxied=False)
 
 
-def needs_of(operations: Operations, settings: Settings, database: Database, client: Client) -> None:
+def watch(operations: Operations, settings: Settings, database: Database, client: Client) -> None:
     """What all but the codec server cannot do their work without. FHIR, the archive and the model are not among it: while one is away, work waits
     in Temporal, and a worker that was taken out of service would help nobody."""
+    from services.operations.pool import connections
     from services.store import FolderObjectStore
 
     loop = asyncio.get_running_loop()
+    operations.before_page(connections(database))
     operations.needs("database", database.ask)
     operations.needs("store", FolderObjectStore(settings.store).ask)
     operations.needs("temporal", lambda: asyncio.run_coroutine_threadsafe(temporal_answers(client), loop).result())
@@ -316,7 +334,9 @@ def history_model(settings: Settings, store: FolderObjectStore) -> VllmModel | N
     if not settings.history_model_url:
         return None
     release, token = Path(settings.history_model_release), settings.history_model_token
-    return VllmModel(settings.history_model_url, release, store.path, media=settings.media, token=token)
+    return VllmModel(
+        settings.history_model_url, release, store.path, media=settings.media, token=token, part="history-model"
+    )
 
 
 def shadow_model(settings: Settings, store: FolderObjectStore) -> VllmModel | None:
@@ -326,4 +346,6 @@ def shadow_model(settings: Settings, store: FolderObjectStore) -> VllmModel | No
     if not settings.shadow_model_url:
         return None
     release, token = Path(settings.shadow_model_release), settings.shadow_model_token
-    return VllmModel(settings.shadow_model_url, release, store.path, media=settings.media, token=token)
+    return VllmModel(
+        settings.shadow_model_url, release, store.path, media=settings.media, token=token, part="shadow-model"
+    )

@@ -55,6 +55,14 @@ def codec(add: str | None, remove: str | None) -> None:
         click.echo(token)
 
 
+@main.command()
+def metrics() -> None:
+    """Every metric that is scraped from our processes, as Markdown (docs/metrics.md)."""
+    from services.operations.reference import reference
+
+    click.echo(reference(), nl=False)
+
+
 @main.group()
 def keys() -> None:
     """The keys that encrypt Temporal's payloads."""

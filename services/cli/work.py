@@ -69,7 +69,7 @@ def runs(failed: bool, as_json: bool) -> None:
     from services.operate import list_runs
     from services.parts.launcher import connected_settings
 
-    shown = ("updated_at", "state", "stage", "code", "attempts", "study_key", "hint")
+    shown = ("updated_at", "state", "stage", "code", "attempts", "study_key", "trace_id", "hint")
     show_rows("runs", list_runs(connected_settings(read_settings()), failed=failed), as_json, shown)
 
 

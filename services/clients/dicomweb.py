@@ -19,7 +19,7 @@ from schemas.errors import PermanentFailure, TransientFailure
 from schemas.imaging import StudyInventory, StudyListing
 from services.clients import qido
 from services.multipart import MultipartError, MultipartReader, MultipartWriter
-from services.telemetry.http import TracedClient
+from services.operations.requests import MeasuredClient, kind_of_dicomweb
 from workflows.series.attributes import identity_of
 from workflows.series.frames import is_decodable
 from workflows.slides.slide import ArchivedSlide
@@ -45,8 +45,9 @@ class DicomWebArchive:
         headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._page = page
         # The environment's proxies are not used: an archive is asked directly.
-        self._http = TracedClient(
+        self._http = MeasuredClient(
             "dicomweb",
+            kind_of_dicomweb,
             base_url=base_url.rstrip("/"),
             headers=headers,
             timeout=httpx.Timeout(timeout, connect=5.0),

@@ -19,7 +19,7 @@ import orjson
 
 from schemas.errors import PermanentFailure, StaleWrite, TransientFailure
 from schemas.identifiers import without_version
-from services.telemetry.http import TracedClient
+from services.operations.requests import MeasuredClient, kind_of_fhir
 from workflows.ports import Resource
 from workflows.timeline.fields import subject_of, unversioned, versioned
 
@@ -84,8 +84,9 @@ class FhirClient:
         self._base = base_url.rstrip("/")
         self._read_pauses = read_pauses
         headers = {"Accept": _JSON, "Content-Type": _JSON} | ({"Authorization": f"Bearer {token}"} if token else {})
-        self._http = TracedClient(
+        self._http = MeasuredClient(
             "fhir",
+            kind_of_fhir,
             {urlsplit(self._base).path: "transaction"},
             headers=headers,
             timeout=httpx.Timeout(timeout, connect=5.0),

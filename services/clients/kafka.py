@@ -30,6 +30,16 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes]] = field(default_factory=list)
+    timestamp_ms: int | None = None
+    """When it was written, by its producer or the broker (Unix time)."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Of a partition: the offset of the next record to be fetched, and the end as the broker said with the last fetch."""
+
+    position: int
+    end: int
 
 
 class Consumer:
@@ -57,10 +67,26 @@ class Consumer:
         except KafkaError as error:
             raise TransientFailure("kafka-poll", f"the broker gave no records ({type(error).__name__})") from error
         return [
-            Record(m.topic, m.partition, m.offset, m.key, m.value, list(m.headers))
+            Record(m.topic, m.partition, m.offset, m.key, m.value, list(m.headers), m.timestamp)
             for messages in polled.values()
             for m in messages
         ]
+
+    def reach(self) -> dict[tuple[str, int], Reach]:
+        """How far each partition of ours has been fetched, where anything is known of it; asks the broker nothing. Not while `poll` runs.
+
+        `TransientFailure` while the group's partitions change hands.
+        """
+        found = {}
+        try:
+            for partition in self._consumer.assignment():
+                end = self._consumer.highwater(partition)
+                position = None if end is None else self._consumer.position(partition, timeout_ms=0)
+                if position is not None:
+                    found[partition.topic, partition.partition] = Reach(position, end)
+        except KafkaError as error:
+            raise TransientFailure("kafka-group", "the group is being put together anew") from error
+        return found
 
     def commit(self, handled: Iterable[Record]) -> None:
         """Commit behind the last handled record of each partition; `TransientFailure` if the group has moved on."""

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from schemas.errors import PartUnavailable, PermanentFailure, TransientFailure
 from schemas.families import ModelFamily, family_of
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, VolumeItem
-from services.telemetry.http import TracedClient
+from services.operations.requests import MeasuredClient, kind_of_model
 from workflows.reading.fits import require_askable
 
 SEED = 0
@@ -41,15 +41,19 @@ class VllmModel:
         media: Literal["file", "data"] = "file",
         token: str = "",
         timeout: float = 600.0,
+        part: str = "model",
     ) -> None:
+        """`part` is what metrics call this server."""
         self._release_file = release_file
         self._locate = locate
         self._media = media
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         operations = {f"{urlsplit(base_url).path.rstrip('/')}{path}": word for path, word in OPERATIONS.items()}
-        self._http = TracedClient(
+        self._http = MeasuredClient(
             "model",
+            kind_of_model,
             operations,
+            server=part,
             base_url=base_url.rstrip("/"),
             headers=headers,
             timeout=httpx.Timeout(timeout, connect=5.0),

@@ -20,7 +20,7 @@ from schemas.timeline import PatientBanner
 from services.db.engine import Database
 from services.db.models import InboxChange, InboxEntry
 from services.db.outbox import write_event
-from services.db.runs import set_state, set_state_of_result
+from services.db.runs import count_study, set_state, set_state_of_result
 
 EntryStatus = Literal["unread", "opened", "accepted", "amended", "rejected", "superseded", "withdrawn"]
 ChangeKind = EntryStatus | Literal["added", "escalated", "acknowledged", "reprioritised", "reindexed", "closed"]
@@ -54,6 +54,8 @@ class InboxRecords:
             if result.supersedes is not None:
                 _supersede(session, result.supersedes, result.result_id)
             write_event(session, event)
+        reason = result.reading.abstained
+        count_study("abstained" if reason else "read", reason or "", result.study.modality)
 
     def reindex(self, thread_id: str, patient: PatientBanner) -> None:
         """After a merge every entry of the thread is found under the patient who survived it."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from schemas.runs import ReviewWritten
 from services.db import Entry, InboxReader
 from services.db.inbox import UNREVIEWED
 from services.inbox.schemas import Acknowledgement, Decision
+from services.operations.meter import count, timed
 
 
 class Reviewer(Protocol):
@@ -40,11 +42,24 @@ class DecisionRefused(LongviewError):
         return type(self), (self.code, self.hint, self.status)
 
 
+_BECAME = {409: "stale", 502: "refused", 503: "away", 504: "unknown"}
 STALE = "Someone else has decided, or newer images have replaced this result, since you opened it: reload to see how it stands now."
 NOTHING_TO_ACKNOWLEDGE = "Nobody waits for an acknowledgement of this result any more: reload to see how it stands now."
 UNKNOWN = (
     "It is not known whether your decision was recorded: reload the page, and decide again if the result still waits."
 )
+
+
+@contextmanager
+def _counted(outcome: str) -> Iterator[None]:
+    """A decision, by what became of it, and how long the reviewer waited for the answer."""
+    with timed("longview_inbox_decision_seconds"):
+        try:
+            yield
+        except DecisionRefused as refused:
+            count("longview_inbox_decisions_total", outcome=_BECAME.get(refused.status, "refused"))
+            raise
+    count("longview_inbox_decisions_total", outcome=outcome)
 
 
 class ReviewDesk:
@@ -60,8 +75,9 @@ class ReviewDesk:
         """`DecisionRefused` unless the decision stands in FHIR when this returns. The same act again is no second decision."""
         if entry.act_id == decision.act_id:
             return
-        self._refuse_untimely(entry, decision)
-        await self._hand_on(self._reviewer.submit(entry.result.workflow_id, self._act(entry, decision)))
+        with _counted(decision.outcome):
+            self._refuse_untimely(entry, decision)
+            await self._hand_on(self._reviewer.submit(entry.result.workflow_id, self._act(entry, decision)))
 
     async def acknowledge(self, entry: Entry, given: Acknowledgement) -> None:
         """`DecisionRefused` unless FHIR has it when this returns. Once somebody has acknowledged, another acknowledgement adds nothing."""

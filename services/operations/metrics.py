@@ -28,7 +28,6 @@ WHOLE = (5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 900.0, 1800.0,
 OTHER = "other"
 """Stands for every value beyond a label's bound."""
 MOST_VALUES = 100
-"""Of one label whose values are bounded by a pattern alone."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,8 @@ class Label:
     name: str
     values: tuple[str, ...] = ()
     pattern: str = ""
+    most: int = MOST_VALUES
+    """How many different values of a pattern are told apart."""
 
     def bounded(self, value: str) -> str:
         """The value if it is one of this label's, else `other`."""
@@ -60,11 +61,14 @@ class Metric:
 
 PRIORITIES: tuple[str, ...] = get_args(Priority)
 
-_CODE = Label("code", pattern=r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
+_CODE = Label("code", pattern=r"(?![0-9a-f-]{16,}$)[a-z][a-z0-9-]{0,63}")
+"""Kebab-case, and never a digest or a UUID."""
 _TOPIC = Label("topic", values=INBOUND_TOPICS)
-_PARTITION = Label("partition", pattern=r"[0-9]{1,5}")
+_PARTITION = Label("partition", pattern=r"[0-9]{1,5}", most=1000)
 _PRIORITY = Label("priority", values=PRIORITIES)
-_MODALITY = Label("modality", pattern=r"[A-Z0-9]{2,16}")
+_MODALITY = Label("modality", pattern=r"[A-Z0-9]{2,16}|none")
+
+_PROCESS = Label("process", values=OURS)
 
 _OF_ALL = (
     Metric(
@@ -73,16 +77,23 @@ _OF_ALL = (
         "yes or no",
         "Always 1: the version of Longview and the digest of the code that decides what a workflow does.",
         OURS,
-        (Label("version", pattern=r"[A-Za-z0-9.+-]{1,40}"), Label("build", pattern=r"[A-Za-z0-9._+-]{1,100}")),
+        (
+            _PROCESS,
+            Label("version", pattern=r"[A-Za-z0-9.+-]{1,40}"),
+            Label("build", pattern=r"[A-Za-z0-9._+-]{1,100}"),
+        ),
     ),
-    Metric("longview_ready", "gauge", "yes or no", "1 while /ready answers 200.", OURS),
+    Metric("longview_ready", "gauge", "yes or no", "1 while /ready answers 200.", OURS, (_PROCESS,)),
     Metric(
         "longview_need_answers",
         "gauge",
         "yes or no",
         "1 for each part that the process needs and that has answered within the last 35 seconds.",
         OURS,
-        (Label("need", values=("bus", "database", "keys", "store", "temporal")),),
+        (
+            _PROCESS,
+            Label("need", values=("bus", "database", "keys", "store", "temporal")),
+        ),
     ),
     Metric(
         "longview_loop_age_seconds",
@@ -90,7 +101,10 @@ _OF_ALL = (
         "seconds",
         "Since a loop of the process last came round; /health answers 503 beyond 60 (event-loop) or 180.",
         OURS,
-        (Label("loop", values=("event-loop", "consume", "publish", "feed")),),
+        (
+            _PROCESS,
+            Label("loop", values=("event-loop", "consume", "publish", "feed")),
+        ),
     ),
     Metric(
         "longview_state_read",
@@ -227,7 +241,7 @@ _WORKER = (
         "broken: a status from 500 or 429; timeout; unreachable.",
         ("worker",),
         (
-            Label("server", values=("fhir", "dicomweb", "model")),
+            Label("server", values=("fhir", "dicomweb", "model", "history-model", "shadow-model")),
             Label("kind", values=("read", "search", "write", "retrieve", "store", "ask", "look")),
             Label("outcome", values=("ok", "refused", "broken", "timeout", "unreachable")),
         ),
@@ -238,6 +252,13 @@ _WORKER = (
         "gauge",
         "unix time",
         "When the last pass of reconciliation ended; absent before the first (database).",
+        ("worker",),
+    ),
+    Metric(
+        "longview_reconcile_every_seconds",
+        "gauge",
+        "seconds",
+        "Between two passes of reconciliation, as the settings say; 0: none begin by themselves.",
         ("worker",),
     ),
     Metric(
@@ -337,5 +358,230 @@ _INBOX = (
     ),
 )
 
-METRICS: tuple[Metric, ...] = (*_OF_ALL, *_GATEWAY, *_WORKER, *_INBOX)
+_QUEUE = Label("task_queue", pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_WORKFLOW = Label("workflow_type", pattern=r"[A-Za-z]{1,60}")
+_CLIENTS: tuple[Process, ...] = ("gateway", "worker", "inbox")
+
+OF_TEMPORAL = (
+    Metric(
+        "longview_duplicate_events_total",
+        "counter",
+        "items",
+        "Events that came a second time and were dropped by the patient's entity, by their id.",
+        ("worker",),
+    ),
+    Metric(
+        "temporal_request_total",
+        "counter",
+        "items",
+        "Calls of the Temporal SDK to the server, by the server's operation.",
+        _CLIENTS,
+        (Label("operation", pattern=r"[A-Za-z]{1,60}"),),
+    ),
+    Metric(
+        "temporal_request_failure_total",
+        "counter",
+        "items",
+        "Those that failed, long polls not counted.",
+        _CLIENTS,
+        (Label("operation", pattern=r"[A-Za-z]{1,60}"), Label("status_code", pattern=r"[A-Z_]{2,30}")),
+    ),
+    Metric(
+        "temporal_request_latency_seconds",
+        "histogram",
+        "seconds",
+        "How long such a call took.",
+        _CLIENTS,
+        (Label("operation", pattern=r"[A-Za-z]{1,60}"),),
+    ),
+    Metric(
+        "temporal_activity_schedule_to_start_latency_seconds",
+        "histogram",
+        "seconds",
+        "How long an activity waited for a worker.",
+        ("worker",),
+        (_QUEUE,),
+        SLOW,
+    ),
+    Metric(
+        "temporal_workflow_task_schedule_to_start_latency_seconds",
+        "histogram",
+        "seconds",
+        "How long a workflow task waited for a worker.",
+        ("worker",),
+        (_QUEUE,),
+        SLOW,
+    ),
+    Metric(
+        "temporal_workflow_task_execution_failed_total",
+        "counter",
+        "items",
+        "Workflow tasks that failed: a defect of ours, or history that this version cannot replay (NonDeterminismError).",
+        ("worker",),
+        (_WORKFLOW, Label("failure_reason", pattern=r"[A-Za-z]{1,60}")),
+    ),
+    Metric(
+        "temporal_workflow_failed_total",
+        "counter",
+        "items",
+        "Workflows that ended in a failure.",
+        ("worker",),
+        (_WORKFLOW,),
+    ),
+    Metric(
+        "temporal_worker_task_slots_used",
+        "gauge",
+        "items",
+        "Places for tasks in use; worker_type is ActivityWorker or WorkflowWorker.",
+        ("worker",),
+        (_QUEUE, Label("worker_type", pattern=r"[A-Za-z]{1,40}")),
+    ),
+    Metric(
+        "temporal_worker_task_slots_available",
+        "gauge",
+        "items",
+        "Places for tasks that are free.",
+        ("worker",),
+        (_QUEUE, Label("worker_type", pattern=r"[A-Za-z]{1,40}")),
+    ),
+    Metric(
+        "temporal_num_pollers",
+        "gauge",
+        "items",
+        "Polls under way: 0 means that this worker takes no work.",
+        ("worker",),
+        (_QUEUE, Label("poller_type", pattern=r"[a-z_]{1,40}")),
+    ),
+)
+"""Recorded by Temporal's SDK, which also counts what workflows count; these of its metrics are kept, the others are dropped."""
+
+_REQUESTS = Label("model_name", pattern=r"\S{1,200}")
+_ENGINE = Label("engine", pattern=r"[0-9]{1,3}")
+_MODEL: tuple[Process, ...] = ("model",)
+
+OF_MODEL_SERVER = (
+    Metric(
+        "longview_encoder_items_total",
+        "counter",
+        "items",
+        "Volumes and series of pictures, by whether the image encoder had to run (encoded) or not (cached).",
+        _MODEL,
+        (Label("result", values=("encoded", "cached")),),
+    ),
+    Metric(
+        "longview_encoder_images_total",
+        "counter",
+        "items",
+        "Slices and pictures that went through the image encoder.",
+        _MODEL,
+    ),
+    Metric(
+        "longview_media_files_total",
+        "counter",
+        "items",
+        "Containers named by a file: URL, by whether the file was read or known from before.",
+        _MODEL,
+        (Label("result", values=("read", "known")),),
+    ),
+    Metric(
+        "vllm:num_requests_running",
+        "gauge",
+        "items",
+        "Requests that are computed together now.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:num_requests_waiting",
+        "gauge",
+        "items",
+        "Requests that wait for a place: what the model server is scaled by. Our front checks a request and hands it on at once, it keeps none back.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:kv_cache_usage_perc",
+        "gauge",
+        "items",
+        "Share of the KV cache in use, from 0 to 1.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:num_preemptions_total",
+        "counter",
+        "items",
+        "Requests that lost their place in the KV cache to another and are computed again.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:prompt_tokens_total",
+        "counter",
+        "items",
+        "Tokens of prompts that were computed or found.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:generation_tokens_total",
+        "counter",
+        "items",
+        "Tokens of answers.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:prefix_cache_queries_total",
+        "counter",
+        "items",
+        "Tokens that were looked for in the prefix cache.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:prefix_cache_hits_total",
+        "counter",
+        "items",
+        "Those of them that were found.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:e2e_request_latency_seconds",
+        "histogram",
+        "seconds",
+        "From a request's arrival to its last token.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:time_to_first_token_seconds",
+        "histogram",
+        "seconds",
+        "From a request's arrival to its first token.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:request_queue_time_seconds",
+        "histogram",
+        "seconds",
+        "How long a request waited for a place.",
+        _MODEL,
+        (_REQUESTS, _ENGINE),
+    ),
+    Metric(
+        "vllm:request_success_total",
+        "counter",
+        "items",
+        "Answers by why they ended: stop, length (cut off), abort, error, repetition.",
+        _MODEL,
+        (_REQUESTS, _ENGINE, Label("finished_reason", values=("stop", "length", "abort", "error", "repetition"))),
+    ),
+)
+"""Given by the model server on its own port: three counters of `model_runtime`, and those of vLLM's own that dashboards and alerts are built on. vLLM
+has more."""
+
+METRICS: tuple[Metric, ...] = (*_OF_ALL, *_GATEWAY, *_WORKER, *_INBOX, *OF_TEMPORAL, *OF_MODEL_SERVER)
 BY_NAME = {metric.name: metric for metric in METRICS}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from schemas.errors import PartUnavailable
@@ -38,7 +39,8 @@ def _ours(*arguments: str) -> Callable[[Launch], Command]:
 
     def command(launch: Launch) -> Command:
         given = [argument.format(port=launch.port) for argument in arguments]
-        environment = child_environment(launch.settings, ready_file=launch.ready_file)
+        settings = replace(launch.settings, operations_port="0") if launch.settings.operations_port else launch.settings
+        environment = child_environment(settings, ready_file=launch.ready_file)  # one port cannot be three processes'
         return Command([*PYTHON, "services.cli", *given], environment)
 
     return command

@@ -107,7 +107,7 @@ def test_the_wheel_says_what_each_process_needs(wheel: Path, project: dict[str, 
     archive = zipfile.ZipFile(wheel)
     [metadata] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
     told = Parser().parsestr(archive.read(metadata).decode())
-    assert set(told.get_all("Provides-Extra") or []) == {"gateway", "inbox", "worker", "runtime", "demo"}
+    assert set(told.get_all("Provides-Extra") or []) == {"operations", "gateway", "inbox", "worker", "runtime", "demo"}
     assert told["License-Expression"] == "Apache-2.0"
     assert told.get_all("License-File") == ["LICENSE"]
     [points] = [archive.read(name).decode() for name in archive.namelist() if name.endswith("entry_points.txt")]
