@@ -139,6 +139,38 @@ def test_every_setting_can_be_given_in_one_way() -> None:
     assert secret <= set(values["secrets"])
 
 
+def test_every_setting_of_the_model_server_can_be_given_in_one_way() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["model"]["properties"]["settings"]
+    given = set(schema["properties"])
+    templates = "\n".join(path.read_text() for path in (CHART / "templates").glob("*model*"))
+    decided = {name.lower() for name in re.findall(r'"LONGVIEW_MODEL_SERVER_([A-Z_]+)"', templates)} | {
+        "log_format",
+        "traces_url",
+    }
+    unused = {"family", "ready_file"}
+    known = {each.name for each in fields(ServerSettings)}
+    assert given <= known <= given | decided | unused
+    assert not given & (decided | unused)
+
+
+def test_who_logs_in_nowhere_is_not_told_where() -> None:
+    """A setting that goes with a secret is told to those alone who have the secret: the others would refuse one without the other."""
+    told = {name: set(environment(containers(pod)[0])) for name, pod in pods(render("hospital", *CODEC)).items()}
+    (worker,) = [name for name in told if name.startswith("Deployment worker-reading-")]
+    assert {"LONGVIEW_KAFKA_SECURITY", "LONGVIEW_KAFKA_PASSWORD_FILE"} <= told["Deployment gateway"]
+    assert {"LONGVIEW_FHIR_CLIENT_ID", "LONGVIEW_FHIR_KEY_FILE", "LONGVIEW_MODEL_URL"} <= told[worker]
+    assert {"LONGVIEW_OIDC_ISSUER", "LONGVIEW_OIDC_CLIENT_SECRET_FILE", "LONGVIEW_INBOX_LOGIN"} <= told[
+        "Deployment inbox"
+    ]
+    for name, variables in told.items():
+        for one, other in (
+            ("KAFKA_SECURITY", "KAFKA_PASSWORD_FILE"),
+            ("FHIR_CLIENT_ID", "FHIR_KEY_FILE"),
+            ("OIDC_ISSUER", "OIDC_CLIENT_SECRET_FILE"),
+        ):
+            assert (PREFIX + one in variables) is (PREFIX + other in variables), name
+
+
 @variants
 def test_every_pod_is_hardened(profile: str, asked: tuple[str, ...]) -> None:
     """What Pod Security `restricted` asks for, and more: a root file system that nobody writes, and no token for Kubernetes."""
@@ -197,7 +229,7 @@ def test_a_process_mounts_no_secret_that_it_does_not_need() -> None:
     found = pods(render("hospital", *CODEC))
     assert mounted("Deployment gateway") == {"database_url", "payload_key_file", "kafka_password"}
     assert mounted("Deployment inbox") == {"database_url", "payload_key_file", "oidc_client_secret"}
-    assert mounted("Deployment codec") == {"payload_key_file", "codec_operators_file"}
+    assert mounted("Deployment codec") == {"database_url", "payload_key_file", "codec_operators_file"}
     assert mounted("Deployment model") == {"model_token"}
     assert mounted("Job migrate") == {"database_url"}
     (worker,) = [name for name in found if name.startswith("Deployment worker-reading-")]
@@ -453,14 +485,21 @@ def test_gpus_are_asked_for_and_shared_by_one_model() -> None:
 
 
 def test_a_new_escalation_policy_is_a_new_rollout(tmp_path: Path) -> None:
-    def annotations(policy: str) -> dict[str, str]:
+    def checksums(policy: str) -> dict[str, str]:
         values = tmp_path / "more.yaml"
         values.write_text(yaml.safe_dump({"files": {"escalation_file": {"inline": policy}}}))
         text = helm("template", "lv", str(CHART), "-f", str(CHART / "values-hospital.yaml"), "-f", str(values))
         found = of_kind(parsed(text), "Deployment")
-        return dict(found["gateway"]["spec"]["template"]["metadata"]["annotations"])
+        (worker,) = [each for name, each in found.items() if name.startswith("worker-reading-")]
+        return {
+            each["metadata"]["name"]: each["spec"]["template"]["metadata"]["annotations"]["checksum/files"]
+            for each in (worker, found["gateway"])
+        }
 
-    assert annotations("{}") != annotations('{"stat": {}}')
+    before, after = checksums("{}"), checksums('{"stat": {}}')
+    changed = {name for name in before if before[name] != after[name]}
+    assert len(changed) == 1
+    assert "worker-reading" in changed.pop(), "a gateway does not read it"
 
 
 def test_a_package_of_the_same_chart_holds_the_same_files(tmp_path: Path) -> None:

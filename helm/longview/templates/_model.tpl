@@ -11,6 +11,18 @@
 {{- $_ := set $env "LONGVIEW_MODEL_SERVER_MEDIA_DIR" $media -}}
 {{- $_ := set $env "LONGVIEW_MODEL_SERVER_CACHE" "/var/cache/longview" -}}
 {{- $_ := set $env "LONGVIEW_MODEL_SERVER_TOKEN_FILE" (printf "%s/model_token" (include "longview.secretFolder" .)) -}}
+{{- if .Values.model.tls.secret -}}
+{{- $_ := set $env "LONGVIEW_MODEL_SERVER_TLS_CERT_FILE" "/etc/longview/tls/tls.crt" -}}
+{{- $_ := set $env "LONGVIEW_MODEL_SERVER_TLS_KEY_FILE" "/etc/longview/tls/tls.key" -}}
+{{- $_ := set $env "LONGVIEW_MODEL_SERVER_PROBE_PORT" "9090" -}}
+{{- if .Values.model.tls.clients -}}
+{{- $_ := set $env "LONGVIEW_MODEL_SERVER_CLIENT_CA_FILE" "/etc/longview/tls/ca.crt" -}}
+{{- end -}}
+{{- end -}}
+{{- $settings := include "longview.settings" . | fromJson -}}
+{{- range $name := list "log_format" "traces_url" -}}
+{{- with get $settings $name -}}{{- $_ := set $env (printf "LONGVIEW_MODEL_SERVER_%s" (upper $name)) . -}}{{- end -}}
+{{- end -}}
 {{- if eq .Values.model.device "gpu" -}}
 {{- $_ := set $env "LONGVIEW_MODEL_SERVER_TENSOR_PARALLEL" (toString .Values.model.gpus) -}}
 {{- end -}}
@@ -29,4 +41,9 @@
 {{- $_ := set $resources "limits" $limits -}}
 {{- end -}}
 {{ toYaml $resources }}
+{{- end }}
+
+{{/* The name of the port that answers probes and Prometheus: with TLS one of its own, since neither has a certificate. */}}
+{{- define "longview.modelProbes" -}}
+{{- ternary "operations" "http" (ne .Values.model.tls.secret "") -}}
 {{- end }}

@@ -29,19 +29,19 @@ values says. An entry of the values is {cidr, except} or {namespace, pods}, and 
 
 {{/* What each component speaks to, and where that is when it is a part of this release. */}}
 {{- define "longview.routes" -}}
-{{- $reading := list "temporal" "fhir" "dicomweb" "database" "model" "audit" "traces" -}}
+{{- $reading := list "temporal" "fhir" "dicomweb" "database" "model" "traces" -}}
 {{ toJson (dict
   "egress" (dict
     "gateway" (list "kafka" "temporal" "database" "traces")
     "worker-reading" $reading
-    "worker-background" $reading
-    "inbox" (list "temporal" "database" "oidc" "audit" "traces")
-    "codec" (list "traces")
+    "worker-background" (append $reading "audit")
+    "inbox" (list "temporal" "database" "oidc" "traces")
+    "codec" (list "database" "traces")
     "model" (list "traces")
     "migrate" (list "database")
     "schedules" (list "temporal")
     "promote" (list "temporal")
-    "test" (concat $reading (list "kafka" "oidc")))
+    "test" (concat $reading (list "kafka" "oidc" "audit")))
   "within" (dict
     "kafka" (dict "component" "trial-broker" "port" 9092)
     "temporal" (dict "component" "trial-temporal" "port" 7233)
@@ -77,7 +77,7 @@ spec:
 {{- $ports := dict "inbox" 8080 "codec" 8082 "model" 8000 -}}
 {{- if and $policy.ingress.monitoring (has $component (list "gateway" "worker-reading" "worker-background" "inbox" "codec" "model")) }}
 - from: {{ range $policy.ingress.monitoring }}{{ include "longview.peer" . | nindent 4 }}{{ end }}
-  ports: [{protocol: TCP, port: {{ ternary 8000 9090 (eq $component "model") }}}]
+  ports: [{protocol: TCP, port: {{ ternary 8000 9090 (and (eq $component "model") (eq (include "longview.modelProbes" .root) "http")) }}}]
 {{- end }}
 {{- if and (hasKey $ports $component) (get $policy.ingress $component) }}
 - from: {{ range get $policy.ingress $component }}{{ include "longview.peer" . | nindent 4 }}{{ end }}

@@ -87,9 +87,15 @@ livenessProbe:
   failureThreshold: 6
 {{- end }}
 
-{{/* Whether a component reads files of ConfigMaps, as "true" or "". */}}
-{{- define "longview.hasFiles" -}}
-{{- range $name, $file := .Values.files }}{{ if or $file.configMap $file.inline }}true{{ end }}{{ end -}}
+{{/* Names of the files of ConfigMaps that a component reads. */}}
+{{- define "longview.filesOf" -}}
+{{- $component := .component -}}{{- $names := list -}}
+{{- range $name, $file := .root.Values.files -}}
+{{- if and (or $file.configMap $file.inline) (include "longview.isTold" (dict "component" $component "name" $name)) -}}
+{{- $names = append $names $name -}}
+{{- end -}}
+{{- end -}}
+{{ toJson (dict "names" $names) }}
 {{- end }}
 
 {{- define "longview.mounts" -}}
@@ -97,7 +103,7 @@ livenessProbe:
 {{- if (include "longview.secretsOf" . | fromJson).names }}
 - {name: secrets, mountPath: {{ include "longview.secretFolder" .root }}, readOnly: true}
 {{- end }}
-{{- if include "longview.hasFiles" .root }}
+{{- if (include "longview.filesOf" . | fromJson).names }}
 - {name: files, mountPath: {{ include "longview.fileFolder" .root }}, readOnly: true}
 {{- end }}
 {{- if .store }}
@@ -129,17 +135,16 @@ livenessProbe:
           items: [{key: {{ $secret.key | quote }}, path: {{ . }}}]
 {{- end }}
 {{- end }}
-{{- if include "longview.hasFiles" .root }}
+{{- with (include "longview.filesOf" . | fromJson).names }}
 - name: files
   projected:
     defaultMode: 0444
     sources:
-{{- range $name, $file := .root.Values.files }}
-{{- if or $file.configMap $file.inline }}
+{{- range $name := . }}
+{{- $file := get $.root.Values.files $name }}
       - configMap:
           name: {{ $file.configMap | default (printf "%s-files" (include "longview.fullname" $.root)) }}
           items: [{key: {{ ternary $file.key $name (ne $file.configMap "") | quote }}, path: {{ $name }}}]
-{{- end }}
 {{- end }}
 {{- end }}
 {{- if .store }}
@@ -175,9 +180,9 @@ livenessProbe:
 {{/* Annotations that make a new configuration a new rollout, and those of the values. */}}
 {{- define "longview.podAnnotations" -}}
 {{- $all := dict -}}
-{{- if include "longview.hasFiles" .root -}}
-{{- $_ := set $all "checksum/files" (toJson .root.Values.files | sha256sum) -}}
-{{- end -}}
+{{- $files := dict -}}
+{{- range (include "longview.filesOf" . | fromJson).names -}}{{- $_ := set $files . (get $.root.Values.files .) -}}{{- end -}}
+{{- if $files -}}{{- $_ := set $all "checksum/files" (toJson $files | sha256sum) -}}{{- end -}}
 {{- $all = merge $all ((.values).podAnnotations | default dict) .root.Values.podAnnotations -}}
 {{- if $all }}
 annotations: {{ toYaml $all | nindent 2 }}

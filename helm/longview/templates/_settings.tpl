@@ -25,22 +25,49 @@ What the processes are told. `settings` of the values, what the chart itself dec
 {{ toJson $all }}
 {{- end }}
 
+{{/* Settings that only some processes are told, by what their names begin with: one that logs in somewhere must have the secret for it too. */}}
+{{- define "longview.toldTo" -}}
+{{- $workers := list "worker-reading" "worker-background" "test" -}}
+{{ toJson (dict
+  "kafka_" (list "gateway" "test")
+  "fhir_" $workers
+  "dicomweb_" $workers
+  "model_" $workers
+  "shadow_" $workers
+  "history_" $workers
+  "escalation_" $workers
+  "audit_" (list "worker-background" "test")
+  "oidc_" (list "inbox" "test")
+  "inbox_login" (list "inbox" "test")
+  "codec_" (list "codec")
+) }}
+{{- end }}
+
+{{/* "true" where a component is told the setting `name`. */}}
+{{- define "longview.isTold" -}}
+{{- $component := .component -}}{{- $name := .name -}}{{- $told := true -}}
+{{- range $prefix, $components := include "longview.toldTo" . | fromJson -}}
+{{- if and (hasPrefix $prefix $name) (not (has $component $components)) -}}{{- $told = false -}}{{- end -}}
+{{- end -}}
+{{- if $told }}true{{ end -}}
+{{- end }}
+
 {{/* The secret settings that a component may read: no more than it needs. */}}
 {{- define "longview.secretsOf" -}}
 {{- $connected := list "client_cert_file" "client_key_file" -}}
 {{- $temporal := concat $connected (list "payload_key_file" "temporal_api_key") -}}
-{{- $reading := list "database_url" "fhir_token" "fhir_key_file" "dicomweb_token" "model_token" "shadow_model_token" "history_model_token" "audit_token" -}}
+{{- $reading := list "database_url" "fhir_token" "fhir_key_file" "dicomweb_token" "model_token" "shadow_model_token" "history_model_token" -}}
 {{- $table := dict
   "gateway" (concat $temporal (list "database_url" "kafka_password"))
   "worker-reading" (concat $temporal $reading)
-  "worker-background" (concat $temporal $reading)
-  "inbox" (concat $temporal (list "database_url" "oidc_client_secret" "audit_token"))
-  "codec" (list "payload_key_file" "codec_operators_file")
+  "worker-background" (concat $temporal $reading (list "audit_token"))
+  "inbox" (concat $temporal (list "database_url" "oidc_client_secret"))
+  "codec" (concat $connected (list "database_url" "payload_key_file" "codec_operators_file"))
   "model" (list "model_token")
   "migrate" (concat $connected (list "database_url"))
   "schedules" $temporal
   "promote" $temporal
-  "test" (concat $temporal $reading (list "kafka_password" "oidc_client_secret"))
+  "test" (concat $temporal $reading (list "kafka_password" "oidc_client_secret" "audit_token"))
 -}}
 {{- $given := list -}}
 {{- range get $table .component | default list -}}
@@ -62,13 +89,15 @@ What the processes are told. `settings` of the values, what the chart itself dec
 
 {{/* A process of ours: env as a list, sorted by name. `own` is what only this component is told; `store` is whether it mounts the object store. */}}
 {{- define "longview.environment" -}}
-{{- $root := .root -}}
+{{- $root := .root -}}{{- $component := .component -}}
 {{- $env := dict "HOME" "/tmp" -}}
 {{- range $name, $value := include "longview.settings" $root | fromJson -}}
+{{- if include "longview.isTold" (dict "component" $component "name" $name) -}}
 {{- $_ := set $env (include "longview.variable" $name) $value -}}
 {{- end -}}
+{{- end -}}
 {{- range $name, $file := $root.Values.files -}}
-{{- if or $file.configMap $file.inline -}}
+{{- if and (or $file.configMap $file.inline) (include "longview.isTold" (dict "component" $component "name" $name)) -}}
 {{- $_ := set $env (include "longview.variable" $name) (printf "%s/%s" (include "longview.fileFolder" $root) $name) -}}
 {{- end -}}
 {{- end -}}
@@ -80,12 +109,14 @@ What the processes are told. `settings` of the values, what the chart itself dec
 {{- $kept := and .store $root.Values.trial.enabled -}}
 {{- $_ := set $env "LONGVIEW_STATE_DIR" (ternary (printf "%s/state" (include "longview.dataFolder" $root)) "/tmp/state" $kept) -}}
 {{- $_ := set $env "LONGVIEW_STORE_DIR" (ternary (printf "%s/store" (include "longview.dataFolder" $root)) "/tmp/store" .store) -}}
+{{- if include "longview.isTold" (dict "component" $component "name" "model_url") -}}
 {{- $_ := set $env "LONGVIEW_MODEL_MEDIA" (include "longview.modelMedia" $root) -}}
 {{- with include "longview.modelUrl" $root -}}
 {{- $_ := set $env "LONGVIEW_MODEL_URL" . -}}
 {{- end -}}
 {{- if and $root.Values.model.enabled (not (hasKey $env "LONGVIEW_MODEL_RELEASE")) -}}
 {{- $_ := set $env "LONGVIEW_MODEL_RELEASE" (printf "%s/release.json" (include "longview.checkpointPath" $root)) -}}
+{{- end -}}
 {{- end -}}
 {{- range $name, $value := .own | default dict -}}
 {{- $_ := set $env $name $value -}}
@@ -98,7 +129,7 @@ What the processes are told. `settings` of the values, what the chart itself dec
 
 {{- define "longview.modelUrl" -}}
 {{- if .Values.model.enabled -}}
-http://{{ include "longview.fullname" . }}-model:8000
+{{ ternary "https" "http" (ne .Values.model.tls.secret "") }}://{{ include "longview.fullname" . }}-model:8000
 {{- else -}}
 {{ .Values.model.url }}
 {{- end -}}
