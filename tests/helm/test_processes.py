@@ -141,7 +141,7 @@ def test_a_study_becomes_a_result(trial: Running) -> None:
         system.load(subject)
         system.result(system.announce(subject).workflow_id)
         (report,) = system.reports(subject.studies[-1].uid)
-        assert report["status"] == "preliminary"
+        assert report["status"] == "partial"
     finally:
         system.down()
 
