@@ -8,7 +8,8 @@ LONGVIEW_CACHE ?= $(HOME)/.cache/longview
 STUDY ?=
 PATIENT ?=
 OPTIONS ?=
-export PYTHON LONGVIEW_CACHE STUDY PATIENT
+TARGET ?=
+export PYTHON LONGVIEW_CACHE STUDY PATIENT TARGET
 unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 READY := test -x $(BIN)/longview || { echo "make $@: nothing is set up here: run 'make setup' first." >&2; exit 1; }
@@ -52,12 +53,20 @@ test-fuzz: setup ## 2,000 malformed volumes, pictures, media URLs and requests a
 	@export LONGVIEW_TEST_FUZZ=2000; \
 	exec $(BIN)/pytest tests/integration/test_model_serving.py -s $(OPTIONS)
 
+.PHONY: drill
+drill: setup ## lose database, object store and Temporal on purpose, restore, reconcile, count (about 6 minutes); OPTIONS="--studies 30"
+	@exec $(BIN)/longview drill $(OPTIONS)
+
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+.PHONY: audit
+audit: setup ## licences of all locked packages; their known weaknesses, where PyPI answers
+	@exec $(BIN)/python scripts/check_dependencies.py
 
 .PHONY: real-parts
 real-parts: setup ## fetch Apache Kafka, HAPI FHIR, HL7's validator, Orthanc and Chromium into the cache
@@ -94,7 +103,7 @@ test-bench: setup ## the speeds that are promised, as tests (CI only reports the
 	@exec $(BIN)/pytest tests/bench -m bench $(OPTIONS)
 
 .PHONY: lock
-lock: setup ## renew requirements.lock where pyproject.toml asks for it; OPTIONS=--upgrade for the newest of everything
+lock: setup ## renew requirements.lock and the images' locks where pyproject.toml asks for it; OPTIONS=--upgrade for the newest of everything
 	@scripts/lock.sh $(OPTIONS)
 
 .PHONY: lock-gpu
@@ -104,6 +113,19 @@ lock-gpu: setup ## the same for requirements.gpu.lock, the model server's enviro
 .PHONY: lock-gpu-check
 lock-gpu-check: setup ## requirements.gpu.lock must resolve as it stands; nothing is installed
 	@scripts/lock.sh --gpu --check
+
+.PHONY: images
+images: setup ## build the images with docker, podman or buildah; TARGET="services trial cpu gpu"
+	@exec $(BIN)/python -m scripts.images build $${TARGET:-services cpu gpu}
+
+.PHONY: images-replay
+images-replay: setup ## where none of them is: do the steps of the Dockerfiles in clean folders (root, Debian 12); TARGET=cpu
+	@exec $(BIN)/python -m scripts.images replay $${TARGET:-services trial}
+
+.PHONY: images-check
+images-check: setup ## hadolint, then the services' images replayed and run as user 10001 on a read-only root (about 3 minutes)
+	@$(BIN)/python -m scripts.images check
+	@exec $(BIN)/pytest tests/images -m images $(OPTIONS)
 
 .PHONY: clean
 clean: ## stop everything, remove the environment and the state (not the cache)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,33 @@ BOOTSTRAP_TIMEOUT_MS = 15_000
 PROBE_MS = 5_000
 SEND_SECONDS = 30
 PARTITIONS = 4
+
+
+@dataclass(frozen=True)
+class KafkaAccess:
+    """How the brokers are spoken to: `security` as LONGVIEW_KAFKA_SECURITY names it, with `tls` where it has ssl in it."""
+
+    security: str = "plaintext"
+    tls: ssl.SSLContext | None = None
+    mechanism: str = "SCRAM-SHA-512"
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+    def options(self) -> dict[str, Any]:
+        """For each client of kafka-python."""
+        given: dict[str, Any] = {"security_protocol": self.security.upper()}
+        if self.tls is not None:
+            given |= {"ssl_context": self.tls}
+        if self.security.startswith("sasl"):
+            given |= {
+                "sasl_mechanism": self.mechanism,
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": str(self.password),
+            }
+        return given
+
+
+IN_THE_CLEAR = KafkaAccess()
 
 
 @dataclass(frozen=True)
@@ -45,7 +73,15 @@ class Reach:
 class Consumer:
     """A member of a consumer group with automatic commits off."""
 
-    def __init__(self, bootstrap: str, group: str, topics: Iterable[str], *, poll_records: int = 200) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        group: str,
+        topics: Iterable[str],
+        *,
+        poll_records: int = 200,
+        access: KafkaAccess = IN_THE_CLEAR,
+    ) -> None:
         self._consumer = _connected(
             lambda: KafkaConsumer(
                 *topics,
@@ -57,6 +93,7 @@ class Consumer:
                 session_timeout_ms=10_000,
                 heartbeat_interval_ms=3_000,
                 bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
+                **access.options(),
             )
         )
 
@@ -120,10 +157,13 @@ class Consumer:
 class Producer:
     """Idempotent, acks=all; every send waits until the broker has it."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, access: KafkaAccess = IN_THE_CLEAR) -> None:
         self._producer = _connected(
             lambda: KafkaProducer(
-                bootstrap_servers=bootstrap.split(","), acks="all", bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS
+                bootstrap_servers=bootstrap.split(","),
+                acks="all",
+                bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
+                **access.options(),
             )
         )
 
@@ -145,8 +185,8 @@ class Producer:
 class BrokerProbe:
     """Asks the brokers who they are, over a connection of its own: consumer and producer hide from their callers that nobody answers."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, bootstrap: str, access: KafkaAccess = IN_THE_CLEAR) -> None:
+        self._bootstrap, self._access = bootstrap, access
         self._admin: Any = None
 
     def ask(self) -> None:
@@ -157,6 +197,7 @@ class BrokerProbe:
                     bootstrap_servers=self._bootstrap.split(","),
                     bootstrap_timeout_ms=PROBE_MS,
                     request_timeout_ms=PROBE_MS,
+                    **self._access.options(),
                 )
             )
         try:
@@ -167,10 +208,12 @@ class BrokerProbe:
             raise PartUnavailable("kafka-unavailable", "Kafka does not answer.") from error
 
 
-def ensure_topics(bootstrap: str, topics: Iterable[str]) -> None:
+def ensure_topics(bootstrap: str, topics: Iterable[str], access: KafkaAccess = IN_THE_CLEAR) -> None:
     """Create the topics that are not there (embedded broker, tests; a hospital's broker is its own administrators')."""
     admin = _connected(
-        lambda: KafkaAdminClient(bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS)
+        lambda: KafkaAdminClient(
+            bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS, **access.options()
+        )
     )
     try:
         known = set(admin.list_topics())
@@ -191,4 +234,6 @@ def _connected(connect: Callable[[], Any]) -> Any:
     try:
         return connect()
     except (KafkaError, OSError) as error:
-        raise PartUnavailable("kafka-unavailable", "Kafka does not answer: check LONGVIEW_KAFKA_BOOTSTRAP.") from error
+        raise PartUnavailable(
+            "kafka-unavailable", "Kafka does not answer: check LONGVIEW_KAFKA_BOOTSTRAP, and LONGVIEW_KAFKA_SECURITY."
+        ) from error

@@ -58,6 +58,11 @@ class RunRecords:
             newest = select(Run.result_id).where(*same, settled).order_by(Run.started_at.desc())
             return session.scalar(newest.limit(1))
 
+    def has_posted(self, study_key: str) -> bool:
+        posted = (Run.study_key == study_key, Run.result_id.is_not(None), Run.state != "unchanged")
+        with self._database.reading() as session:
+            return session.scalar(select(Run.run_id).where(*posted).limit(1)) is not None
+
     def open_run(self, run_id: str, study_key: str, thread_id: str, inventory_digest: str, release_id: str) -> None:
         """Begin a run; a repeat changes nothing, whatever the run has come to since."""
         with self._database.writing() as session:

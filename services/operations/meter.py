@@ -16,7 +16,8 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from services.operations.metrics import BY_NAME, METRICS, OTHER, Label, Metric, Process
+from services.operations.metric import OTHER, Label, Metric, Process
+from services.operations.metrics import BY_NAME, METRICS
 
 Instrument = Counter | Gauge | Histogram
 Families = Callable[[], Iterable[Family]]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from services.operations.build import code_digest
 from services.operations.meter import Meter, gauge, install
-from services.operations.metrics import Process
+from services.operations.metric import Process
 from services.operations.server import OperationsServer
 from services.operations.vitals import EVENT_LOOP_SECONDS, Beat, Vitals
 from services.settings import Settings

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from services.operations.metrics import METRICS, OF_MODEL_SERVER, OF_TEMPORAL, OURS, Label, Metric
+from services.operations.metric import OURS, Label, Metric
+from services.operations.metrics import METRICS
+from services.operations.metrics_of_others import OF_MODEL_SERVER, OF_TEMPORAL
 
 _HEAD = """# Metrics
 
-This page is made from the list in `services/operations/metrics.py` by `longview metrics`; a test keeps both the same.
+This page is made from the list in `services/operations/metrics.py` (what the software around us records: `metrics_of_others.py`) by
+`longview metrics`; a test keeps both the same.
 
 Where `LONGVIEW_OPERATIONS_PORT` is set, gateway, worker, inbox and codec server answer there on `/metrics` in Prometheus' text format (0.0.4), beside
 `/health` and `/ready`. The model server has the same three on its own port. All of them may be scraped without a token, because no label and no value

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from schemas.events import STUDY_TOPIC
-from services.operations.metrics import METRICS, Metric
+from services.operations.metric import Metric
+from services.operations.metrics import METRICS
 from services.operations.reference import reference
 from services.operations.vitals import PATIENCE_SECONDS
 from tests.integration.journeys import phantom, uid_of

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from services.cli import main
-from services.operations.metrics import BY_NAME, Metric
+from services.operations.metric import Metric
+from services.operations.metrics import BY_NAME
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "helm" / "longview" / "alerts" / "longview.yaml"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,7 +19,9 @@ from services.clients.kafka import Reach, Record
 from services.gateway.progress import lags, oldest_seconds
 from services.operations import meter
 from services.operations.meter import FROM_COLLECTORS, Meter
-from services.operations.metrics import BY_NAME, METRICS, OF_MODEL_SERVER, OF_TEMPORAL, OURS, Process
+from services.operations.metric import OURS, Process
+from services.operations.metrics import BY_NAME, METRICS
+from services.operations.metrics_of_others import OF_MODEL_SERVER, OF_TEMPORAL
 from services.operations.reference import reference
 from services.operations.requests import MeasuredClient, kind_of_dicomweb, kind_of_fhir
 from services.worker.measures import record_done
@@ -116,6 +119,14 @@ def test_the_database_state_tells_what_the_list_says_and_nothing_else() -> None:
 def test_the_model_runtimes_own_counters_are_in_the_list() -> None:
     counters = re.findall(r'Counter\(\s*"(\w+)"', (ROOT / "model_runtime" / "counters.py").read_text())
     assert {f"{name}_total" for name in counters} == {m.name for m in OF_MODEL_SERVER if m.name.startswith("longview")}
+
+
+def test_the_names_of_vllm_are_those_of_the_version_that_is_locked() -> None:
+    spec = importlib.util.find_spec("vllm")
+    assert spec is not None
+    assert spec.origin is not None
+    defined = set(re.findall(r'name="(vllm:\w+)"', (Path(spec.origin).parent / "v1/metrics/loggers.py").read_text()))
+    assert {m.name.removesuffix("_total") for m in OF_MODEL_SERVER if m.name.startswith("vllm:")} <= defined
 
 
 @pytest.mark.parametrize("process", OURS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,10 +50,10 @@ class Chart:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Any:
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setattr("services.bootstrap.fhir", lambda settings: Chart())
     monkeypatch.setattr("services.parts.launcher.connected_settings", lambda settings: settings)
-    monkeypatch.setattr(Settings, "from_environment", classmethod(lambda cls: cls()))
+    monkeypatch.setattr(Settings, "from_environment", classmethod(lambda cls: cls(state_dir=str(tmp_path))))
     return lambda *arguments: CliRunner().invoke(main, ["timeline", *arguments], catch_exceptions=False)
 
 
