@@ -228,7 +228,13 @@ def _storage(demand: Demand) -> list[Line]:
     objects = (pixels + _default("store_fixed_bytes")) * demand.studies_per_day * YEAR
     rows = _default("database_bytes") * demand.studies_per_day * YEAR
     return [
-        Line("storage", "object store", objects / 1e12, "TB/year", "nothing is deleted; nearly all of it is pixels, which the archive has"),
+        Line(
+            "storage",
+            "object store",
+            objects / 1e12,
+            "TB/year",
+            "nothing is deleted; nearly all of it is pixels, which the archive has",
+        ),
         Line(
             "storage",
             "object store beside pixels",
