@@ -89,9 +89,8 @@ class ReviewDesk:
         if entry.act_id == decision.act_id:
             return
         async with self._told(entry, asker, decision.act_id, decision.outcome):
-            with _counted(decision.outcome):
-                self._refuse_untimely(entry, decision)
-                await self._hand_on(self._reviewer.submit(entry.result.workflow_id, self._act(entry, decision)))
+            self._refuse_untimely(entry, decision)
+            await self._hand_on(self._reviewer.submit(entry.result.workflow_id, self._act(entry, decision)))
 
     async def acknowledge(self, entry: Entry, given: Acknowledgement, asker: Asker) -> None:
         """`DecisionRefused` unless FHIR has it when this returns. Once somebody has acknowledged, another acknowledgement adds nothing."""
@@ -127,7 +126,8 @@ class ReviewDesk:
             act_id=act_id,
         )
         try:
-            yield
+            with _counted(asked):
+                yield
             told = told.model_copy(update={"outcome": "success", "code": asked})
         except DecisionRefused as refused:
             outcome = "refused" if refused.status == HTTP_409_CONFLICT else "failed"
