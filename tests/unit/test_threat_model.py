@@ -22,6 +22,7 @@ BOUNDARIES = (
     "Inbox",
     "operations ports",
     "Images and supply chain",
+    "Cluster",
     "Operators and backups",
 )
 _TEST = re.compile(r"`(tests/[a-z0-9_/]+\.py)::(test_[a-z0-9_]+)`")
