@@ -1,8 +1,8 @@
 """What a process takes once, when it starts, and cannot take again while it runs: when such a file is replaced, the process ends in order, to be
 started anew by whatever runs it (Kubernetes, systemd).
 
-That holds for Kafka's password, the database's URL, our secret at the OpenID issuer, and what Temporal's client was given. Tokens and keys of payloads are read again without this,
-and so are certificates on all other connections.
+That holds for Kafka's password, the database's URL, our secret at the OpenID issuer, and what Temporal's client was given. Tokens and keys of
+payloads are read again without this, and so are certificates on all other connections.
 """
 
 from __future__ import annotations
