@@ -8,7 +8,8 @@ LONGVIEW_CACHE ?= $(HOME)/.cache/longview
 STUDY ?=
 PATIENT ?=
 OPTIONS ?=
-export PYTHON LONGVIEW_CACHE STUDY PATIENT
+TARGET ?=
+export PYTHON LONGVIEW_CACHE STUDY PATIENT TARGET
 unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 READY := test -x $(BIN)/longview || { echo "make $@: nothing is set up here: run 'make setup' first." >&2; exit 1; }
@@ -52,12 +53,20 @@ test-fuzz: setup ## 2,000 malformed volumes, pictures, media URLs and requests a
 	@export LONGVIEW_TEST_FUZZ=2000; \
 	exec $(BIN)/pytest tests/integration/test_model_serving.py -s $(OPTIONS)
 
+.PHONY: drill
+drill: setup ## lose database, object store and Temporal on purpose, restore, reconcile, count (about 6 minutes); OPTIONS="--studies 30"
+	@exec $(BIN)/longview drill $(OPTIONS)
+
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+.PHONY: audit
+audit: setup ## licences of all locked packages; their known weaknesses, where PyPI answers
+	@exec $(BIN)/python scripts/check_dependencies.py
 
 .PHONY: real-parts
 real-parts: setup ## fetch Apache Kafka, HAPI FHIR, HL7's validator, Orthanc and Chromium into the cache
@@ -71,6 +80,20 @@ test-real: setup ## contract suites, one whole journey and a day under faults ag
 test-browser: setup ## the inbox in headless Chromium
 	@exec $(BIN)/pytest tests/browser $(OPTIONS)
 
+.PHONY: cluster
+cluster: setup ## a Kubernetes control plane without containers, as processes on loopback (the first build takes 15 to 20 minutes)
+	@scripts/cluster/build.sh
+	@exec $(BIN)/python -m scripts.cluster up
+
+.PHONY: cluster-down
+cluster-down: ## stop it
+	@$(READY); exec $(BIN)/python -m scripts.cluster down
+
+.PHONY: test-helm
+test-helm: setup ## the chart on a real API server: every profile installed, upgraded, rolled back and removed; its processes with their own settings
+	@scripts/cluster/build.sh || { status=$$?; test $$status = 2 && echo "cannot be had: cluster: its tests skip"; }; \
+	exec $(BIN)/pytest tests/helm $(OPTIONS)
+
 .PHONY: bench
 bench: setup ## every benchmark, as ratios
 	@exec $(BIN)/longview bench --all
@@ -80,7 +103,7 @@ test-bench: setup ## the speeds that are promised, as tests (CI only reports the
 	@exec $(BIN)/pytest tests/bench -m bench $(OPTIONS)
 
 .PHONY: lock
-lock: setup ## renew requirements.lock where pyproject.toml asks for it; OPTIONS=--upgrade for the newest of everything
+lock: setup ## renew requirements.lock and the images' locks where pyproject.toml asks for it; OPTIONS=--upgrade for the newest of everything
 	@scripts/lock.sh $(OPTIONS)
 
 .PHONY: lock-gpu
@@ -91,7 +114,21 @@ lock-gpu: setup ## the same for requirements.gpu.lock, the model server's enviro
 lock-gpu-check: setup ## requirements.gpu.lock must resolve as it stands; nothing is installed
 	@scripts/lock.sh --gpu --check
 
+.PHONY: images
+images: setup ## build the images with docker, podman or buildah; TARGET="services trial cpu gpu"
+	@exec $(BIN)/python -m scripts.images build $${TARGET:-services cpu gpu}
+
+.PHONY: images-replay
+images-replay: setup ## where none of them is: do the steps of the Dockerfiles in clean folders (root, Debian 12); TARGET=cpu
+	@exec $(BIN)/python -m scripts.images replay $${TARGET:-services trial}
+
+.PHONY: images-check
+images-check: setup ## hadolint, then the services' images replayed and run as user 10001 on a read-only root (about 3 minutes)
+	@$(BIN)/python -m scripts.images check
+	@exec $(BIN)/pytest tests/images -m images $(OPTIONS)
+
 .PHONY: clean
 clean: ## stop everything, remove the environment and the state (not the cache)
 	@if [ -x $(BIN)/longview ]; then $(BIN)/longview down; fi
-	@rm -rf .venv .tools .longview build dist
+	@if [ -d .longview-cluster ] && [ -x $(BIN)/python ]; then $(BIN)/python -m scripts.cluster down; fi
+	@rm -rf .venv .tools .longview .longview-cluster build dist

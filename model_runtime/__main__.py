@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import sys
@@ -131,7 +132,7 @@ def serve(**given: Any) -> None:
     from model_runtime.serving import Serving, environment, metrics_folder
 
     settings = ServerSettings(**given)
-    configure("json" if settings.log_format == "json" else "text")
+    configure("json" if settings.log_format == "json" else "text", level=logging.WARNING)
     refuse_unknown(os.environ)
     token = take_token(settings, os.environ)
     require_versions()

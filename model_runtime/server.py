@@ -10,12 +10,14 @@ import contextlib
 import logging
 import os
 import signal
+import ssl
 import warnings
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
+import httpx
 import uvicorn
 import uvloop
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
@@ -32,7 +34,7 @@ from model_runtime.front import Front
 from model_runtime.promises import require_promises
 from model_runtime.serving import CPU_ARGUMENTS, Serving, arguments, family, gpu_arguments
 from model_runtime.settings import ServerSettings
-from model_runtime.tracing import ENDPOINT, ServerTraces
+from model_runtime.tls import keep_fresh, probe_config, server_context, uvicorn_options
 from model_runtime.warm_up import say_ready, wait_until_ready
 
 PATIENCE = 600.0
@@ -44,12 +46,15 @@ CLOSE_SECONDS = 5
 def run(serving: Serving, token: str) -> None:
     """Serve until SIGTERM or SIGINT; returns once every child has ended."""
     extra = list(_prepare_fork() if current_platform.is_cpu() else gpu_arguments(serving))
-    traced = ServerTraces(serving.settings.traces_url) if serving.settings.traces_url else None
-    if traced is not None:
+    sending: Callable[[], AbstractContextManager[None]] = nullcontext
+    if url := serving.settings.traces_url:
+        from model_runtime.tracing import ENDPOINT, ServerTraces
+
+        traced = ServerTraces(url)
         traced.install()
-        extra += [ENDPOINT, serving.settings.traces_url]
+        extra, sending = [*extra, ENDPOINT, url], traced.sending
     parsed = _parse([*arguments(serving), *extra])
-    uvloop.run(_serve(parsed, serving, token, traced.sending if traced is not None else nullcontext))
+    uvloop.run(_serve(parsed, serving, token, sending))
 
 
 def _parse(argument_list: list[str]) -> Namespace:
@@ -64,6 +69,7 @@ async def _serve(
 ) -> None:
     """vLLM's `run_server` with steps of ours: promises are looked up, the front stands before the app, questions are answered before it is said to be
     ready, and answers that are owed are given before it ends."""
+    tls = server_context(serving.settings)
     _, listener = setup_server(parsed, reuse_port=False)
     with contextlib.closing(listener):
         async with build_async_engine_client(parsed) as engine:
@@ -76,10 +82,13 @@ async def _serve(
                 control=_control(engine),
                 max_body=serving.settings.max_body_mib * 1024**2,
             )
-            server = app.state.server = _http_server(front, parsed)
+            server = app.state.server = _http_server(front, parsed, tls)
             warming = asyncio.create_task(_warm_up(front, serving, token))
             with sending():
-                async with _ending(server, front, engine, warming, serving.settings.drain_seconds):
+                async with (
+                    _beside(front, serving.settings, tls),
+                    _ending(server, front, engine, warming, serving.settings.drain_seconds),
+                ):
                     await server.serve(sockets=[listener])
     if warming.done() and not warming.cancelled():
         warming.result()
@@ -100,7 +109,23 @@ def _control(engine: Any) -> Any:
     return control_pattern({*tokenizer.all_special_tokens, *own})
 
 
-def _http_server(front: Front, parsed: Namespace) -> uvicorn.Server:
+@contextlib.asynccontextmanager
+async def _beside(front: Front, settings: ServerSettings, tls: ssl.SSLContext | None) -> AsyncIterator[None]:
+    """What runs beside the server: its certificate is kept fresh, and probes have a port of their own."""
+    tasks = [asyncio.create_task(keep_fresh(tls, settings))] if tls is not None else []
+    probes = NoSignalServer(probe_config(front, settings)) if settings.probe_port else None
+    answering = asyncio.create_task(probes.serve()) if probes is not None else None
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        if probes is not None and answering is not None:
+            probes.should_exit = True
+            await answering
+
+
+def _http_server(front: Front, parsed: Namespace, tls: ssl.SSLContext | None) -> uvicorn.Server:
     config = uvicorn.Config(
         front,
         log_config=None,  # what uvicorn says goes through the log of this process
@@ -108,6 +133,7 @@ def _http_server(front: Front, parsed: Namespace) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=CLOSE_SECONDS,
+        **uvicorn_options(tls),
     )
     return NoSignalServer(config)
 
@@ -157,8 +183,10 @@ async def _exit_when_dead(server: uvicorn.Server, engine: Any) -> None:
 
 
 async def _warm_up(front: Front, serving: Serving, token: str) -> None:
-    url = _own_address(serving.settings)
-    await wait_until_ready(url, PATIENCE, token=token, family=family(serving.release))
+    """Over TLS the server would be its own client without a certificate: then the questions are asked of the front itself."""
+    url, encrypted = _own_address(serving.settings), serving.settings.tls_cert_file is not None
+    transport = httpx.ASGITransport(cast("Any", front)) if encrypted else None
+    await wait_until_ready(url, PATIENCE, token=token, family=family(serving.release), transport=transport)
     front.warm = True
     _hold_vllm_to_our_log()
     if serving.settings.ready_file is not None:
@@ -175,7 +203,8 @@ def _hold_vllm_to_our_log() -> None:
 def _own_address(settings: ServerSettings) -> str:
     """A server that listens everywhere reaches itself on loopback."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  asked, not bound
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    scheme = "http" if settings.tls_cert_file is None else "https"
+    return f"{scheme}://[{host}]:{settings.port}" if ":" in host else f"{scheme}://{host}:{settings.port}"
 
 
 def _prepare_fork() -> tuple[str, ...]:

@@ -52,6 +52,20 @@ class ServerSettings:
     token_file: Path | None = field(
         default=None, metadata=_meaning("file that holds the worker's bearer token (or LONGVIEW_MODEL_SERVER_TOKEN)")
     )
+    tls_cert_file: Path | None = field(
+        default=None, metadata=_meaning("PEM file of the server's certificate with its chain (none: no TLS)")
+    )
+    tls_key_file: Path | None = field(default=None, metadata=_meaning("PEM file of that certificate's private key"))
+    client_ca_file: Path | None = field(
+        default=None,
+        metadata=_meaning("PEM file of the authorities whose client certificates are let in, and demanded"),
+    )
+    probe_port: int = field(
+        default=0,
+        metadata=_meaning(
+            "port of /health, /ready and /metrics alone, without TLS, for probes that have no certificate"
+        ),
+    )
     max_num_seqs: int = field(
         default=4, metadata=_meaning("requests that are computed together; the rest waits, most urgent first")
     )
@@ -92,6 +106,14 @@ class ServerSettings:
             "must be a URL",
         )
         _require(0 < self.port < 65536, "port", "must be between 1 and 65535")
+        _require(0 <= self.probe_port < 65536, "probe_port", "must be between 0 and 65535")
+        paired = (self.tls_cert_file is None) == (self.tls_key_file is None)
+        _require(paired, "tls_cert_file", "and its _TLS_KEY_FILE go together: set both or none")
+        _require(
+            self.client_ca_file is None or self.tls_cert_file is not None,
+            "client_ca_file",
+            "needs a certificate of the server: set _TLS_CERT_FILE and _TLS_KEY_FILE too",
+        )
         _require(0 < self.gpu_memory_share <= 1, "gpu_memory_share", "must be above 0 and at most 1")
         for name in ("media_cache_gib", "encoded_cache_gib"):
             _require(0 <= getattr(self, name) < 2**20, name, "must be 0 or more")

@@ -9,12 +9,12 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import set_tracer_provider
 
 from schemas.telemetry import otlp, traces
-
-if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import TracerProvider
 
 SERVICE = "longview-model-server"
 ENDPOINT = "--otlp-traces-endpoint"
@@ -24,16 +24,13 @@ class ServerTraces:
     """Made before vLLM, which forks its engine; `sending` begins after the fork, because it needs a thread."""
 
     def __init__(self, url: str) -> None:
-        from opentelemetry.sdk.trace import TracerProvider
-
         self._url = url
         self._version = importlib.metadata.version("longview")
         resource = otlp.resource_of(SERVICE, self._version)
-        self._provider: TracerProvider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
 
     def install(self) -> None:
         """Make vLLM's spans ours."""
-        from opentelemetry.trace import set_tracer_provider
         from vllm import tracing
 
         set_tracer_provider(self._provider)

@@ -26,7 +26,14 @@ POLL_SECONDS = 0.2
 TOKENS = 400
 
 
-async def wait_until_ready(url: str, patience: float, *, token: str = "", family: ModelFamily = MEDGEMMA) -> float:
+async def wait_until_ready(
+    url: str,
+    patience: float,
+    *,
+    token: str = "",
+    family: ModelFamily = MEDGEMMA,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> float:
     """Seconds until the server at `url` had answered one question of each kind that its family takes.
 
     `PartUnavailable` if it did not within `patience` seconds.
@@ -34,7 +41,7 @@ async def wait_until_ready(url: str, patience: float, *, token: str = "", family
     begun = time.monotonic()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with httpx.AsyncClient(
-        base_url=url.rstrip("/"), headers=headers, timeout=patience, trust_env=False
+        base_url=url.rstrip("/"), headers=headers, timeout=patience, trust_env=False, transport=transport
     ) as client:
         while not await _healthy(client):
             if time.monotonic() - begun > patience:

@@ -24,6 +24,8 @@ class StudyAvailable(Record):
     imaging_study: str | None = None
     service_request: str | None = None
     accession: str | None = None
+    announced_at: str | None = None
+    """When the hospital said so (the event's `time`): from then on its clinicians wait."""
 
 
 class ObservationAvailable(Record):

@@ -25,7 +25,7 @@ ItemKind = Literal[
 ItemState = Literal["healed", "waiting", "flagged"]
 """`waiting`: a later pass looks again by itself; `flagged`: a person has to look."""
 
-GapReason = Literal["never-announced", "run-failed", "run-stalled", "study-changed"]
+GapReason = Literal["never-announced", "run-failed", "run-stalled", "study-changed", "workflow-lost"]
 Trigger = Literal["schedule", "now"]
 
 

@@ -22,6 +22,7 @@ SIDS = (
     Sid("ai-review-task", "The review task of an AI result."),
     Sid("review-act", "One act on a result, by a person or by the system; as a tag, what it has written."),
     Sid("reconcile-act", "One correction by reconciliation; as a tag, what it has written."),
+    Sid("audit-event", "One entry of the audit trail; as a tag, the AuditEvent that tells of it."),
     Sid("rule-table", "A version of the table of rules by which later observations concern a result."),
     Sid("review-finding", "A finding that a clinician wrote in place of an AI finding."),
     Sid("notification", "One message about a result, or the answer to one."),

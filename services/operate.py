@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import ExitStack, closing
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.bootstrap import archive, fhir, history_model, model, payload_keys
+from services.bootstrap import archive, fhir, history_model, kafka_access, model, payload_keys, temporal
 from services.settings import Settings
 
 if TYPE_CHECKING:
     from schemas.reproduction import Reproduction
+    from services.clients.key_use import KeyUse
     from services.publish_definitions import PublishedDefinition
 
 
@@ -49,7 +51,7 @@ def replay_dead_letter(settings: Settings, dead_letter: str) -> None:
     from services.store import FolderObjectStore
 
     database = open_migrated(settings.database)
-    producer = Producer(settings.require("kafka_bootstrap"))
+    producer = Producer(settings.require("kafka_bootstrap"), kafka_access(settings))
     try:
         send_again(dead_letter, DeadLetterRecords(database), FolderObjectStore(settings.store), producer)
     finally:
@@ -79,24 +81,53 @@ def reproduce_result(settings: Settings, result: str, *, ask: bool) -> Reproduct
 
 def list_keys(settings: Settings) -> list[dict[str, Any]]:
     """Rows for `longview keys list`, newest first."""
+    from services.clients.key_use import use_of
+
     ring, now = payload_keys(settings).current(), datetime.now(UTC)
-    made = [(key.id, datetime.fromisoformat(key.created)) for key in reversed(ring.keys)]
     return [
         {
-            "id": key_id,
-            "created_at": created,
-            "days": (now - created).days,
-            "use": "encrypts" if key_id == ring.newest.id else "decrypts",
+            "id": key.id,
+            "created_at": datetime.fromisoformat(key.created),
+            "days": (now - datetime.fromisoformat(key.created)).days,
+            "use": use_of(ring, key.id, now),
+            "from_at": key.encrypts_from,
         }
-        for key_id, created in made
+        for key in reversed(ring.keys)
     ]
 
 
-def rotate_keys(settings: Settings) -> str:
-    """Add a payload key; its id."""
-    from services.clients.keyring import rotate
+def rotate_keys(settings: Settings, minutes: int, *, in_place: bool) -> tuple[str, bytes]:
+    """Add a payload key that encrypts in so many minutes, to the file (`in_place`) or not; its id, and the new file."""
+    from services.clients.keyring import ring_bytes, rotate, rotated
 
-    return rotate(Path(settings.require("payload_key_file")), datetime.now(UTC)).id
+    use_in, now = timedelta(minutes=minutes), datetime.now(UTC)
+    if in_place:
+        key = rotate(Path(settings.require("payload_key_file")), now, use_in)
+        return key.id, b""
+    ring = rotated(payload_keys(settings).current(), now, use_in)
+    return ring.newest.id, ring_bytes(ring)
+
+
+def check_keys(settings: Settings) -> list[dict[str, Any]]:
+    """Rows for `longview keys check`, newest first."""
+    from services.clients.key_use import key_use
+
+    async def asked() -> list[KeyUse]:
+        return await key_use(await temporal(settings), payload_keys(settings).current(), datetime.now(UTC))
+
+    return [asdict(use) | {"removable": use.removable, "verdict": _verdict(use)} for use in asyncio.run(asked())]
+
+
+def _verdict(use: KeyUse) -> str:
+    if use.use != "decrypts":
+        return "in use" if use.use == "encrypts" else "not yet in use"
+    if use.removable:
+        return "may be removed"
+    if use.schedules:
+        return "needed: run 'longview schedules', which encrypts them anew"
+    if use.open:
+        return "needed: open runs began under it"
+    return f"needed: closed runs stay for {use.retention_days:g} days after their end"
 
 
 def change_operators(settings: Settings, *, add: str = "", remove: str = "") -> str:
@@ -108,10 +139,14 @@ def change_operators(settings: Settings, *, add: str = "", remove: str = "") -> 
     return add_operator(settings.codec_operators, add, datetime.now(UTC)) if add else ""
 
 
-def remove_key(settings: Settings, key_id: str) -> None:
-    from services.clients.keyring import remove
+def remove_key(settings: Settings, key_id: str, *, in_place: bool) -> bytes:
+    """Take a payload key away, from the file (`in_place`) or not; else the new file."""
+    from services.clients.keyring import remove, ring_bytes, without
 
-    remove(Path(settings.require("payload_key_file")), key_id)
+    if in_place:
+        remove(Path(settings.require("payload_key_file")), key_id)
+        return b""
+    return ring_bytes(without(payload_keys(settings).current(), key_id, datetime.now(UTC)))
 
 
 def publish_definitions(settings: Settings, *, dry_run: bool) -> list[PublishedDefinition]:

@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from schemas.errors import PartUnavailable
 from schemas.identifiers import Namespace
+from services.connection_rules import check_connections
+from services.secret_file import read_secret
 
 PREFIX = "LONGVIEW_"
 HIDDEN = "(hidden)"
@@ -160,6 +162,10 @@ class Settings:
                 "setting-codec-ui-origin",
                 "LONGVIEW_CODEC_UI_ORIGIN is no origin: write it as http(s)://host[:port], without a path.",
             )
+        if self.inbox_login not in ("off", "oidc"):
+            raise PartUnavailable(
+                "setting-inbox-login", "LONGVIEW_INBOX_LOGIN is neither 'off' nor 'oidc': set one of them."
+            )
         if self.worker_current not in ("on", "off"):
             raise PartUnavailable(
                 "setting-worker-current", "LONGVIEW_WORKER_CURRENT is neither 'on' nor 'off': set one of them."
@@ -198,9 +204,12 @@ class Settings:
                 "setting-traces-url",
                 "LONGVIEW_TRACES_URL is no URL: write it as http(s)://host:4318/v1/traces.",
             )
+        if self.operations_port and not self.operations_port.isdigit():
+            raise PartUnavailable("setting-number", "LONGVIEW_OPERATIONS_PORT is not a whole number: set one.")
         for name in ("acknowledge_minutes", "inbox_port", "payload_store_bytes", "codec_port", *_RECONCILE_NUMBERS):
             if not getattr(self, name).isdigit():
                 raise PartUnavailable("setting-number", f"{PREFIX}{name.upper()} is not a whole number: set one.")
+        check_connections(self)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -255,7 +264,7 @@ class Settings:
         if self.model_token or not self.model_token_file:
             return self.model_token
         try:
-            return Path(self.model_token_file).read_text("ascii").strip()
+            return read_secret(Path(self.model_token_file))
         except (OSError, ValueError) as error:
             raise PartUnavailable(
                 "setting-model-token", "LONGVIEW_MODEL_TOKEN_FILE cannot be read: check its name and who may read it."
@@ -276,10 +285,13 @@ class Settings:
         for f in fields(self):
             variable, value = PREFIX + f.name.upper(), str(getattr(self, f.name))
             shown = HIDDEN if f.metadata["secret"] and value else value
-            rows.append(
-                (variable, shown, "environment" if environment.get(variable) else "default", f.metadata["meaning"])
-            )
+            rows.append((variable, shown, _source(variable, environment), f.metadata["meaning"]))
         return rows
+
+
+def _source(variable: str, environment: Mapping[str, str]) -> str:
+    given = environment.get(variable) or environment.get(f"{variable}_FILE")
+    return "environment" if given else "default"
 
 
 def _secrets_from_files(given: dict[str, str], known: Mapping[str, str], secrets: set[str]) -> dict[str, str]:
@@ -298,7 +310,7 @@ def _secrets_from_files(given: dict[str, str], known: Mapping[str, str], secrets
 
 def _content(variable: str, file: Path) -> str:
     try:
-        return file.read_text("utf-8").strip()
+        return read_secret(file)
     except (OSError, ValueError) as error:
         raise PartUnavailable(
             "setting-file", f"{variable} names a file that cannot be read: check its name and who may read it."

@@ -29,7 +29,7 @@ def gather(settings: Settings, patient: str, study: str, as_of: str | None, toke
 
     client = fhir(settings)
     try:
-        return show(client, settings, patient if "/" in patient else f"Patient/{patient}", study, as_of, tokens)
+        return show(client, settings, patient, study, as_of, tokens)
     finally:
         client.close()
 

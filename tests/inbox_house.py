@@ -20,10 +20,11 @@ from schemas.inbox import EntryAcknowledged, InboxResult
 from schemas.lifecycle import AcknowledgeAct
 from schemas.report import ReviewAct
 from schemas.runs import ReviewWritten
-from services.db import Database, InboxReader, InboxRecords, RunRecords, open_migrated
+from services.db import AuditTrail, Database, InboxReader, InboxRecords, RunRecords, open_migrated
 from services.http_server import listen, serve
 from services.inbox.app import create_app
 from services.inbox.deps import InboxDeps
+from services.inbox.login import Logins
 from services.parts.ports import free_port
 from services.store import FolderObjectStore
 from tests import inbox_samples as samples
@@ -73,10 +74,11 @@ class House:
         self.database: Database = open_migrated(f"sqlite:///{folder / 'inbox.db'}")
         self.store = FolderObjectStore(folder / "store")
         self.inbox, self.runs = InboxRecords(self.database), RunRecords(self.database)
-        self.reader = InboxReader(self.database)
+        self.reader, self.trail = InboxReader(self.database), AuditTrail(self.database)
         self.told: dict[str, InboxResult] = {}
         self.reviewer = DeskReviewer(self)
         self.url = ""
+        self.logins: Logins | None = None
         self.stop: Callable[[], None] = lambda: None
         """Ends the server, as SIGTERM would."""
 
@@ -84,6 +86,8 @@ class House:
     def deps(self) -> InboxDeps:
         return InboxDeps(
             reader=self.reader,
+            trail=self.trail,
+            logins=self.logins,
             objects=self.store,
             reviewer=self.reviewer,
             csrf_secret="0" * 64,
@@ -112,14 +116,24 @@ class House:
 
 
 @contextmanager
-def open_house(folder: Path) -> Iterator[House]:
-    """The inbox in a thread of its own, as `services.bootstrap` serves it; ended as SIGTERM ends it."""
+def open_house(folder: Path, logins: Callable[[House, str], Logins] | None = None) -> Iterator[House]:
+    """The inbox in a thread of its own, as `services.bootstrap` serves it; ended as SIGTERM ends it. `logins` is told house and address."""
     house = House(folder)
     port, ready, loop, stop = free_port(), threading.Event(), asyncio.new_event_loop(), asyncio.Event()
+    house.url = f"http://127.0.0.1:{port}"
+    house.logins = logins(house, house.url) if logins else None
     app = create_app(house.deps)
     listener = listen("127.0.0.1", port, "inbox", "LONGVIEW_INBOX_HOST")
     serving = serve(app, listener, stop, ready.set, app.state.feed.close)
-    thread = threading.Thread(target=loop.run_until_complete, args=(serving,))
+
+    async def run() -> None:
+        try:
+            await serving
+        finally:
+            if house.logins is not None:
+                await house.logins.close()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
     thread.start()
 
     def end() -> None:
@@ -131,7 +145,6 @@ def open_house(folder: Path) -> Iterator[House]:
     house.stop = end
     try:
         assert ready.wait(20)
-        house.url = f"http://127.0.0.1:{port}"
         yield house
     finally:
         end()

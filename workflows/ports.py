@@ -141,6 +141,10 @@ class RunRecords(Protocol):
         """Result id of a run that has posted for exactly this instance set: of this release, or of any that a human has reviewed."""
         ...
 
+    def has_posted(self, study_key: str) -> bool:
+        """Whether any run of the study has posted a result."""
+        ...
+
     def open_run(self, run_id: str, study_key: str, thread_id: str, inventory_digest: str, release_id: str) -> None: ...
     def close_run(self, run_id: str, state: RunState, result_id: str | None) -> None: ...
     def skip_run(self, skipped: SkipRun) -> None:
@@ -194,6 +198,9 @@ class StudyAnnouncer(Protocol):
     """Tells a study's workflow that the study is complete, as the gateway does: signal-with-start, deduplicated by the event's id."""
 
     def announce(self, event: StudyAvailable) -> None: ...
+    def unattended(self, study_keys: Sequence[str]) -> set[str]:
+        """Those of the studies whose workflow is not open."""
+        ...
 
 
 class BuildRecords(Protocol):
@@ -213,6 +220,10 @@ class ReconcileRecords(Protocol):
         """Entries issued since then, and those of the results named."""
         ...
 
+    def waiting_studies(self, study_keys: Sequence[str]) -> set[str]:
+        """Those of the studies with an entry that waits for a human."""
+        ...
+
     def announced_before(self, study_key: str, fact: str, pass_id: str) -> int:
         """In how many other passes the study was announced in this state."""
         ...
@@ -227,6 +238,10 @@ class ReconcileRecords(Protocol):
 
     def supersede_entry(self, result_id: str, newer: str | None) -> bool:
         """Mark an entry that nobody has decided about as superseded; False where it is not there, or a decision stands."""
+        ...
+
+    def decide_entry(self, decided: ReviewRecorded) -> bool:
+        """Record a decision that FHIR has had all along, without an event: it was told when it was taken. False where the entry is not open."""
         ...
 
     def open_pass(self, opened: OpenPass) -> None: ...

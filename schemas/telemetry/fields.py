@@ -75,8 +75,8 @@ _PATTERNS: dict[str, str] = {
     "release": r"[A-Za-z][A-Za-z0-9._-]{0,99}",
     "metric": r"[a-z][a-z0-9_-]{0,63}",
     "error": r"[A-Za-z_][A-Za-z0-9_]{0,63}",
-    "at": r"([A-Za-z_][A-Za-z0-9_-]{0,63}/)?[A-Za-z_<][A-Za-z0-9_>]{0,63}(\.py)?:[0-9]{1,6}",
-    "user": r"[a-z][a-z0-9._-]{0,31}",
+    "at": r"([A-Za-z_][A-Za-z0-9_.-]{0,63}/)?[A-Za-z_<][A-Za-z0-9_>]{0,63}(\.py)?:[0-9]{1,6}",
+    "user": r"[a-z][a-z0-9-]{0,31}",
     "address": r"[0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-f:]{2,39}",
 }
 _COMPILED = {name: re.compile(pattern) for name, pattern in _PATTERNS.items()}

@@ -117,14 +117,14 @@ class LineFormatter(logging.Formatter):
         return " ".join([head, *(f"{name}={value}" for name, value in written.items())])
 
 
-def configure(style: Format, held_down: Mapping[str, int] | None = None) -> None:
+def configure(style: Format, held_down: Mapping[str, int] | None = None, level: int = logging.INFO) -> None:
     """Everything that this process logs goes to standard error through `LineFormatter`, uncaught exceptions and warnings too.
 
     `held_down`: loggers of libraries, each with the level below which it says nothing.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter(style))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.raiseExceptions = False  # the report of a handler that failed repeats the record's text
     logging.captureWarnings(True)
     for name, level in (held_down or {}).items():

@@ -1,7 +1,8 @@
 """Spans to a collector over OTLP/HTTP: in batches, from a thread of its own, without ever hurting the work.
 
 What leaves is filtered a second time here, whoever made the span: fixed names, fields of the list, no events (which hold exceptions' texts), no
-description of a status. OpenTelemetry is imported only when `start` is called.
+description of a status. Imported only by a process that sends traces, and before its first span: a workflow that imports anything is refused by its
+sandbox.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from schemas.telemetry.fields import NAMES, allowed, fields
 from schemas.telemetry.traces import FinishedSpan, Name, TraceContext
-
-if TYPE_CHECKING:
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import ReadableSpan
-    from opentelemetry.sdk.trace.export import SpanExporter
 
 log = logging.getLogger(__name__)
 PREFIX = "longview."
@@ -29,6 +32,7 @@ CLOSE_SECONDS = 5.0
 """How long the end of the process waits for the last batch."""
 COMPLAIN_SECONDS = 600.0
 BATCH_MS = 1000
+SCOPE = InstrumentationScope("longview")
 SPAN_NAMES = frozenset(get_args(Name))
 ENGINE_SPAN = "llm_request"
 """vLLM's span of one request; its others hold paths of this machine."""
@@ -42,10 +46,8 @@ class Traces:
     """Records spans of ours, and takes those that vLLM makes, until it is closed."""
 
     def __init__(self, exporter: SpanExporter, service: str, version: str) -> None:
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
         self.resource = resource_of(service, version)
-        self.processor = BatchSpanProcessor(_filtering(exporter), schedule_delay_millis=BATCH_MS)
+        self.processor = BatchSpanProcessor(Filtering(exporter), schedule_delay_millis=BATCH_MS)
 
     def __call__(self, span: FinishedSpan) -> None:
         self.processor.on_end(_readable(span, self.resource))
@@ -58,8 +60,6 @@ class Traces:
 
 
 def resource_of(service: str, version: str) -> Resource:
-    from opentelemetry.sdk.resources import Resource
-
     return Resource({"service.name": service, "service.version": version})
 
 
@@ -67,8 +67,6 @@ def start(
     url: str, service: str, version: str, *, ca_file: str = "", client_cert: str = "", client_key: str = ""
 ) -> Traces:
     """Traces to the collector at `url`, the whole address of its traces endpoint."""
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
     for name in ("opentelemetry", "urllib3", "requests"):  # they would write the collector's address, every time
         logging.getLogger(name).setLevel(logging.CRITICAL)
     exporter = OTLPSpanExporter(
@@ -81,37 +79,30 @@ def start(
     return Traces(exporter, service, version)
 
 
-def _filtering(exporter: SpanExporter) -> SpanExporter:
-    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+class Filtering(SpanExporter):
+    """Passes on what the list has a place for; of a collector that is away it complains now and then."""
 
-    class Filtering(SpanExporter):
-        """Passes on what the list has a place for; of a collector that is away it complains now and then."""
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self._complained = -COMPLAIN_SECONDS
 
-        def __init__(self) -> None:
-            self._complained = -COMPLAIN_SECONDS
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        left = [filtered for each in spans if (filtered := filter_span(each)) is not None]
+        try:
+            result = self._exporter.export(left) if left else SpanExportResult.SUCCESS
+        except Exception:
+            result = SpanExportResult.FAILURE
+        if result is not SpanExportResult.SUCCESS and time.monotonic() - self._complained >= COMPLAIN_SECONDS:
+            self._complained = time.monotonic()
+            log.warning("traces-not-taken", extra=fields(count=len(left)))
+        return result
 
-        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-            left = [filtered for each in spans if (filtered := filter_span(each)) is not None]
-            try:
-                result = exporter.export(left) if left else SpanExportResult.SUCCESS
-            except Exception:
-                result = SpanExportResult.FAILURE
-            if result is not SpanExportResult.SUCCESS and time.monotonic() - self._complained >= COMPLAIN_SECONDS:
-                self._complained = time.monotonic()
-                log.warning("traces-not-taken", extra=fields(count=len(left)))
-            return result
-
-        def shutdown(self) -> None:
-            exporter.shutdown()
-
-    return Filtering()
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
 
 
 def filter_span(span: ReadableSpan) -> ReadableSpan | None:
     """The span with nothing in it but what is allowed; None if it is none of those that may leave."""
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.trace import Status
-
     name = span.name.partition(" ")[0]
     if name in SPAN_NAMES:
         kept = _ours(span.attributes or {})
@@ -152,8 +143,6 @@ def _title(name: str, attributes: Mapping[str, Any]) -> str:
 
 
 def _readable(span: FinishedSpan, resource: Any) -> ReadableSpan:
-    from opentelemetry.trace import SpanKind, Status, StatusCode
-
     given = dict(span.fields)
     if span.failed:
         given |= allowed({"code": span.failed} if span.failed[:1].islower() else {"error": span.failed})
@@ -171,16 +160,10 @@ def _readable(span: FinishedSpan, resource: Any) -> ReadableSpan:
 
 
 def _new_span(**given: Any) -> ReadableSpan:
-    from opentelemetry.sdk.trace import ReadableSpan
-    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-
-    make: Callable[..., ReadableSpan] = ReadableSpan
-    return make(**given, instrumentation_scope=InstrumentationScope("longview"))
+    return ReadableSpan(**given, instrumentation_scope=SCOPE)
 
 
 def _context(context: TraceContext, *, remote: bool) -> Any:
-    from opentelemetry.trace import SpanContext, TraceFlags
-
     return SpanContext(
         int(context.trace_id, 16), int(context.span_id, 16), is_remote=remote, trace_flags=TraceFlags(context.sampled)
     )

@@ -6,6 +6,8 @@ BENCHES: dict[str, str] = {
     "throughput": "services.bench.throughput:run",
     "runtime": "services.bench.runtime:run",
     "volume": "services.bench.volume:run",
+    "capacity": "services.bench.capacity:run",
+    "telemetry": "services.bench.telemetry:run",
     "quantization": "services.bench.quantization:run",
 }
 """Name -> "module:function"."""

@@ -18,29 +18,25 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from sqlalchemy import text
 from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from schemas.errors import PartUnavailable
-from schemas.events import STUDY_TOPIC, CloudEvent
+from schemas.events import STUDY_TOPIC
 from schemas.facts import PatientInput
-from schemas.identifiers import Namespace, patient_workflow_id, study_workflow_id
-from services.bootstrap import archive, fhir, temporal
+from schemas.identifiers import patient_workflow_id, study_workflow_id
+from services.bench.small_studies import SmallStudies
+from services.bootstrap import temporal
 from services.clients.kafka import Producer
 from services.db import open_database
-from services.demo.ct import PatientTags, StudyTags, ct_series
-from services.demo.load import Index, SeriesIndex, StudyIndex, load_chart, store_images
-from services.demo.phantom import Grid
-from services.demo.publish import study_event
 from services.parts.launcher import Launcher
 from services.scripted_model.part import with_scripted_model
 from services.settings import Settings
@@ -48,12 +44,10 @@ from services.worker.service import ACTIVITY_THREADS
 from workflows.patient.workflow import PatientWorkflow
 
 STUDIES, HISTORY, OPEN, ROUNDS = 20, 20, 10_000, 3
-GRID = Grid(slices=3, thickness=5.0, first_z=-5.0, rows=64, columns=64, pixel=5.0)
 OURS = ("broker", "temporal", "fhir", "archive", "database", "model", "gateway", "worker")
 LIMIT_QUEUE = "bench-limit"
 PATIENCE = 300.0
 STARTS_AT_A_TIME = 64
-STARTED = datetime(2026, 3, 10, 9, 30, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -90,7 +84,7 @@ class _Bench:
     def __init__(self, settings: Settings, size: Size) -> None:
         self._settings = settings
         self._size = size
-        self._patients = 0
+        self._studies = SmallStudies(settings, "bench")
 
     def run(self) -> dict[str, Any]:
         size = self._size
@@ -131,7 +125,7 @@ class _Bench:
 
     def _batch(self, studies: int, history: int) -> tuple[float, int]:
         """Seconds a study, and the activities of one."""
-        events = [self._load(history) for _ in range(studies)]
+        events = [self._studies.load(history) for _ in range(studies)]
         producer = Producer(self._settings.kafka_bootstrap)
         before = self._entries()
         began = time.perf_counter()
@@ -152,25 +146,6 @@ class _Bench:
                 return int(session.scalar(text("SELECT count(*) FROM inbox_entry")) or 0)
         finally:
             database.close()
-
-    def _load(self, history: int) -> CloudEvent:
-        """A patient with a chart of `history` observations and one small CT study; the event that will announce it."""
-        number, self._patients = self._patients, self._patients + 1
-        base, accessions = self._settings.canonical_base, self._settings.accessions
-        patient = f"Patient/bench-{number}"
-        tags = PatientTags(f"BENCH{number}", "Bench^Mark", "19600101", "F")
-        study = StudyTags(
-            f"bench-{number}", Namespace(base, "bench"), f"BENCH{number}", STARTED, "CT CHEST", "AXIAL 5.0"
-        )
-        voxels = np.random.default_rng(number).integers(-1000, 400, (GRID.slices, GRID.rows, GRID.columns))
-        series = SeriesIndex(study.series_uid, "CT", 1, study.series_description, GRID.slices)
-        index = StudyIndex(
-            study.study_uid, tags.patient_id, "", STARTED.date().isoformat(), "CT CHEST", study.accession, [series]
-        )
-        with closing(fhir(self._settings)) as server, closing(archive(self._settings)) as pacs:
-            load_chart(server, _chart(patient, history), patient, [index], Index(base, accessions))
-            store_images(pacs, ct_series(tags, study, GRID, voxels.astype(np.int16)))
-            return study_event(self._settings, pacs.find_study(study.study_uid), patient)
 
     async def _activities(self, workflow_id: str) -> int:
         client = await temporal(self._settings)
@@ -229,34 +204,6 @@ class _Bench:
         await asyncio.gather(*map(start, keys))
         await asyncio.gather(*map(taken_up, keys))
         return time.perf_counter() - began
-
-
-def _chart(patient: str, history: int) -> dict[str, Any]:
-    """Patient and observations as a transaction Bundle."""
-    name = patient.partition("/")[2]
-    resources: list[dict[str, Any]] = [{"resourceType": "Patient", "id": name, "birthDate": "1960-01-01"}]
-    resources += [
-        {
-            "resourceType": "Observation",
-            "id": f"{name}-{number}",
-            "status": "final",
-            "code": {"coding": [{"system": "http://loinc.org", "code": "2951-2"}], "text": "Sodium"},
-            "subject": {"reference": patient},
-            "effectiveDateTime": (STARTED - timedelta(days=number)).isoformat(),
-            "valueQuantity": {
-                "value": 135 + number % 9,
-                "unit": "mmol/L",
-                "system": "http://unitsofmeasure.org",
-                "code": "mmol/L",
-            },
-        }
-        for number in range(history)
-    ]
-    entries = [
-        {"resource": resource, "request": {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"}}
-        for resource in resources
-    ]
-    return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
 
 
 def _short(number: int) -> str:

@@ -11,7 +11,7 @@ from services.cli.base import as_json, fail, main, named_failures, read_settings
 
 @main.group()
 def fhir() -> None:
-    """Our own definitions: code systems, value sets, identifier systems, extension and profiles."""
+    """What of ours the FHIR server holds and knows: definitions, our public key, scopes."""
 
 
 @fhir.command("publish")

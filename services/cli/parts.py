@@ -94,15 +94,20 @@ def status(as_json: bool) -> None:
 
 
 @main.command()
+@click.option(
+    "--deployed", is_flag=True, help="The system that the settings name, as one of its own processes sees it."
+)
 @as_json
 @named_failures
-def doctor(as_json: bool) -> None:
+def doctor(deployed: bool, as_json: bool) -> None:
     """Examine machine, versions and parts; one sentence of mending for each problem."""
     from dataclasses import asdict
 
+    from services.deployed import examine_deployed
     from services.parts.doctor import examine
+    from services.parts.launcher import connected_settings
 
-    checks = examine(read_settings())
+    checks = examine_deployed(connected_settings(read_settings())) if deployed else examine(read_settings())
     if as_json:
         click.echo(json.dumps({"checks": [asdict(check) | {"ok": check.ok} for check in checks]}, indent=2))
     else:

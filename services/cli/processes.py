@@ -1,10 +1,10 @@
-"""Our processes, one each, for a scheduler of your own; and the keys of what they exchange."""
+"""Our processes, one each, for a scheduler of your own."""
 
 from __future__ import annotations
 
 import click
 
-from services.cli.base import as_json, main, named_failures, read_settings, say, show_rows
+from services.cli.base import main, named_failures, read_settings
 
 
 @main.command()
@@ -55,39 +55,9 @@ def codec(add: str | None, remove: str | None) -> None:
         click.echo(token)
 
 
-@main.group()
-def keys() -> None:
-    """The keys that encrypt Temporal's payloads."""
+@main.command()
+def metrics() -> None:
+    """Every metric that is scraped from our processes, as Markdown (docs/metrics.md)."""
+    from services.operations.reference import reference
 
-
-@keys.command("list")
-@as_json
-@named_failures
-def keys_list(as_json: bool) -> None:
-    """Ids and ages, newest first; never a key."""
-    from services.operate import list_keys
-    from services.parts.launcher import connected_settings
-
-    show_rows("keys", list_keys(connected_settings(read_settings())), as_json, ("id", "created_at", "days", "use"))
-
-
-@keys.command("rotate")
-@named_failures
-def keys_rotate() -> None:
-    """Add a key, which encrypts from now on; the older ones still decrypt."""
-    from services.operate import rotate_keys
-    from services.parts.launcher import connected_settings
-
-    click.echo(rotate_keys(connected_settings(read_settings())))
-
-
-@keys.command("remove")
-@click.argument("key_id")
-@named_failures
-def keys_remove(key_id: str) -> None:
-    """Take an old key away: only when every workflow that used it has closed."""
-    from services.operate import remove_key
-    from services.parts.launcher import connected_settings
-
-    remove_key(connected_settings(read_settings()), key_id)
-    say("removed")
+    click.echo(reference(), nl=False)

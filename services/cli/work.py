@@ -50,10 +50,13 @@ def publish(study: str, patient: str) -> None:
 @named_failures
 def timeline(patient: str, as_of: str | None, study: str, tokens: int | None, as_json: bool) -> None:
     """A patient's history as a reading sees it: PATIENT is Patient/ID. Shows what identifies the patient, here alone."""
+    from services.audit import record_operator
     from services.parts.launcher import connected_settings
     from services.show_timeline import as_document, gather, print_timeline
 
-    shown = gather(connected_settings(read_settings()), patient, study, as_of, tokens)
+    settings, patient = connected_settings(read_settings()), patient if "/" in patient else f"Patient/{patient}"
+    record_operator(settings, "history-read", patient=patient, data=patient)
+    shown = gather(settings, patient, study, as_of, tokens)
     if as_json:
         click.echo(json.dumps(as_document(shown), indent=2))
     else:
@@ -69,7 +72,7 @@ def runs(failed: bool, as_json: bool) -> None:
     from services.operate import list_runs
     from services.parts.launcher import connected_settings
 
-    shown = ("updated_at", "state", "stage", "code", "attempts", "study_key", "hint")
+    shown = ("updated_at", "state", "stage", "code", "attempts", "study_key", "trace_id", "hint")
     show_rows("runs", list_runs(connected_settings(read_settings()), failed=failed), as_json, shown)
 
 

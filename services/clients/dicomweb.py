@@ -7,6 +7,7 @@ studies. So nothing that comes back is used before it was compared with what was
 from __future__ import annotations
 
 import secrets
+import ssl
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import date
@@ -18,8 +19,9 @@ import orjson
 from schemas.errors import PermanentFailure, TransientFailure
 from schemas.imaging import StudyInventory, StudyListing
 from services.clients import qido
+from services.clients.tokens import bearer
 from services.multipart import MultipartError, MultipartReader, MultipartWriter
-from services.telemetry.http import TracedClient
+from services.operations.requests import MeasuredClient, kind_of_dicomweb
 from workflows.series.attributes import identity_of
 from workflows.series.frames import is_decodable
 from workflows.slides.slide import ArchivedSlide
@@ -41,14 +43,23 @@ TRANSCODED = 'multipart/related; type="application/dicom"; transfer-syntax=1.2.8
 class DicomWebArchive:
     """`workflows.ports.ImageArchive` over HTTP. It tries nothing again: that is the workflow's part."""
 
-    def __init__(self, base_url: str, timeout: float = 60.0, token: str = "", page: int = PAGE) -> None:
-        headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    def __init__(
+        self,
+        base_url: str,
+        timeout: float = 60.0,
+        token: str = "",
+        page: int = PAGE,
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
         self._page = page
         # The environment's proxies are not used: an archive is asked directly.
-        self._http = TracedClient(
+        self._http = MeasuredClient(
             "dicomweb",
+            kind_of_dicomweb,
             base_url=base_url.rstrip("/"),
-            headers=headers,
+            headers={"Accept-Encoding": "identity"},
+            auth=bearer(token),
+            verify=verify,
             timeout=httpx.Timeout(timeout, connect=5.0),
             trust_env=False,
         )

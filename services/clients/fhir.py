@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
@@ -19,7 +20,9 @@ import orjson
 
 from schemas.errors import PermanentFailure, StaleWrite, TransientFailure
 from schemas.identifiers import without_version
-from services.telemetry.http import TracedClient
+from services.clients.tokens import Access, bearer
+from services.connection_rules import is_loopback
+from services.operations.requests import MeasuredClient, kind_of_fhir
 from workflows.ports import Resource
 from workflows.timeline.fields import subject_of, unversioned, versioned
 
@@ -49,10 +52,10 @@ WRITTEN_TYPES = (
 )
 READ_PAUSES = (0.1, 0.2, 0.4, 0.8)
 """Seconds before a read is tried again. A step of many reads would else hardly ever come to its end while a share of all calls fails."""
+PRECONDITION_FAILED = 412
 _JSON = "application/fhir+json"
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]{1,63}/[A-Za-z0-9.-]{1,64}(/_history/[A-Za-z0-9.-]{1,64})?")
 _SEARCH_MARKS = re.compile(r"([\\$,|])")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class SourceDecimal(float):
@@ -70,32 +73,39 @@ class SourceDecimal(float):
 
 
 class FhirClient:
-    """One FHIR R4 server."""
+    """One FHIR R4 server, asked with a bearer `token` or by `auth` (`services.clients.smart`)."""
 
     def __init__(
         self,
         base_url: str,
         *,
         token: str = "",
+        auth: Access | None = None,
+        verify: ssl.SSLContext | bool = True,
         timeout: float = 60.0,
         transport: httpx.BaseTransport | None = None,
         read_pauses: tuple[float, ...] = READ_PAUSES,
     ) -> None:
         self._base = base_url.rstrip("/")
         self._read_pauses = read_pauses
-        headers = {"Accept": _JSON, "Content-Type": _JSON} | ({"Authorization": f"Bearer {token}"} if token else {})
-        self._http = TracedClient(
+        self._access = auth or bearer(token)
+        self._http = MeasuredClient(
             "fhir",
+            kind_of_fhir,
             {urlsplit(self._base).path: "transaction"},
-            headers=headers,
+            headers={"Accept": _JSON, "Content-Type": _JSON},
+            auth=self._access,
+            verify=verify,
             timeout=httpx.Timeout(timeout, connect=5.0),
             transport=transport,
             # a proxy named in the environment cannot reach this machine's loopback
-            trust_env=urlsplit(self._base).hostname not in _LOOPBACK,
+            trust_env=not is_loopback(self._base),
         )
 
     def close(self) -> None:
         self._http.close()
+        if self._access is not None:
+            self._access.close()
 
     # -- reading ---------------------------------------------------------------------------------------------------------------
 
@@ -269,6 +279,17 @@ class FhirClient:
             self._check_entry(entry.get("response", {}))
         return [self._written(entry) for entry in entries]
 
+    def create_once(self, resource: Resource, system: str, tag: str) -> None:
+        """Conditional create of a resource that its tag `system|tag` keys; one that is there already stands (R4 3.1.0.8.1).
+
+        `StaleWrite` if another create came first: the same again then finds it there.
+        """
+        content = orjson.dumps(resource)
+        where = {"If-None-Exist": str(httpx.QueryParams({"_tag": _token(system, tag)}))}
+        response = self._send("POST", f"{self._base}/{resource['resourceType']}", content=content, headers=where)
+        if response.status_code != PRECONDITION_FAILED:  # several are there: none is missing
+            self._check(response.status_code)
+
     def _check_entry(self, response: dict[str, Any]) -> None:
         status = str(response.get("status", ""))[:3]
         if not status.isdecimal():
@@ -331,7 +352,9 @@ class FhirClient:
         if status in (408, 425, 429) or status >= 500:
             raise TransientFailure("fhir-unavailable", f"the FHIR server answered {status}")
         if status in (401, 403):
-            raise PermanentFailure("fhir-forbidden", "the FHIR server does not allow this: check LONGVIEW_FHIR_TOKEN")
+            raise PermanentFailure(
+                "fhir-forbidden", "the FHIR server does not allow this: check our token, or the scopes it was granted"
+            )
         if not 200 <= status < 300:
             raise PermanentFailure("fhir-refused", f"the FHIR server refused with {status}: its own log says why")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,33 @@ PARTITIONS = 4
 
 
 @dataclass(frozen=True)
+class KafkaAccess:
+    """How the brokers are spoken to: `security` as LONGVIEW_KAFKA_SECURITY names it, with `tls` where it has ssl in it."""
+
+    security: str = "plaintext"
+    tls: ssl.SSLContext | None = None
+    mechanism: str = "SCRAM-SHA-512"
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+    def options(self) -> dict[str, Any]:
+        """For each client of kafka-python."""
+        given: dict[str, Any] = {"security_protocol": self.security.upper()}
+        if self.tls is not None:
+            given |= {"ssl_context": self.tls}
+        if self.security.startswith("sasl"):
+            given |= {
+                "sasl_mechanism": self.mechanism,
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": str(self.password),
+            }
+        return given
+
+
+IN_THE_CLEAR = KafkaAccess()
+
+
+@dataclass(frozen=True)
 class Record:
     """One record of a topic."""
 
@@ -30,12 +58,30 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes]] = field(default_factory=list)
+    timestamp_ms: int | None = None
+    """When it was written, by its producer or the broker (Unix time)."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Of a partition: the offset of the next record to be fetched, and the end as the broker said with the last fetch."""
+
+    position: int
+    end: int
 
 
 class Consumer:
     """A member of a consumer group with automatic commits off."""
 
-    def __init__(self, bootstrap: str, group: str, topics: Iterable[str], *, poll_records: int = 200) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        group: str,
+        topics: Iterable[str],
+        *,
+        poll_records: int = 200,
+        access: KafkaAccess = IN_THE_CLEAR,
+    ) -> None:
         self._consumer = _connected(
             lambda: KafkaConsumer(
                 *topics,
@@ -47,6 +93,7 @@ class Consumer:
                 session_timeout_ms=10_000,
                 heartbeat_interval_ms=3_000,
                 bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
+                **access.options(),
             )
         )
 
@@ -57,10 +104,26 @@ class Consumer:
         except KafkaError as error:
             raise TransientFailure("kafka-poll", f"the broker gave no records ({type(error).__name__})") from error
         return [
-            Record(m.topic, m.partition, m.offset, m.key, m.value, list(m.headers))
+            Record(m.topic, m.partition, m.offset, m.key, m.value, list(m.headers), m.timestamp)
             for messages in polled.values()
             for m in messages
         ]
+
+    def reach(self) -> dict[tuple[str, int], Reach]:
+        """How far each partition of ours has been fetched, where anything is known of it; asks the broker nothing. Not while `poll` runs.
+
+        `TransientFailure` while the group's partitions change hands.
+        """
+        found = {}
+        try:
+            for partition in self._consumer.assignment():
+                end = self._consumer.highwater(partition)
+                position = None if end is None else self._consumer.position(partition, timeout_ms=0)
+                if position is not None:
+                    found[partition.topic, partition.partition] = Reach(position, end)
+        except KafkaError as error:
+            raise TransientFailure("kafka-group", "the group is being put together anew") from error
+        return found
 
     def commit(self, handled: Iterable[Record]) -> None:
         """Commit behind the last handled record of each partition; `TransientFailure` if the group has moved on."""
@@ -94,10 +157,13 @@ class Consumer:
 class Producer:
     """Idempotent, acks=all; every send waits until the broker has it."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, access: KafkaAccess = IN_THE_CLEAR) -> None:
         self._producer = _connected(
             lambda: KafkaProducer(
-                bootstrap_servers=bootstrap.split(","), acks="all", bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS
+                bootstrap_servers=bootstrap.split(","),
+                acks="all",
+                bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
+                **access.options(),
             )
         )
 
@@ -119,8 +185,8 @@ class Producer:
 class BrokerProbe:
     """Asks the brokers who they are, over a connection of its own: consumer and producer hide from their callers that nobody answers."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, bootstrap: str, access: KafkaAccess = IN_THE_CLEAR) -> None:
+        self._bootstrap, self._access = bootstrap, access
         self._admin: Any = None
 
     def ask(self) -> None:
@@ -131,6 +197,7 @@ class BrokerProbe:
                     bootstrap_servers=self._bootstrap.split(","),
                     bootstrap_timeout_ms=PROBE_MS,
                     request_timeout_ms=PROBE_MS,
+                    **self._access.options(),
                 )
             )
         try:
@@ -141,10 +208,12 @@ class BrokerProbe:
             raise PartUnavailable("kafka-unavailable", "Kafka does not answer.") from error
 
 
-def ensure_topics(bootstrap: str, topics: Iterable[str]) -> None:
+def ensure_topics(bootstrap: str, topics: Iterable[str], access: KafkaAccess = IN_THE_CLEAR) -> None:
     """Create the topics that are not there (embedded broker, tests; a hospital's broker is its own administrators')."""
     admin = _connected(
-        lambda: KafkaAdminClient(bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS)
+        lambda: KafkaAdminClient(
+            bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS, **access.options()
+        )
     )
     try:
         known = set(admin.list_topics())
@@ -165,4 +234,6 @@ def _connected(connect: Callable[[], Any]) -> Any:
     try:
         return connect()
     except (KafkaError, OSError) as error:
-        raise PartUnavailable("kafka-unavailable", "Kafka does not answer: check LONGVIEW_KAFKA_BOOTSTRAP.") from error
+        raise PartUnavailable(
+            "kafka-unavailable", "Kafka does not answer: check LONGVIEW_KAFKA_BOOTSTRAP, and LONGVIEW_KAFKA_SECURITY."
+        ) from error

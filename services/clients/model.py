@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,8 @@ from pydantic import ValidationError
 from schemas.errors import PartUnavailable, PermanentFailure, TransientFailure
 from schemas.families import ModelFamily, family_of
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, VolumeItem
-from services.telemetry.http import TracedClient
+from services.clients.tokens import bearer
+from services.operations.requests import MeasuredClient, kind_of_model
 from workflows.reading.fits import require_askable
 
 SEED = 0
@@ -41,17 +43,22 @@ class VllmModel:
         media: Literal["file", "data"] = "file",
         token: str = "",
         timeout: float = 600.0,
+        verify: ssl.SSLContext | bool = True,
+        part: str = "model",
     ) -> None:
+        """`part` is what metrics call this server."""
         self._release_file = release_file
         self._locate = locate
         self._media = media
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
         operations = {f"{urlsplit(base_url).path.rstrip('/')}{path}": word for path, word in OPERATIONS.items()}
-        self._http = TracedClient(
+        self._http = MeasuredClient(
             "model",
+            kind_of_model,
             operations,
+            server=part,
             base_url=base_url.rstrip("/"),
-            headers=headers,
+            auth=bearer(token),
+            verify=verify,
             timeout=httpx.Timeout(timeout, connect=5.0),
         )
 
@@ -66,6 +73,13 @@ class VllmModel:
             raise PartUnavailable(
                 "model-release", "the model's release.json cannot be read: check LONGVIEW_MODEL_RELEASE."
             ) from error
+
+    def look(self) -> ModelRelease:
+        """The release, if the server is ready and serves it; the same errors as `ask`."""
+        release = self.release()
+        self._send("GET", "/ready")
+        self._check_served(release)
+        return release
 
     def ask(self, request: ModelRequest) -> ModelAnswer:
         """One answer, without what the model thought aloud. `TransientFailure` while the server is away; `PermanentFailure` if the model cannot be

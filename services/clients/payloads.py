@@ -50,7 +50,7 @@ class EncryptionCodec(PayloadCodec):
         return [self._decrypt(payload) for payload in payloads]
 
     def _encrypt(self, payload: Payload) -> Payload:
-        key, nonce = self._keys.current().newest, os.urandom(_NONCE_BYTES)
+        key, nonce = self._keys.encrypting(), os.urandom(_NONCE_BYTES)
         data = nonce + AESGCM(key.secret).encrypt(nonce, payload.SerializeToString(), _bound(key.id))
         return Payload(metadata={"encoding": ENCODING, KEY_ID: key.id.encode()}, data=data)
 

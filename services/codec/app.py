@@ -1,11 +1,13 @@
 """Temporal's remote codec protocol over HTTP: `POST /decode` with Payloads in protobuf JSON, answered by the same with their clear text.
 
-Only what an operator asks for with a login is decoded, each time with a line in the audit log: who, how many payloads, how it ended; never what they
-say. `/encode` is refused: with it a browser could make up the arguments of a workflow.
+Only what an operator asks for with a login is decoded, each time with an entry in the audit trail and a line in the log: who, how many payloads, how
+it ended; never what they say. Without the entry there is no answer. `/encode` is refused: with it a browser could make up the arguments of a
+workflow.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,18 +17,21 @@ from google.protobuf.json_format import MessageToJson, Parse, ParseError
 from litestar import Litestar, Request, Response, get, post
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import MutableScopeHeaders, State
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, NotAuthorizedException
 from litestar.middleware import ASGIMiddleware
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.converter import PayloadCodec, StorageDriver
 
+from schemas.audit import AuditEntry, AuditKind, AuditPerson, new_audit_id
 from schemas.errors import LongviewError, PermanentFailure
 from schemas.telemetry.fields import fields
 from schemas.telemetry.logs import reason_of
 from services.clients.payloads import ENCODING, fetched
 from services.codec.login import Login, audit
+from services.db import AuditTrail
+from services.db.audit import now_text
 
 log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 16 << 20
@@ -50,6 +55,7 @@ class CodecDeps:
     codec: PayloadCodec
     storage: StorageDriver
     login: Login
+    trail: AuditTrail
     origin: str = ""
 
 
@@ -92,7 +98,9 @@ async def decode(request: Request[Any, Any, State]) -> Response[str]:
         opened = [await _decoded(deps, payload, place) for place, payload in enumerate(asked)]
     except PermanentFailure as failure:
         audit.warning("decode-refused", extra=fields(user=name, count=len(asked), code=failure.code))
+        await _record(request, "payloads-decoded", name, len(asked), failure.code)
         return Response(_problem(failure.code, failure.hint), status_code=422, media_type="application/json")
+    await _record(request, "payloads-decoded", name, len(asked))
     audit.info("decoded", extra=fields(user=name, count=len(asked)))
     return Response(MessageToJson(Payloads(payloads=opened), indent=None), media_type="application/json")
 
@@ -106,8 +114,34 @@ async def encode(request: Request[Any, Any, State]) -> Response[str]:
 
 
 async def _operator(request: Request[Any, Any, State]) -> str:
-    address = request.client.host if request.client else "unknown"
-    return await _deps(request).login.admit(request.headers.get("authorization", ""), address)
+    authorization, address = request.headers.get("authorization", ""), address_of(request)
+    try:
+        return await _deps(request).login.admit(authorization, address or "unknown")
+    except NotAuthorizedException:
+        if authorization:  # the brake of the login bounds how many there are
+            await _record(request, "login-refused", None, 0, "codec-login")
+        raise
+
+
+async def _record(
+    request: Request[Any, Any, State], kind: AuditKind, name: str | None, payloads: int, code: str | None = None
+) -> None:
+    told = AuditEntry(
+        event_id=new_audit_id(),
+        kind=kind,
+        at=now_text(),
+        process="codec",
+        outcome="refused" if code else "success",
+        code=code,
+        person=AuditPerson(name=name, subject=name) if name else None,
+        address=address_of(request),
+        part=f"{payloads} payloads" if payloads else None,
+    )
+    await asyncio.to_thread(_deps(request).trail.record, told)
+
+
+def address_of(request: Request[Any, Any, State]) -> str | None:
+    return request.client.host if request.client else None
 
 
 def _deps(request: Request[Any, Any, State]) -> CodecDeps:

@@ -1,4 +1,4 @@
-"""The inbox's table as the worker writes it (`workflows.ports.Inbox`): entry, change feed and outbox event in one transaction."""
+"""The inbox's table as the worker writes it (`workflows.ports.Inbox`): entry, change feed, outbox event and audit entry in one transaction."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Any, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from schemas.codes import LABEL_BY_CODE
-from schemas.documents import LabValue
+from schemas.audit import AuditEntry, AuditKind, AuditPerson, audit_id
 from schemas.errors import PermanentFailure
 from schemas.events import CloudEvent
+from schemas.identifiers import without_version
 from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated, InboxResult, ReviewRecorded
-from schemas.report import URGENCY, Finding, Priority, Reading
+from schemas.report import URGENCY, Priority
 from schemas.runs import RunState
-from schemas.terms import ABSTENTION_REASON
 from schemas.timeline import PatientBanner
+from services.db.audit import append, now_text
 from services.db.engine import Database
+from services.db.headline import abstained, headline, outside, values_headline
 from services.db.models import InboxChange, InboxEntry
 from services.db.outbox import write_event
-from services.db.runs import set_state, set_state_of_result
+from services.db.runs import count_study, set_state, set_state_of_result
 
 EntryStatus = Literal["unread", "opened", "accepted", "amended", "rejected", "superseded", "withdrawn"]
 ChangeKind = EntryStatus | Literal["added", "escalated", "acknowledged", "reprioritised", "reindexed", "closed"]
@@ -28,8 +29,6 @@ ChangeKind = EntryStatus | Literal["added", "escalated", "acknowledged", "reprio
 UNREVIEWED: tuple[EntryStatus, ...] = ("unread", "opened")
 DECIDED: tuple[EntryStatus, ...] = ("accepted", "amended", "rejected")
 CLOSED: tuple[EntryStatus, ...] = ("superseded", "withdrawn")
-MOST_TOLD = 4
-"""Values of a document that the list's line names."""
 
 
 class InboxRecords:
@@ -51,9 +50,12 @@ class InboxRecords:
                 return
             set_state(session, run_id, "awaiting-review", result.result_id)
             _put(session, run_id, result)
+            _written(session, "result-posted", result.result_id, data=result.report)
             if result.supersedes is not None:
                 _supersede(session, result.supersedes, result.result_id)
             write_event(session, event)
+        reason = result.reading.abstained
+        count_study("abstained" if reason else "read", reason or "", result.study.modality)
 
     def reindex(self, thread_id: str, patient: PatientBanner) -> None:
         """After a merge every entry of the thread is found under the patient who survived it."""
@@ -73,8 +75,10 @@ class InboxRecords:
                 return
             if entry.act_id is not None:
                 raise PermanentFailure("already-reviewed", "another decision about this result is recorded already")
-            _decide(entry, review)
+            decide(entry, review)
             write_change(session, review.result_id, review.outcome)
+            told = {"act_id": review.act_id, "data": review.report, "code": review.outcome, "by": review.reviewer}
+            _written(session, "review-written", review.result_id, key=review.act_id, **told)
             set_state_of_result(session, review.result_id, "reviewed")
             write_event(session, event)
 
@@ -91,6 +95,7 @@ class InboxRecords:
                 return
             base = _known(session, result.adds_to or "")
             _put(session, base.run_id, result)
+            _written(session, "addendum-posted", result.result_id, data=result.report)
             write_event(session, event)
 
     def close(self, closed: EntryClosed, event: CloudEvent) -> None:
@@ -109,6 +114,8 @@ class InboxRecords:
                 entry.escalation_step = max(entry.escalation_step, escalated.step)
                 entry.escalation_exhausted = entry.escalation_exhausted or escalated.exhausted
                 write_change(session, escalated.result_id, "escalated")
+                step = f"step-{escalated.step}{'-exhausted' if escalated.exhausted else ''}"
+                _written(session, "escalation-written", escalated.result_id, key=step, code=step)
             if event is not None:
                 write_event(session, event)
 
@@ -120,6 +127,7 @@ class InboxRecords:
                 entry.acknowledged_by = acknowledged.by
                 entry.acknowledged_at = datetime.fromisoformat(acknowledged.at)
                 write_change(session, acknowledged.result_id, "acknowledged")
+                _written(session, "acknowledgement-written", acknowledged.result_id, by=acknowledged.by)
             if event is not None:
                 write_event(session, event)
 
@@ -131,6 +139,7 @@ class InboxRecords:
                 entry.priority, entry.priority_rank = priority, URGENCY[priority]
                 entry.document = entry.document | {"priority": priority}
                 write_change(session, result_id, "reprioritised")
+                _written(session, "priority-raised", result_id, key=priority, code=priority)
 
 
 def _known(session: Session, result_id: str) -> InboxEntry:
@@ -149,6 +158,8 @@ def _put(session: Session, run_id: str, result: InboxResult) -> None:
 def _close(session: Session, entry: InboxEntry, closed: EntryClosed) -> None:
     entry.closed_reason, entry.closed_act_id = closed.reason, closed.act_id
     entry.closed_at = datetime.fromisoformat(closed.at)
+    told = {"act_id": closed.act_id, "data": closed.report, "code": closed.reason}
+    _written(session, "result-closed", closed.result_id, key=closed.act_id, **told)
     if not closed.changed:
         write_change(session, closed.result_id, "closed")
         return
@@ -164,6 +175,36 @@ def write_change(session: Session, result_id: str, kind: ChangeKind) -> None:
     session.add(InboxChange(result_id=result_id, kind=kind, at=datetime.now(UTC)))
 
 
+def _written(
+    session: Session,
+    kind: AuditKind,
+    result_id: str,
+    *,
+    key: str = "",
+    data: str | None = None,
+    code: str | None = None,
+    act_id: str | None = None,
+    by: str | None = None,
+) -> None:
+    """The worker has changed FHIR: one entry of the audit trail for each fact. Without `data` the change is to the review Task."""
+    entry = _known(session, result_id)
+    append(
+        session,
+        AuditEntry(
+            event_id=audit_id(kind, result_id, key),
+            kind=kind,
+            at=now_text(),
+            process="worker",
+            code=code,
+            person=AuditPerson(name=by) if by else None,
+            patient=without_version(entry.document["patient"]["resource"]),
+            data=data or entry.document["task"],
+            result_id=result_id,
+            act_id=act_id,
+        ),
+    )
+
+
 def _supersede(session: Session, old: str, new: str) -> None:
     """A decision that a human has taken stands; the entry only learns that there is a newer one."""
     entry = session.scalar(select(InboxEntry).where(InboxEntry.result_id == old))
@@ -175,6 +216,7 @@ def _supersede(session: Session, old: str, new: str) -> None:
         set_state_of_result(session, old, "superseded")
         supersede_addenda(session, old, new)
     write_change(session, old, "superseded")
+    _written(session, "result-superseded", old, key=new)
 
 
 def supersede_addenda(session: Session, old: str, new: str) -> None:
@@ -183,9 +225,10 @@ def supersede_addenda(session: Session, old: str, new: str) -> None:
     for addendum in session.scalars(select(InboxEntry).where(*unread)):
         addendum.status, addendum.superseded_by = "superseded", new
         write_change(session, addendum.result_id, "superseded")
+        _written(session, "result-superseded", addendum.result_id, key=new)
 
 
-def _decide(entry: InboxEntry, review: ReviewRecorded) -> None:
+def decide(entry: InboxEntry, review: ReviewRecorded) -> None:
     entry.status, entry.act_id, entry.reviewer = review.outcome, review.act_id, review.reviewer
     entry.reviewed_at, entry.reviewed_report = datetime.fromisoformat(review.at), review.report
     entry.reason_code, entry.reason_text = review.reason_code, review.reason_text
@@ -235,52 +278,3 @@ def record_number(patient: PatientBanner) -> str | None:
     """The identifier of type MR (v2-0203), else the first one."""
     numbers = [i.value for i in patient.identifiers if i.type == "MR"] or [i.value for i in patient.identifiers]
     return numbers[0] if numbers else None
-
-
-def abstained(reading: Reading) -> str:
-    """The line of a reading that says nothing, and why; empty for any other."""
-    why = ABSTENTION_REASON.display(reading.abstained) if reading.abstained else ""
-    return f"The AI abstained: {why[0].lower()}{why[1:]}" if why else ""
-
-
-def outside(reading: Reading) -> list[LabValue]:
-    """Values that lie outside the document's own range, or that it flags."""
-    return [value for value in reading.values if value.interpretation in ("low", "high", "abnormal")]
-
-
-def values_headline(reading: Reading) -> str:
-    """The line of a document: what lies outside its range, then how many values there are, and how many lines gave none."""
-    if reading.kind != "values":
-        return ""
-    told = [f"{v.name} {' '.join(filter(None, [v.value, v.unit]))} ({v.interpretation})" for v in outside(reading)]
-    count = f"{len(reading.values)} values read from the document"
-    missed = f"{len(reading.unreported)} lines not reported" if reading.unreported else ""
-    return ". ".join(filter(None, ["; ".join(told[:MOST_TOLD]), ", ".join(filter(None, [count, missed]))]))
-
-
-def headline(findings: list[Finding]) -> str:
-    """One line for the list: what was detected, with side and size; never a bare label for something that is not there."""
-    detected = [_phrase(finding) for finding in findings if finding.presence == "detected"]
-    open_questions = [_label(finding) for finding in findings if finding.presence == "indeterminate"]
-    lines = ["; ".join(detected)] if detected else []
-    if open_questions:
-        lines.append(f"Indeterminate: {', '.join(open_questions)}")
-    if lines:
-        return ". ".join(lines)
-    return "None of the findings asked for was detected" if findings else "No finding passed the checks"
-
-
-def _phrase(finding: Finding) -> str:
-    parts = [_label(finding)]
-    if finding.side in ("left", "right", "midline", "bilateral"):
-        parts.append(str(finding.side))
-    if finding.long_axis_mm is not None:
-        parts.append(f"{finding.long_axis_mm:g} mm")
-    if finding.change not in ("not-compared", "indeterminate"):
-        parts.append(finding.change)
-    return ", ".join(parts)
-
-
-def _label(finding: Finding) -> str:
-    known = LABEL_BY_CODE.get(finding.label)
-    return known.text if known else finding.label

@@ -38,13 +38,13 @@ class Migrated:
     after: str
 
 
-def migrate(url: str) -> Migrated:
-    """Upgrade to the newest revision in one transaction: whoever comes second waits, then finds nothing to do.
+def migrate(url: str, *, to: str = "head") -> Migrated:
+    """Upgrade to the newest revision, or to the one that a backup has, in one transaction: whoever comes second waits, then finds nothing to do.
 
     A newer schema that this version can live with stays as it is. `PartUnavailable` where the database cannot be reached, or where it cannot.
     """
     with _opened(url, write=True) as connection:
-        return _upgrade(connection)
+        return _upgrade(connection, to)
 
 
 def newest_revision() -> str:
@@ -81,7 +81,7 @@ def open_migrated(url: str) -> Database:
 # -- revisions -----------------------------------------------------------------------------------------------------------------
 
 
-def _upgrade(connection: Connection) -> Migrated:
+def _upgrade(connection: Connection, to: str) -> Migrated:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SET LOCAL statement_timeout = 0"))  # an index over years of results takes its time
@@ -95,9 +95,9 @@ def _upgrade(connection: Connection) -> Migrated:
             return Migrated(before, before)
         config = _config(Path(scripts.dir))
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
         _keep_floor(connection, scripts)
-    return Migrated(before, head)
+    return Migrated(before, head if to == "head" else to)
 
 
 def _keep_floor(connection: Connection, scripts: ScriptDirectory) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 from sqlalchemy import func, select
 
 from schemas.errors import PermanentFailure
+from schemas.inbox import ReviewRecorded
 from schemas.oversight import ClosePass, EntrySeen, OpenPass, RunSeen
 from schemas.oversight import ReconcileItem as Item
 from services.db.engine import Database
-from services.db.inbox import UNREVIEWED, supersede_addenda, write_change
+from services.db.inbox import UNREVIEWED, decide, supersede_addenda, write_change
 from services.db.models import InboxEntry, Run
 from services.db.oversight_models import ReconcileItem, ReconcilePass, ResultBuild
 from services.db.runs import RunRecords, set_state_of_result
@@ -80,6 +81,17 @@ class ReconcileRecords:
             found[row.result_id] = EntrySeen(**row._mapping)
         return list(found.values())
 
+    def waiting_studies(self, study_keys: Sequence[str]) -> set[str]:
+        """Those of the studies with an entry that waits for a human."""
+        found: set[str] = set()
+        with self._database.reading() as session:
+            for start in range(0, len(study_keys), CHUNK):
+                named = InboxEntry.study_key.in_(study_keys[start : start + CHUNK])
+                found |= set(
+                    session.scalars(select(InboxEntry.study_key).where(named, InboxEntry.status.in_(UNREVIEWED)))
+                )
+        return found
+
     def announced_before(self, study_key: str, fact: str, pass_id: str) -> int:
         """In how many other passes the study was announced in this state."""
         same = (ReconcileItem.key == study_key, ReconcileItem.fact == fact, ReconcileItem.state == "healed")
@@ -118,6 +130,17 @@ class ReconcileRecords:
                 set_state_of_result(session, result_id, "superseded")
                 if newer is not None:
                     supersede_addenda(session, result_id, newer)
+            return True
+
+    def decide_entry(self, decided: ReviewRecorded) -> bool:
+        """Record a decision that FHIR has had all along; False where the entry is not there or no longer open."""
+        with self._database.writing() as session:
+            entry = session.get(InboxEntry, decided.result_id)
+            if entry is None or entry.status not in UNREVIEWED:
+                return False
+            decide(entry, decided)
+            write_change(session, decided.result_id, decided.outcome)
+            set_state_of_result(session, decided.result_id, "reviewed")
             return True
 
     def open_pass(self, opened: OpenPass) -> None:

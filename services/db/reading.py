@@ -7,8 +7,12 @@ from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.orm import Session
 
+from schemas.audit import AuditEntry, AuditKind, AuditPerson, new_audit_id
+from schemas.identifiers import without_version
 from schemas.inbox import InboxResult
+from services.db.audit import append, now_text
 from services.db.engine import Database
 from services.db.inbox import CLOSED, DECIDED, UNREVIEWED, write_change
 from services.db.models import InboxChange, InboxEntry
@@ -109,8 +113,19 @@ class Change:
     kind: str
 
 
+@dataclass(frozen=True)
+class Look:
+    """A person looks at a result: how, who, and from which address. `opening`: on a screen, as a decision asks for."""
+
+    kind: AuditKind
+    person: AuditPerson | None
+    address: str | None
+    part: str | None = None
+    opening: bool = False
+
+
 class InboxReader:
-    """Reads lists, entries and changes, and notes that an entry was opened."""
+    """Reads lists, entries and changes, and notes who looked at what."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -128,34 +143,21 @@ class InboxReader:
         return Listing(rows=rows, matching=matching, unread=unread, open=unread + opened, seq=seq)
 
     def get(self, result_id: str) -> Entry | None:
-        """The entry, or None if there is none of this id."""
+        """The entry, or None if there is none of this id; for checks of ours. What a person sees comes from `view`."""
         with self._database.reading() as session:
+            entry = session.get(InboxEntry, result_id)
+            return None if entry is None else _entry(session, entry)
+
+    def view(self, result_id: str, look: Look) -> Entry | None:
+        """The entry for a person's eyes. That they looked is in the audit trail, in the same transaction: else nothing is shown."""
+        with self._database.writing() as session:
             entry = session.get(InboxEntry, result_id)
             if entry is None:
                 return None
-            return Entry(
-                row=_row(
-                    {name: getattr(entry, name) for name in _COLUMNS}
-                    | {"cautions": entry.document["reading"].get("cautions")}
-                ),
-                result=InboxResult.model_validate(entry.document),
-                act_id=entry.act_id,
-                reason_text=entry.reason_text,
-                reviewed_report=entry.reviewed_report,
-                newer_result_id=entry.superseded_by or session.scalar(_newer(entry)),
-                addenda=list(session.scalars(_addenda(entry))),
-            )
-
-    def mark_opened(self, result_id: str) -> None:
-        """An unread entry becomes an opened one; for any other status nothing changes."""
-        with self._database.writing() as session:
-            entry = session.get(InboxEntry, result_id)
-            if entry is None or entry.opened_at is not None:
-                return
-            entry.opened_at = datetime.now(UTC)
-            if entry.status == "unread":
-                entry.status = "opened"
-                write_change(session, result_id, "opened")
+            if look.opening:
+                _open(session, entry)
+            append(session, _seen(entry, look))
+            return _entry(session, entry)
 
     def changes_since(self, seq: int, limit: int = 500) -> list[Change]:
         """Changes after `seq`, oldest first. Since `seq` grows in commit order, none can appear later before one that was returned."""
@@ -167,6 +169,43 @@ class InboxReader:
         """The position of the feed's newest change; 0 when there is none."""
         with self._database.reading() as session:
             return session.scalar(select(func.max(InboxChange.seq))) or 0
+
+
+def _open(session: Session, entry: InboxEntry) -> None:
+    if entry.opened_at is not None:
+        return
+    entry.opened_at = datetime.now(UTC)
+    if entry.status == "unread":
+        entry.status = "opened"
+        write_change(session, entry.result_id, "opened")
+
+
+def _seen(entry: InboxEntry, look: Look) -> AuditEntry:
+    return AuditEntry(
+        event_id=new_audit_id(),
+        kind=look.kind,
+        at=now_text(),
+        process="inbox",
+        person=look.person,
+        address=look.address,
+        patient=without_version(entry.document["patient"]["resource"]),
+        data=entry.reviewed_report or entry.document["report"],
+        part=look.part,
+        result_id=entry.result_id,
+    )
+
+
+def _entry(session: Session, entry: InboxEntry) -> Entry:
+    cautions = {"cautions": entry.document["reading"].get("cautions")}
+    return Entry(
+        row=_row({name: getattr(entry, name) for name in _COLUMNS} | cautions),
+        result=InboxResult.model_validate(entry.document),
+        act_id=entry.act_id,
+        reason_text=entry.reason_text,
+        reviewed_report=entry.reviewed_report,
+        newer_result_id=entry.superseded_by or session.scalar(_newer(entry)),
+        addenda=list(session.scalars(_addenda(entry))),
+    )
 
 
 _COLUMNS = tuple(name for name in EntryRow.__dataclass_fields__ if name != "cautions")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from schemas.errors import PermanentFailure
-from schemas.events import CloudEvent
+from schemas.events import RESULT_AVAILABLE, RUN_FAILED, CloudEvent
 from schemas.runs import RunFailure, RunState, SkipRun
+from schemas.telemetry import traces
 from services.db.engine import Database
-from services.db.models import Run
+from services.db.models import Outbox, Run
 from services.db.outbox import write_event
+from services.operations.meter import count
 
 POSTED: tuple[RunState, ...] = ("awaiting-review", "reviewed", "superseded")
 """States of a run whose result stands in FHIR."""
@@ -34,6 +37,8 @@ class RunRow:
     result_id: str | None
     started_at: datetime
     updated_at: datetime
+    trace_id: str | None = None
+    """Of the event that told the bus of its end, where there is one and it was traced."""
 
 
 class RunRecords:
@@ -53,6 +58,11 @@ class RunRecords:
             newest = select(Run.result_id).where(*same, settled).order_by(Run.started_at.desc())
             return session.scalar(newest.limit(1))
 
+    def has_posted(self, study_key: str) -> bool:
+        posted = (Run.study_key == study_key, Run.result_id.is_not(None), Run.state != "unchanged")
+        with self._database.reading() as session:
+            return session.scalar(select(Run.run_id).where(*posted).limit(1)) is not None
+
     def open_run(self, run_id: str, study_key: str, thread_id: str, inventory_digest: str, release_id: str) -> None:
         """Begin a run; a repeat changes nothing, whatever the run has come to since."""
         with self._database.writing() as session:
@@ -63,6 +73,7 @@ class RunRecords:
         """`PermanentFailure` (`run-unknown`) if the run was never opened."""
         with self._database.writing() as session:
             set_state(session, run_id, state, result_id)
+        count("longview_runs_ended_total", outcome="closed")
 
     def skip_run(self, skipped: SkipRun) -> None:
         """A run may be skipped before it was opened."""
@@ -71,7 +82,10 @@ class RunRecords:
             if run is None:
                 run = _new_run(skipped.run_id, skipped.study_key, skipped.thread_id, skipped.inventory_digest, None)
                 session.add(run)
+            again = run.state == skipped.state
             run.state, run.code, run.updated_at = skipped.state, skipped.code, datetime.now(UTC)
+        if not again:
+            count_study("skipped", skipped.code)
 
     def fail_run(self, failure: RunFailure, event: CloudEvent) -> None:
         """Record where and why the run stopped, and tell the bus; a run may fail before it was opened."""
@@ -80,17 +94,38 @@ class RunRecords:
             if run is None:
                 run = _new_run(failure.run_id, failure.study_key, failure.thread_id, failure.inventory_digest, None)
                 session.add(run)
+            again = run.state == "failed"
             run.state, run.stage, run.code, run.hint = "failed", failure.stage, failure.code, failure.hint
             run.retryable, run.attempts = failure.retryable, failure.attempts
             run.updated_at = datetime.now(UTC)
             write_event(session, event)
+        if not again:
+            count_study("failed", failure.code)
 
     def list_runs(self, *, failed: bool = False, limit: int = 200) -> list[RunRow]:
         """The newest runs first; only those that failed, if asked."""
         newest = select(Run).order_by(Run.updated_at.desc()).limit(limit)
         with self._database.reading() as session:
-            rows = session.scalars(newest.where(Run.state == "failed") if failed else newest)
-            return [RunRow(**{name: getattr(row, name) for name in RunRow.__dataclass_fields__}) for row in rows]
+            rows = session.scalars(newest.where(Run.state == "failed") if failed else newest).all()
+            found = _traces(session, {row.study_key for row in rows})
+            return [_shown(row, found.get(row.result_id or "") or found.get(row.run_id)) for row in rows]
+
+
+def _shown(row: Run, trace_id: str | None) -> RunRow:
+    names = [column.key for column in Run.__table__.columns if column.key in RunRow.__dataclass_fields__]
+    return RunRow(**{name: getattr(row, name) for name in names}, trace_id=trace_id)
+
+
+def _traces(session: Session, study_keys: set[str]) -> dict[str, str]:
+    """Trace ids by result id and by the id of a failed run: the events keep them, so the table of runs need not."""
+    told = select(Outbox.event).where(Outbox.key.in_(study_keys))
+    found = {}
+    for event in session.scalars(told):
+        context = traces.parse(event.get("traceparent"))
+        name = {RESULT_AVAILABLE: "resultId", RUN_FAILED: "reference"}.get(event["type"])
+        if context is not None and name is not None:
+            found[event["data"][name]] = context.trace_id
+    return found
 
 
 def _new_run(run_id: str, study_key: str, thread_id: str, inventory_digest: str, release_id: str | None) -> Run:
@@ -105,6 +140,12 @@ def _new_run(run_id: str, study_key: str, thread_id: str, inventory_digest: str,
         started_at=now,
         updated_at=now,
     )
+
+
+def count_study(outcome: Literal["read", "abstained", "failed", "skipped"], code: str = "", modality: str = "") -> None:
+    """Once for each run that has come so far, after it was written; a repeated write is not counted again."""
+    count("longview_studies_total", outcome=outcome, modality=modality or "none", code=code or "none")
+    count("longview_runs_ended_total", outcome=outcome)
 
 
 def set_state(session: Session, run_id: str, state: RunState, result_id: str | None) -> None:

@@ -30,13 +30,13 @@ def publish_study(settings: Settings, study_instance_uid: str, patient: str) -> 
     """Publish the event of a study that the archive holds; the same instance set always gives the same event id."""
     if not _PATIENT.fullmatch(patient):
         raise PermanentFailure("patient-reference", "the patient is not a reference: write it as Patient/ID.")
-    from services.bootstrap import archive
+    from services.bootstrap import archive, kafka_access
     from services.clients.kafka import Producer
 
     with closing(archive(settings)) as pacs:
         study = pacs.find_study(study_instance_uid)
     event = study_event(settings, study, patient)
-    producer = Producer(settings.require("kafka_bootstrap"))
+    producer = Producer(settings.require("kafka_bootstrap"), kafka_access(settings))
     try:
         producer.send_event(STUDY_TOPIC, event)
     finally:

@@ -26,6 +26,7 @@ from schemas.telemetry import traces
 from schemas.telemetry.fields import Fields, fields
 from services.clients.kafka import Record
 from services.gateway.routing import patient_of, routed
+from services.operations.meter import count, timed
 from workflows.patient.workflow import PatientWorkflow
 
 log = logging.getLogger(__name__)
@@ -61,20 +62,29 @@ class Intake:
 
     async def handle(self, record: Record) -> None:
         """`TransientFailure` if Temporal or the dead-letter topic is away: do not commit, try again."""
+        with timed("longview_gateway_record_seconds"):
+            outcome = await self._handle(record)
+        count("longview_gateway_records_total", topic=record.topic, outcome=outcome)
+
+    async def _handle(self, record: Record) -> str:
+        """What became of it."""
         try:
             event = parse_event(record.headers, record.value)
             with _traced(event, record):
                 await self._deliver(event)
                 log.info("event-taken", extra=fields(event_type=event.type, event_id=event.id))
+            return "accepted"
         except InvalidEvent as invalid:
-            await self._keep(record, invalid)
+            return await self._keep(record, invalid)
         except LongviewError:
             raise
         except Exception as fault:  # a defect of ours must not stop every record behind this one
             kind = f"event-fault-{type(fault).__name__.lower()}"
-            await self._keep(record, InvalidEvent("permanent-error", kind, "a fault of the gateway met this record"))
+            return await self._keep(
+                record, InvalidEvent("permanent-error", kind, "a fault of the gateway met this record")
+            )
 
-    async def _keep(self, record: Record, invalid: InvalidEvent) -> None:
+    async def _keep(self, record: Record, invalid: InvalidEvent) -> str:
         place = fields(topic=record.topic, partition=record.partition, offset=record.offset, code=invalid.code)
         log.warning("dead-letter", extra=place)
         try:
@@ -83,6 +93,8 @@ class Intake:
             raise TransientFailure(
                 "dead-letter-not-kept", f"a dead letter could not be kept ({failure.code})"
             ) from failure
+        count("longview_gateway_dead_letters_total", topic=record.topic, reason=invalid.reason)
+        return "dead-letter"
 
     async def _deliver(self, event: CloudEvent) -> None:
         if event.tenant != self._namespace.tenant:

@@ -8,6 +8,7 @@ from schemas.telemetry import traces
 from schemas.telemetry.fields import Fields
 from services.clients.kafka import Producer
 from services.db import OutboxRecords
+from services.operations.meter import count
 
 BATCH = 100
 
@@ -28,4 +29,5 @@ class Relay:
             with traces.within(traces.parse(row.event.traceparent)), traces.span("publish", "producer", **told):
                 self._producer.send_event(row.topic, row.event)
             self._outbox.mark_published([row.seq])
+            count("longview_outbox_sent_total")
         return len(rows)

@@ -33,7 +33,10 @@ def routed(event: CloudEvent, namespace: Namespace) -> PatientEvent:
     fact = _FACTS.get(event.type)
     if fact is None:
         raise InvalidEvent("unknown-type", "event-type-not-taken", "events of this type are not taken from this topic")
-    return PatientEvent(event=fact(event.id, event.data, namespace), address=_address(event.data, namespace))
+    told = fact(event.id, event.data, namespace)
+    if isinstance(told, StudyAvailable):
+        told = told.model_copy(update={"announced_at": event.time})
+    return PatientEvent(event=told, address=_address(event.data, namespace))
 
 
 def patient_of(event: PatientEvent) -> str:

@@ -11,6 +11,7 @@ from schemas.errors import TransientFailure
 from schemas.telemetry.fields import fields
 from services.clients.kafka import Consumer, Record
 from services.gateway.intake import Intake
+from services.gateway.progress import Progress
 from services.gateway.relay import Relay
 from services.gateway.window import Window
 
@@ -28,7 +29,7 @@ async def consume(
     consumer: Consumer, intake: Intake, stop: asyncio.Event, beat: Callable[[], None] = lambda: None
 ) -> None:
     """Poll, handle, commit; in order within a key, in parallel across keys. What was not handled comes again. `beat` is called in each round."""
-    window = Window(intake.handle)
+    window, progress = Window(intake.handle), Progress(consumer)
     while not stop.is_set():
         beat()
         if window.failed:
@@ -39,6 +40,7 @@ async def consume(
             await window.progress()
         else:
             window.add(await _poll(consumer, BUSY_POLL_MS if window.size else IDLE_POLL_MS))
+        progress.tell(window.first_unhandled())
         if window.ready >= COMMIT_RECORDS or window.ready == window.size:
             await _commit(consumer, window)
     await window.close()

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from schemas.errors import TransientFailure
 from schemas.telemetry.fields import fields
 from services.clients.kafka import Record
+from services.operations.meter import count
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,10 @@ class Window:
     def unhandled(self) -> list[Record]:
         return [r for records in self._open.values() for r in records if _place(r) not in self._done]
 
+    def first_unhandled(self) -> dict[Partition, Record]:
+        """Of each partition that has any."""
+        return {place: records[0] for place, records in self._open.items() if records}
+
     async def progress(self) -> None:
         """Wait until one more record is handled, or one has to come again."""
         self._moved.clear()
@@ -93,6 +98,7 @@ class Window:
                     await self._handle(chain[0])
                 except TransientFailure as failure:
                     log.warning("record-comes-again", extra=fields(code=failure.code))
+                    count("longview_gateway_records_total", topic=chain[0].topic, outcome="again")
                     self.failed = True
                 else:
                     self._is_handled(chain.popleft())

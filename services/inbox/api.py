@@ -7,17 +7,17 @@ from typing import Annotated, Any
 
 from litestar import Response, get, post
 from litestar.connection import Request
-from litestar.exceptions import NotFoundException
 from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath, FromQuery, QueryParameter
 from pydantic import ValidationError
 
 from services.db import Filter
+from services.inbox.access import looking, reviewer_of
 from services.inbox.deps import Deps, Desk
-from services.inbox.pages import find_entry
+from services.inbox.pages import asker_of, find_entry, view_entry
 from services.inbox.reviewing import DecisionRefused
 from services.inbox.schemas import Acknowledgement, Decision, entry_json, listing_json, sentence_of
-from services.inbox.security import USER_HEADER, require_user_header
+from services.inbox.security import USER_HEADER, require_named_user
 from services.inbox.view import filter_of
 
 AnyRequest = Request[Any, Any, Any]
@@ -33,6 +33,7 @@ def health(deps: Deps) -> dict[str, str]:
 
 @get("/api/results", sync_to_thread=True)
 def api_results(
+    request: AnyRequest,
     deps: Deps,
     shown: FromQuery[str] = "open",
     modality: FromQuery[str | None] = None,
@@ -42,49 +43,50 @@ def api_results(
 ) -> dict[str, Any]:
     """The list, most urgent first."""
     chosen = filter_of(shown, modality, priority)
+    deps.lists.seen(request, chosen, offset // limit + 1)
     return listing_json(
         deps.reader.list_entries(Filter(chosen.shown, chosen.modality, chosen.priority, limit=limit, offset=offset))
     )
 
 
 @get("/api/results/{result_id:str}", sync_to_thread=True)
-def api_result(deps: Deps, result_id: FromPath[str]) -> dict[str, Any]:
+def api_result(request: AnyRequest, deps: Deps, result_id: FromPath[str]) -> dict[str, Any]:
     """One result; reading it here does not mark it as opened."""
-    return entry_json(find_entry(deps, result_id))
+    look = looking(request, "result-read", request.headers.get(USER_HEADER, ""))
+    return entry_json(view_entry(deps, result_id, look))
 
 
-@post("/api/results/{result_id:str}/opened", guards=[require_user_header], exclude_from_csrf=True, status_code=204)
-async def api_opened(deps: Deps, result_id: FromPath[str]) -> None:
+@post("/api/results/{result_id:str}/opened", guards=[require_named_user], exclude_from_csrf=True, status_code=204)
+async def api_opened(request: AnyRequest, deps: Deps, result_id: FromPath[str]) -> None:
     """Say that a person has the result on the screen; a decision is taken only after that."""
-    await asyncio.to_thread(find_entry, deps, result_id)
-    await asyncio.to_thread(deps.reader.mark_opened, result_id)
+    look = looking(request, "result-opened", request.headers.get(USER_HEADER, ""), opening=True)
+    await asyncio.to_thread(view_entry, deps, result_id, look)
 
 
-@post("/api/results/{result_id:str}/review", guards=[require_user_header], exclude_from_csrf=True, status_code=200)
+@post("/api/results/{result_id:str}/review", guards=[require_named_user], exclude_from_csrf=True, status_code=200)
 async def api_review(request: AnyRequest, deps: Deps, desk: Desk, result_id: FromPath[str]) -> Response[Any]:
-    """Accept or reject; the reviewer is the header's."""
+    """Accept or reject; the reviewer is whoever the token names, without a login the header's."""
     entry = await asyncio.to_thread(find_entry, deps, result_id)
     try:
-        body = dict(await request.json()) | {"reviewer": request.headers[USER_HEADER]}
-        await desk.decide(entry, Decision.model_validate(body, strict=False))
+        reviewer = reviewer_of(request, request.headers.get(USER_HEADER, ""))
+        body = dict(await request.json()) | {"reviewer": reviewer}
+        await desk.decide(entry, Decision.model_validate(body, strict=False), asker_of(request, reviewer))
     except (TypeError, ValueError) as error:
         sentence = sentence_of(error) if isinstance(error, ValidationError) else sentence_of_unreadable()
         return Response({"detail": sentence}, status_code=400)
     except DecisionRefused as refused:
         return Response({"detail": refused.hint, "code": refused.code}, status_code=refused.status)
-    decided = await asyncio.to_thread(deps.reader.get, result_id)
-    if decided is None:
-        raise NotFoundException
-    return Response(entry_json(decided))
+    return Response(entry_json(await asyncio.to_thread(find_entry, deps, result_id)))
 
 
-@post("/api/results/{result_id:str}/acknowledge", guards=[require_user_header], exclude_from_csrf=True, status_code=200)
+@post("/api/results/{result_id:str}/acknowledge", guards=[require_named_user], exclude_from_csrf=True, status_code=200)
 async def api_acknowledge(request: AnyRequest, deps: Deps, desk: Desk, result_id: FromPath[str]) -> Response[Any]:
     """Say that a person has taken notice: the escalation stops, the decision may come later."""
     entry = await asyncio.to_thread(find_entry, deps, result_id)
     try:
-        body = dict(await request.json()) | {"reviewer": request.headers[USER_HEADER]}
-        await desk.acknowledge(entry, Acknowledgement.model_validate(body, strict=False))
+        reviewer = reviewer_of(request, request.headers.get(USER_HEADER, ""))
+        body = dict(await request.json()) | {"reviewer": reviewer}
+        await desk.acknowledge(entry, Acknowledgement.model_validate(body, strict=False), asker_of(request, reviewer))
     except (TypeError, ValueError):
         return Response({"detail": "Send a JSON object with act_id (a UUID) and read_back."}, status_code=400)
     except DecisionRefused as refused:

@@ -16,13 +16,14 @@ from litestar.exceptions import HTTPException
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.response import Template
 from litestar.static_files import create_static_files_router
-from litestar.status_codes import HTTP_500_INTERNAL_SERVER_ERROR, HTTP_503_SERVICE_UNAVAILABLE
+from litestar.status_codes import HTTP_401_UNAUTHORIZED, HTTP_500_INTERNAL_SERVER_ERROR, HTTP_503_SERVICE_UNAVAILABLE
 from litestar.template.config import TemplateConfig
 
 from schemas.errors import LongviewError
 from schemas.telemetry.fields import fields
 from schemas.telemetry.logs import reason_of
-from services.inbox import api, pages
+from services.inbox import api, audit_page, login, pages
+from services.inbox.access import KnownPeople, NotAllowed, reviewers_only
 from services.inbox.deps import InboxDeps, provide_deps, provide_desk, provide_feed
 from services.inbox.feed import ChangeFeed
 from services.inbox.reviewing import ReviewDesk
@@ -30,6 +31,8 @@ from services.inbox.security import KnownHosts, add_security_headers, csrf_confi
 
 log = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
+NO_RIGHT = "You are logged in, but not in a group that may do this: ask whoever runs Longview."
+LOGGED_OUT = "You are not logged in, or no longer: log in, then do it again."
 MAX_BODY_BYTES = 64 * 1024
 SENTENCES = {
     400: "The request cannot be read: go back and try again.",
@@ -44,11 +47,12 @@ SENTENCES = {
 def create_app(deps: InboxDeps) -> Litestar:
     """The application; its feed runs while it does."""
     feed = ChangeFeed(deps.reader, deps.poll_seconds, deps.heartbeat_seconds, deps.feed_beat)
-    desk = ReviewDesk(deps.reader, deps.reviewer, deps.review_seconds, deps.clock)
+    desk = ReviewDesk(deps.trail, deps.reviewer, deps.review_seconds, deps.clock)
     return Litestar(
         route_handlers=[
             *pages.HANDLERS,
             *api.HANDLERS,
+            *(login.HANDLERS + audit_page.HANDLERS if deps.logins else []),
             create_static_files_router(path="/static", directories=[FOLDER / "static"]),
         ],
         dependencies={
@@ -58,7 +62,8 @@ def create_app(deps: InboxDeps) -> Litestar:
         },
         state=State({"deps": deps, "feed": feed, "desk": desk}),
         lifespan=[_feeding(feed)],
-        middleware=[KnownHosts(deps.allowed_hosts)],
+        middleware=[KnownHosts(deps.allowed_hosts), *([KnownPeople(deps.logins)] if deps.logins else [])],
+        guards=[reviewers_only] if deps.logins else [],
         before_send=[add_security_headers],
         csrf_config=csrf_config(deps.csrf_secret, secure=deps.secure_cookies),
         template_config=TemplateConfig(directory=FOLDER / "templates", engine=JinjaTemplateEngine),
@@ -86,7 +91,12 @@ def _feeding(feed: ChangeFeed) -> Any:
 
 def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """A fixed sentence for each status: the library's own messages may repeat what was sent."""
-    return _problem(request, error.status_code, SENTENCES.get(error.status_code, "The request was refused."))
+    sentence = SENTENCES.get(error.status_code, "The request was refused.")
+    if isinstance(error, NotAllowed):
+        sentence = NO_RIGHT
+    elif error.status_code == HTTP_401_UNAUTHORIZED and request.app.state.deps.logins is not None:
+        sentence = LOGGED_OUT
+    return _problem(request, error.status_code, sentence, error.headers)
 
 
 def _on_failure(request: Request[Any, Any, Any], error: LongviewError) -> Response[Any]:
@@ -101,7 +111,10 @@ def _on_fault(request: Request[Any, Any, Any], error: Exception) -> Response[Any
     return _problem(request, HTTP_500_INTERNAL_SERVER_ERROR, "Something went wrong here: tell whoever runs Longview.")
 
 
-def _problem(request: Request[Any, Any, Any], status: int, sentence: str) -> Response[Any]:
+def _problem(
+    request: Request[Any, Any, Any], status: int, sentence: str, headers: dict[str, str] | None = None
+) -> Response[Any]:
     if request.scope["path"].startswith("/api/"):
-        return Response({"detail": sentence}, status_code=status, media_type="application/json")
-    return Template("problem.html", context={"status": status, "sentence": sentence}, status_code=status)
+        return Response({"detail": sentence}, status_code=status, headers=headers, media_type="application/json")
+    context = {"status": status, "sentence": sentence}
+    return Template("problem.html", context=context, status_code=status, headers=headers)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Protocol
 
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 
-from services.db import InboxReader
+from services.db import AuditTrail, InboxReader
 from services.inbox.feed import ChangeFeed
+from services.inbox.lists import ListLooks
+from services.inbox.login import Logins
 from services.inbox.reviewing import ReviewDesk, Reviewer
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
@@ -36,12 +39,15 @@ class InboxDeps:
     """Adapters and values; `services.bootstrap` makes one for each process."""
 
     reader: InboxReader
+    trail: AuditTrail
     objects: ObjectReader
     reviewer: Reviewer
     csrf_secret: str
     """Signs the forms' tokens: the same for all processes behind one address, and kept across restarts."""
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     """Host names under which the inbox answers, without ports: a page that another name points here is turned away (DNS rebinding)."""
+    logins: Logins | None = None
+    """None: no login, names are typed; `services.inbox.access.refuse_open_inbox` keeps that on loopback."""
     secure_cookies: bool = False
     """True behind TLS."""
     poll_seconds: float = 0.5
@@ -50,6 +56,10 @@ class InboxDeps:
     clock: Callable[[], datetime] = _now
     feed_beat: Callable[[], None] = _unwatched
     """Called each time the feed has looked for changes, or failed to."""
+
+    @cached_property
+    def lists(self) -> ListLooks:
+        return ListLooks(self.trail)
 
 
 Deps = NamedDependency[InboxDeps]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from schemas.errors import LongviewError
 from schemas.telemetry.fields import fields
 from services.db import Change, InboxReader
+from services.operations.meter import gauge
 
 log = logging.getLogger(__name__)
 QUEUE_SIZE = 200
@@ -89,6 +90,7 @@ class ChangeFeed:
         """What a page is told: missed changes first, then live ones, with a heartbeat in between."""
         subscriber = Subscriber()
         self._subscribers.add(subscriber)
+        self._say_pages()
         try:
             position = since
             yield _state(self.up)
@@ -102,6 +104,7 @@ class ChangeFeed:
                     yield message
         finally:
             self._subscribers.discard(subscriber)
+            self._say_pages()
 
     async def _poll(self) -> None:
         if self._seq is None:
@@ -113,7 +116,11 @@ class ChangeFeed:
     def _set_up(self, up: bool) -> None:
         if up != self.up:
             self.up = up
+            gauge("longview_inbox_feed_up", up)
             self._tell(_state(up))
+
+    def _say_pages(self) -> None:
+        gauge("longview_inbox_live_pages", len(self._subscribers))
 
     def _tell(self, message: Message) -> None:
         for subscriber in self._subscribers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any, Literal
@@ -16,20 +17,30 @@ from litestar.response import Redirect, ServerSentEvent, ServerSentEventMessage,
 from pydantic import ValidationError
 
 from schemas.errors import PermanentFailure
-from services.db import Entry, Filter
+from services.db import Entry, Filter, Look
+from services.inbox.access import address_of, looking, person_of, reviewer_of, visitor_of
 from services.inbox.deps import Deps, Desk, Feed, InboxDeps
 from services.inbox.feed import RETRY_MS, ChangeFeed
-from services.inbox.reviewing import DecisionRefused
+from services.inbox.reviewing import Asker, DecisionRefused
 from services.inbox.schemas import READ_BACKS, REASONS, Acknowledgement, Decision, sentence_of
 from services.inbox.view import PAGE, filter_of, result_page, rows_of, tabs_of
 
 AnyRequest = Request[Any, Any, Any]
+STREAM_SECONDS = 300.0
 FORM_FIELDS = ("act_id", "report_version", "outcome", "reviewer", "reason_code", "reason_text", "acted_upon")
 
 
 def find_entry(deps: InboxDeps, result_id: str) -> Entry:
-    """The entry, or 404."""
-    entry = deps.reader.get(result_id)
+    """The entry, or 404; for checks, not for eyes."""
+    return _there(deps.reader.get(result_id))
+
+
+def view_entry(deps: InboxDeps, result_id: str, look: Look) -> Entry:
+    """The entry for a person, who is then in the audit trail; or 404."""
+    return _there(deps.reader.view(result_id, look))
+
+
+def _there(entry: Entry | None) -> Entry:
     if entry is None:
         raise NotFoundException
     return entry
@@ -47,6 +58,7 @@ async def list_page(
     """The results, most urgent first; the filter stands in the address. `/rows` is the part that changes, for a page that is open."""
     template = "_rows.html" if request.scope["path"] == "/rows" else "list.html"
     wanted = filter_of(shown, modality, priority)
+    await asyncio.to_thread(deps.lists.seen, request, wanted, page)
     return Template(template, context=await asyncio.to_thread(_list, request, deps, wanted, max(page, 1)))
 
 
@@ -66,11 +78,10 @@ def _list(request: AnyRequest, deps: InboxDeps, wanted: Filter, page: int) -> di
 
 
 @get("/results/{result_id:str}", sync_to_thread=True)
-def show_result(deps: Deps, result_id: FromPath[str]) -> Template:
+def show_result(request: AnyRequest, deps: Deps, result_id: FromPath[str]) -> Template:
     """One result; whoever asks for it has opened it."""
-    find_entry(deps, result_id)
-    deps.reader.mark_opened(result_id)
-    return _page(deps, find_entry(deps, result_id), {}, "", 200)
+    entry = view_entry(deps, result_id, looking(request, "result-opened", opening=True))
+    return _page(deps, entry, {}, "", 200)
 
 
 @post("/results/{result_id:str}/review", status_code=303)
@@ -79,12 +90,14 @@ async def review(request: AnyRequest, deps: Deps, desk: Desk, result_id: FromPat
     entry = await asyncio.to_thread(find_entry, deps, result_id)
     form = await request.form()
     typed = {name: str(form.get(name, "")) for name in FORM_FIELDS}
+    typed["reviewer"] = reviewer_of(request, typed["reviewer"])
+    asker = asker_of(request, typed["reviewer"])
     try:
-        await desk.decide(entry, Decision.model_validate(_given(typed), strict=False))
+        await desk.decide(entry, Decision.model_validate(_given(typed), strict=False), asker)
     except ValidationError as error:
-        return await _again(deps, result_id, typed, sentence_of(error), 400)
+        return await _again(request, deps, result_id, typed, sentence_of(error), 400)
     except DecisionRefused as refused:
-        return await _again(deps, result_id, typed, refused.hint, refused.status)
+        return await _again(request, deps, result_id, typed, refused.hint, refused.status)
     return Redirect(f"/results/{result_id}", status_code=303)
 
 
@@ -94,12 +107,15 @@ async def acknowledge(request: AnyRequest, deps: Deps, desk: Desk, result_id: Fr
     entry = await asyncio.to_thread(find_entry, deps, result_id)
     form = await request.form()
     typed = {name: str(form.get(name, "")) for name in ("act_id", "reviewer", "read_back")}
+    typed["reviewer"] = reviewer_of(request, typed["reviewer"])
+    again = {"reviewer": typed["reviewer"]}
     try:
-        await desk.acknowledge(entry, Acknowledgement.model_validate(typed, strict=False))
+        asker = asker_of(request, typed["reviewer"])
+        await desk.acknowledge(entry, Acknowledgement.model_validate(typed, strict=False), asker)
     except ValidationError as error:
-        return await _again(deps, result_id, {"reviewer": typed["reviewer"]}, sentence_of(error), 400)
+        return await _again(request, deps, result_id, again, sentence_of(error), 400)
     except DecisionRefused as refused:
-        return await _again(deps, result_id, {"reviewer": typed["reviewer"]}, refused.hint, refused.status)
+        return await _again(request, deps, result_id, again, refused.hint, refused.status)
     return Redirect(f"/results/{result_id}", status_code=303)
 
 
@@ -110,8 +126,15 @@ def _given(typed: dict[str, str]) -> dict[str, str]:
     return {name: text for name, text in typed.items() if text and (rejecting or name in kept)}
 
 
-async def _again(deps: InboxDeps, result_id: str, typed: dict[str, str], sentence: str, status: int) -> Template:
-    entry = await asyncio.to_thread(find_entry, deps, result_id)
+def asker_of(request: AnyRequest, typed: str) -> Asker:
+    return Asker(person_of(request, typed), address_of(request))
+
+
+async def _again(
+    request: AnyRequest, deps: InboxDeps, result_id: str, typed: dict[str, str], sentence: str, status: int
+) -> Template:
+    look = looking(request, "result-opened", typed.get("reviewer", ""))
+    entry = await asyncio.to_thread(view_entry, deps, result_id, look)
     return _page(deps, entry, typed, sentence, status)
 
 
@@ -132,7 +155,11 @@ def _page(deps: InboxDeps, entry: Entry, typed: dict[str, str], sentence: str, s
 
 @get("/results/{result_id:str}/evidence/{number:int}/{which:str}", sync_to_thread=True)
 def evidence(
-    deps: Deps, result_id: FromPath[str], number: FromPath[int], which: FromPath[Literal["current", "prior"]]
+    request: AnyRequest,
+    deps: Deps,
+    result_id: FromPath[str],
+    number: FromPath[int],
+    which: FromPath[Literal["current", "prior"]],
 ) -> Response[bytes]:
     """A slice as PNG: only one that this very result shows."""
     images = find_entry(deps, result_id).result.reading.evidence
@@ -142,6 +169,7 @@ def evidence(
     digest = image.png_digest if which == "current" else image.prior_png_digest
     if digest is None:
         raise NotFoundException
+    view_entry(deps, result_id, looking(request, "picture-read", part=f"evidence {number} {which}"))
     try:
         return Response(deps.objects.get(digest), media_type="image/png")
     except PermanentFailure as gone:
@@ -152,11 +180,15 @@ def evidence(
 async def events(request: AnyRequest, feed: Feed, since: FromQuery[int | None] = None) -> ServerSentEvent:
     """The change feed, from where the page has left off."""
     last = request.headers.get("last-event-id", "")
-    return ServerSentEvent(_messages(feed, int(last) if last.isdigit() else since))
+    until = time.monotonic() + STREAM_SECONDS if visitor_of(request) else None
+    return ServerSentEvent(_messages(feed, int(last) if last.isdigit() else since, until))
 
 
-async def _messages(feed: ChangeFeed, since: int | None) -> AsyncIterator[ServerSentEventMessage]:
+async def _messages(feed: ChangeFeed, since: int | None, until: float | None) -> AsyncIterator[ServerSentEventMessage]:
+    """Ends at `until`: the page then asks anew, and is turned away if its login is over."""
     async for message in feed.follow(since):
+        if until is not None and time.monotonic() > until:
+            return
         yield ServerSentEventMessage(event=message.event, data=message.data, id=message.id, retry=RETRY_MS)
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from litestar.status_codes import HTTP_409_CONFLICT
+
+from schemas.audit import AuditEntry, AuditPerson, new_audit_id
 from schemas.errors import LongviewError, PermanentFailure, StaleWrite
+from schemas.identifiers import without_version
 from schemas.lifecycle import AcknowledgeAct
 from schemas.report import ReviewAct
 from schemas.runs import ReviewWritten
-from services.db import Entry, InboxReader
+from services.db import AuditTrail, Entry
 from services.db.inbox import UNREVIEWED
 from services.inbox.schemas import Acknowledgement, Decision
+from services.operations.meter import count, timed
 
 
 class Reviewer(Protocol):
@@ -40,6 +47,7 @@ class DecisionRefused(LongviewError):
         return type(self), (self.code, self.hint, self.status)
 
 
+_BECAME = {409: "stale", 502: "refused", 503: "away", 504: "unknown"}
 STALE = "Someone else has decided, or newer images have replaced this result, since you opened it: reload to see how it stands now."
 NOTHING_TO_ACKNOWLEDGE = "Nobody waits for an acknowledgement of this result any more: reload to see how it stands now."
 UNKNOWN = (
@@ -47,28 +55,47 @@ UNKNOWN = (
 )
 
 
+@dataclass(frozen=True)
+class Asker:
+    """Who asks for a decision to be written, and from where."""
+
+    person: AuditPerson | None
+    address: str | None
+
+
+@contextmanager
+def _counted(outcome: str) -> Iterator[None]:
+    """A decision, by what became of it, and how long the reviewer waited for the answer."""
+    with timed("longview_inbox_decision_seconds"):
+        try:
+            yield
+        except DecisionRefused as refused:
+            count("longview_inbox_decisions_total", outcome=_BECAME.get(refused.status, "refused"))
+            raise
+    count("longview_inbox_decisions_total", outcome=outcome)
+
+
 class ReviewDesk:
     """Checks a decision against the entry as it stands, then hands it on."""
 
-    def __init__(self, reader: InboxReader, reviewer: Reviewer, patience: float, clock: Callable[[], datetime]) -> None:
-        self._reader = reader
+    def __init__(self, trail: AuditTrail, reviewer: Reviewer, patience: float, clock: Callable[[], datetime]) -> None:
+        self._trail = trail
         self._reviewer = reviewer
         self._patience = patience
         self._clock = clock
 
-    async def decide(self, entry: Entry, decision: Decision) -> None:
+    async def decide(self, entry: Entry, decision: Decision, asker: Asker) -> None:
         """`DecisionRefused` unless the decision stands in FHIR when this returns. The same act again is no second decision."""
         if entry.act_id == decision.act_id:
             return
-        self._refuse_untimely(entry, decision)
-        await self._hand_on(self._reviewer.submit(entry.result.workflow_id, self._act(entry, decision)))
+        async with self._told(entry, asker, decision.act_id, decision.outcome):
+            self._refuse_untimely(entry, decision)
+            await self._hand_on(self._reviewer.submit(entry.result.workflow_id, self._act(entry, decision)))
 
-    async def acknowledge(self, entry: Entry, given: Acknowledgement) -> None:
+    async def acknowledge(self, entry: Entry, given: Acknowledgement, asker: Asker) -> None:
         """`DecisionRefused` unless FHIR has it when this returns. Once somebody has acknowledged, another acknowledgement adds nothing."""
         if entry.row.acknowledged_at is not None:
             return
-        if entry.row.status not in UNREVIEWED or entry.row.escalation_step == 0:
-            raise DecisionRefused("acknowledgement-stale", NOTHING_TO_ACKNOWLEDGE, 409)
         act = AcknowledgeAct(
             act_id=given.act_id,
             result_id=entry.result.result_id,
@@ -76,7 +103,38 @@ class ReviewDesk:
             read_back=given.read_back,
             at=self._now(),
         )
-        await self._hand_on(self._reviewer.acknowledge(entry.result.workflow_id, act))
+        async with self._told(entry, asker, given.act_id, "acknowledged"):
+            if entry.row.status not in UNREVIEWED or entry.row.escalation_step == 0:
+                raise DecisionRefused("acknowledgement-stale", NOTHING_TO_ACKNOWLEDGE, HTTP_409_CONFLICT)
+            await self._hand_on(self._reviewer.acknowledge(entry.result.workflow_id, act))
+
+    @asynccontextmanager
+    async def _told(self, entry: Entry, asker: Asker, act_id: str, asked: str) -> AsyncIterator[None]:
+        """Who asked for what, and how it ended, in the audit trail; what was written in FHIR is told there by the worker, under the same act."""
+        told = AuditEntry(
+            event_id=new_audit_id(),
+            kind="decision-sent",
+            at=self._now(),
+            process="inbox",
+            outcome="failed",
+            code="fault",
+            person=asker.person,
+            address=asker.address,
+            patient=without_version(entry.result.patient.resource),
+            data=entry.result.report,
+            result_id=entry.result.result_id,
+            act_id=act_id,
+        )
+        try:
+            with _counted(asked):
+                yield
+            told = told.model_copy(update={"outcome": "success", "code": asked})
+        except DecisionRefused as refused:
+            outcome = "refused" if refused.status == HTTP_409_CONFLICT else "failed"
+            told = told.model_copy(update={"outcome": outcome, "code": refused.code})
+            raise
+        finally:
+            await asyncio.to_thread(self._trail.record, told)
 
     async def _hand_on(self, act: Awaitable[object]) -> None:
         try:

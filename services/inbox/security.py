@@ -11,6 +11,8 @@ from litestar.middleware import ASGIMiddleware
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.inbox.access import visitor_of
+
 USER_HEADER = "x-longview-user"
 CSRF_COOKIE = "longview_csrf"
 CSRF_FIELD = "_csrf_token"
@@ -69,7 +71,8 @@ def csrf_config(secret: str, *, secure: bool) -> CSRFConfig:
     )
 
 
-def require_user_header(connection: ASGIConnection, _handler: BaseRouteHandler) -> None:  # type: ignore[type-arg]
-    """A custom header cannot come from a form or a foreign page without the browser asking us first, and we never agree."""
-    if not connection.headers.get(USER_HEADER, "").strip():
+def require_named_user(connection: ASGIConnection, _handler: BaseRouteHandler) -> None:  # type: ignore[type-arg]
+    """A bearer token, which a browser never adds by itself; without a login a custom header, which cannot come from a form or a foreign page
+    without the browser asking us first, and we never agree."""
+    if visitor_of(connection) is None and not connection.headers.get(USER_HEADER, "").strip():
         raise NotAuthorizedException("Name the reviewer in the header X-Longview-User.")

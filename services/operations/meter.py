@@ -11,16 +11,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import Metric as Family
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from services.operations.metrics import BY_NAME, METRICS, MOST_VALUES, OTHER, Label, Metric, Process
+from services.operations.metric import OTHER, Label, Metric, Process
+from services.operations.metrics import BY_NAME, METRICS
 
 Instrument = Counter | Gauge | Histogram
 Families = Callable[[], Iterable[Family]]
 
+MOST_AT_ZERO = 50
+"""Series of one metric that are made before anything happened."""
 FROM_COLLECTORS = (
     "longview_state_read",
     "longview_outbox_waiting_events",
@@ -42,6 +45,7 @@ class Meter:
     """The metrics of one process, on a registry of their own."""
 
     def __init__(self, process: Process) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each first one, which nothing asks for
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._instruments = {
@@ -92,7 +96,7 @@ class Meter:
             return bounded
         with self._lock:
             seen = self._seen.setdefault((name, label.name), set())
-            if bounded not in seen and len(seen) >= MOST_VALUES:
+            if bounded not in seen and len(seen) >= label.most:
                 return OTHER
             seen.add(bounded)
         return bounded
@@ -119,8 +123,9 @@ def _instrument(metric: Metric, registry: CollectorRegistry) -> Instrument:
     else:
         kind = Counter if metric.kind == "counter" else Gauge
         instrument = kind(metric.name, metric.meaning, names, registry=registry)
-    if metric.kind == "counter" and metric.labels and all(label.values for label in metric.labels):
-        for values in itertools.product(*(label.values for label in metric.labels)):
+    known = list(itertools.product(*(label.values for label in metric.labels)))
+    if metric.kind != "gauge" and metric.labels and len(known) <= MOST_AT_ZERO:
+        for values in known:
             instrument.labels(*values)
     return instrument
 
@@ -154,6 +159,12 @@ def gauge(name: str, value: float, **labels: str) -> None:
     _check(name, "gauge", labels)
     for meter in _installed:
         meter.set(name, value, labels)
+
+
+def clear(name: str) -> None:
+    """Forget every value of a gauge with labels, before it is set anew."""
+    for meter in _installed:
+        meter.clear(name)
 
 
 @contextmanager

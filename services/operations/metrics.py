@@ -5,66 +5,24 @@ Values of a label are bounded, by name or by pattern, and none identifies a pati
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import get_args
 
 from schemas.errors import DeadLetterReason
 from schemas.events import INBOUND_TOPICS
 from schemas.report import Priority, ReviewOutcome
-
-Kind = Literal["counter", "gauge", "histogram"]
-Unit = Literal["seconds", "items", "bytes", "yes or no", "unix time"]
-Process = Literal["gateway", "worker", "inbox", "codec", "model"]
-
-PROCESSES: tuple[Process, ...] = get_args(Process)
-OURS: tuple[Process, ...] = ("gateway", "worker", "inbox", "codec")
-"""Served by `services.operations`; the model server is a process of another package and has its own page."""
-
-FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-SLOW = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-WHOLE = (5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 14400.0, 86400.0)
-
-OTHER = "other"
-"""Stands for every value beyond a label's bound."""
-MOST_VALUES = 100
-"""Of one label whose values are bounded by a pattern alone."""
-
-
-@dataclass(frozen=True)
-class Label:
-    """A label: the values that it may have, or the pattern that they follow."""
-
-    name: str
-    values: tuple[str, ...] = ()
-    pattern: str = ""
-
-    def bounded(self, value: str) -> str:
-        """The value if it is one of this label's, else `other`."""
-        allowed = value in self.values if self.values else re.fullmatch(self.pattern, value) is not None
-        return value if allowed else OTHER
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric. `name` as it is scraped (a histogram's without `_bucket`), `processes` are those that give it."""
-
-    name: str
-    kind: Kind
-    unit: Unit
-    meaning: str
-    processes: tuple[Process, ...]
-    labels: tuple[Label, ...] = ()
-    buckets: tuple[float, ...] = field(default=FAST)
-
+from services.operations.metric import OURS, SLOW, WHOLE, Label, Metric
+from services.operations.metrics_of_others import OF_MODEL_SERVER, OF_TEMPORAL
 
 PRIORITIES: tuple[str, ...] = get_args(Priority)
 
-_CODE = Label("code", pattern=r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
+_CODE = Label("code", pattern=r"(?![0-9a-f-]{16,}$)[a-z][a-z0-9-]{0,63}")
+"""Kebab-case, and never a digest or a UUID."""
 _TOPIC = Label("topic", values=INBOUND_TOPICS)
-_PARTITION = Label("partition", pattern=r"[0-9]{1,5}")
+_PARTITION = Label("partition", pattern=r"[0-9]{1,5}", most=1000)
 _PRIORITY = Label("priority", values=PRIORITIES)
-_MODALITY = Label("modality", pattern=r"[A-Z0-9]{2,16}")
+_MODALITY = Label("modality", pattern=r"[A-Z0-9]{2,16}|none")
+
+_PROCESS = Label("process", values=OURS)
 
 _OF_ALL = (
     Metric(
@@ -73,16 +31,23 @@ _OF_ALL = (
         "yes or no",
         "Always 1: the version of Longview and the digest of the code that decides what a workflow does.",
         OURS,
-        (Label("version", pattern=r"[A-Za-z0-9.+-]{1,40}"), Label("build", pattern=r"[A-Za-z0-9._+-]{1,100}")),
+        (
+            _PROCESS,
+            Label("version", pattern=r"[A-Za-z0-9.+-]{1,40}"),
+            Label("build", pattern=r"[A-Za-z0-9._+-]{1,100}"),
+        ),
     ),
-    Metric("longview_ready", "gauge", "yes or no", "1 while /ready answers 200.", OURS),
+    Metric("longview_ready", "gauge", "yes or no", "1 while /ready answers 200.", OURS, (_PROCESS,)),
     Metric(
         "longview_need_answers",
         "gauge",
         "yes or no",
         "1 for each part that the process needs and that has answered within the last 35 seconds.",
         OURS,
-        (Label("need", values=("bus", "database", "keys", "store", "temporal")),),
+        (
+            _PROCESS,
+            Label("need", values=("bus", "database", "keys", "store", "temporal")),
+        ),
     ),
     Metric(
         "longview_loop_age_seconds",
@@ -90,7 +55,10 @@ _OF_ALL = (
         "seconds",
         "Since a loop of the process last came round; /health answers 503 beyond 60 (event-loop) or 180.",
         OURS,
-        (Label("loop", values=("event-loop", "consume", "publish", "feed")),),
+        (
+            _PROCESS,
+            Label("loop", values=("event-loop", "consume", "publish", "feed")),
+        ),
     ),
     Metric(
         "longview_state_read",
@@ -211,6 +179,15 @@ _WORKER = (
         (Label("outcome", values=("read", "abstained", "failed", "skipped")), _MODALITY, _CODE),
     ),
     Metric(
+        "longview_runs_ended_total",
+        "counter",
+        "items",
+        "Runs that have ended, by outcome alone, so that each stands at 0 from the start; closed: nothing new came of it "
+        "(the same instances as before).",
+        ("worker",),
+        (Label("outcome", values=("read", "abstained", "failed", "skipped", "closed")),),
+    ),
+    Metric(
         "longview_result_seconds",
         "histogram",
         "seconds",
@@ -227,7 +204,7 @@ _WORKER = (
         "broken: a status from 500 or 429; timeout; unreachable.",
         ("worker",),
         (
-            Label("server", values=("fhir", "dicomweb", "model")),
+            Label("server", values=("fhir", "dicomweb", "model", "history-model", "shadow-model")),
             Label("kind", values=("read", "search", "write", "retrieve", "store", "ask", "look")),
             Label("outcome", values=("ok", "refused", "broken", "timeout", "unreachable")),
         ),
@@ -238,6 +215,13 @@ _WORKER = (
         "gauge",
         "unix time",
         "When the last pass of reconciliation ended; absent before the first (database).",
+        ("worker",),
+    ),
+    Metric(
+        "longview_reconcile_every_seconds",
+        "gauge",
+        "seconds",
+        "Between two passes of reconciliation, as the settings say; 0: none begin by themselves.",
         ("worker",),
     ),
     Metric(
@@ -321,10 +305,10 @@ _INBOX = (
         "longview_inbox_decisions_total",
         "counter",
         "items",
-        "Decisions that a person has sent, by what became of them: recorded, by their outcome; stale (decided or replaced meanwhile); refused "
-        "(by the FHIR server); unknown (no answer in time); away (a part of the system does not answer).",
+        "Decisions and acknowledgements that a person has sent, by what became of them: recorded, by their outcome; stale "
+        "(decided or replaced meanwhile); refused (by the FHIR server); unknown (no answer in time); away (a part of the system does not answer).",
         ("inbox",),
-        (Label("outcome", values=(*get_args(ReviewOutcome), "stale", "refused", "unknown", "away")),),
+        (Label("outcome", values=(*get_args(ReviewOutcome), "acknowledged", "stale", "refused", "unknown", "away")),),
     ),
     Metric(
         "longview_inbox_decision_seconds",
@@ -337,5 +321,5 @@ _INBOX = (
     ),
 )
 
-METRICS: tuple[Metric, ...] = (*_OF_ALL, *_GATEWAY, *_WORKER, *_INBOX)
+METRICS: tuple[Metric, ...] = (*_OF_ALL, *_GATEWAY, *_WORKER, *_INBOX, *OF_TEMPORAL, *OF_MODEL_SERVER)
 BY_NAME = {metric.name: metric for metric in METRICS}

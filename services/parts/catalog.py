@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from schemas.errors import PartUnavailable
-from services.parts import probes, steps
+from services.parts import found, probes, steps
 from services.parts.environment import (
     cache_folder,
     child_environment,
@@ -38,7 +39,8 @@ def _ours(*arguments: str) -> Callable[[Launch], Command]:
 
     def command(launch: Launch) -> Command:
         given = [argument.format(port=launch.port) for argument in arguments]
-        environment = child_environment(launch.settings, ready_file=launch.ready_file)
+        settings = replace(launch.settings, operations_port="0") if launch.settings.operations_port else launch.settings
+        environment = child_environment(settings, ready_file=launch.ready_file)  # one port cannot be three processes'
         return Command([*PYTHON, "services.cli", *given], environment)
 
     return command
@@ -123,7 +125,7 @@ BROKER = Part(
     step_when_found=True,
     provides=lambda launch: {"kafka_bootstrap": launch.address},
     healthy=lambda launch: probes.kafka_ok(launch.address),
-    found=lambda settings: probes.kafka_ok(settings.kafka_bootstrap),
+    found=found.broker,
     loses="the broker keeps its topics in memory: records that nobody has read are lost",
 )  # fmt: skip
 TEMPORAL = Part(
@@ -132,7 +134,7 @@ TEMPORAL = Part(
     command=_temporal,
     provides=lambda launch: {"temporal_address": launch.address},
     healthy=lambda launch: probes.temporal_ok(launch.address, launch.settings.temporal_namespace),
-    found=lambda settings: probes.temporal_ok(settings.temporal_address, settings.temporal_namespace),
+    found=found.temporal,
 )  # fmt: skip
 FHIR = Part(
     "fhir", "the FHIR server", "sekmet-fhir", "set LONGVIEW_FHIR_URL to the base of a FHIR R4 server that answers",
@@ -140,7 +142,7 @@ FHIR = Part(
     command=_fhir,
     provides=lambda launch: {"fhir_url": f"http://{launch.address}/fhir"},
     healthy=lambda launch: probes.fhir_ok(f"http://{launch.address}/fhir"),
-    found=lambda settings: probes.fhir_ok(settings.fhir_url, settings.fhir_token),
+    found=found.fhir,
 )  # fmt: skip
 ARCHIVE = Part(
     "archive", "the DICOMweb archive", "longview", "set LONGVIEW_DICOMWEB_URL to the base of a DICOMweb server that answers",
@@ -148,7 +150,7 @@ ARCHIVE = Part(
     command=_archive,
     provides=lambda launch: {"dicomweb_url": f"http://{launch.address}/dicom-web"},
     healthy=_healthy_at,
-    found=lambda settings: probes.dicomweb_ok(settings.dicomweb_url),
+    found=found.archive,
 )  # fmt: skip
 DATABASE = Part(
     "database", "the database", "sqlalchemy", "set LONGVIEW_DATABASE_URL to a database that this user may change",
@@ -171,7 +173,7 @@ MODEL = Part(
     command=_model,
     provides=lambda launch: {"model_url": f"http://{launch.address}"},
     healthy=_model_healthy,
-    found=lambda settings: probes.model_ok(settings.model_url, settings.bearer_of_model()),
+    found=found.model,
     patience=300.0,
     grace=15.0,
 )  # fmt: skip

@@ -133,8 +133,7 @@ def _parts(settings: Settings) -> Iterator[Check]:
 def _preflight(settings: Settings) -> Iterator[Check]:
     """What we rely on in a FHIR server (contract 6)."""
     try:
-        connected = connected_settings(settings)
-        problems = fhir_preflight(connected.fhir_url, connected.fhir_token)
+        problems = fhir_preflight(connected_settings(settings))
     except PartUnavailable as error:
         problems = [error.hint]
     if not problems:

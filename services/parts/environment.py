@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
+from services.secret_file import SecretFromFile
 from services.settings import PREFIX, Settings
 
 INHERITED = (
@@ -26,6 +27,15 @@ MODEL_SERVER = PREFIX + "MODEL_SERVER_"
 """What the model server's own settings begin with."""
 MODEL_PREFIXES = ("VLLM_", "OMP_", "HF_", "CUDA_", "LONGVIEW_CACHE", MODEL_SERVER)
 """What the model server may be tuned with besides our settings."""
+_FILES = (
+    "model_release",
+    "payload_key_file",
+    "model_token_file",
+    "fhir_key_file",
+    "ca_file",
+    "client_cert_file",
+    "client_key_file",
+)
 
 
 def child_environment(
@@ -33,10 +43,16 @@ def child_environment(
 ) -> dict[str, str]:
     """INHERITED variables and all settings that have a value; nothing else of the launcher's environment leaks into a part."""
     passed = {name: source[name] for name in INHERITED if name in source}
-    given = {PREFIX + f.name.upper(): str(getattr(settings, f.name)) for f in fields(settings)}
-    given = {name: value for name, value in given.items() if value}
+    given = dict(_variable(f.name, getattr(settings, f.name)) for f in fields(settings) if getattr(settings, f.name))
     ready = {PREFIX + "READY_FILE": str(ready_file)} if ready_file else {}
     return passed | {"PYTHONUNBUFFERED": "1"} | given | ready
+
+
+def _variable(name: str, value: str) -> tuple[str, str]:
+    """A secret of a file is passed on as its file, which a child reads again when it changes."""
+    if isinstance(value, SecretFromFile):
+        return f"{PREFIX}{name.upper()}_FILE", str(value.file)
+    return PREFIX + name.upper(), str(value)
 
 
 def part_environment(source: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -65,17 +81,13 @@ def model_telemetry(settings: Settings) -> dict[str, str]:
 
 def absolute(settings: Settings) -> Settings:
     """The same settings with absolute paths, since a child runs in a folder of its own."""
-    release = str(Path(settings.model_release).resolve()) if settings.model_release else ""
-    key = str(Path(settings.payload_key_file).resolve()) if settings.payload_key_file else ""
-    token = str(Path(settings.model_token_file).resolve()) if settings.model_token_file else ""
+    named = {name: str(Path(value).absolute()) for name in _FILES if (value := getattr(settings, name))}
     return replace(
         settings,
         state_dir=str(settings.state),
         store_dir=str(settings.store),
         database_url=settings.database,
-        model_release=release,
-        payload_key_file=key,
-        model_token_file=token,
+        **named,
     )
 
 

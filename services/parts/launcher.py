@@ -18,7 +18,7 @@ from services.parts.ports import choose_ports
 from services.parts.probes import NotReady
 from services.parts.process import ProcessId, is_alive, spawn, stop
 from services.parts.scrub import last_words, scrub
-from services.parts.state import PartRecord, PartsFile, launcher_lock, model_token_file, payload_key_file
+from services.parts.state import PartRecord, PartsFile, launcher_lock, model_token_file, payload_key_file, secrets_in
 from services.settings import Settings
 
 HEALTH_POLL_SECONDS = 0.1
@@ -365,5 +365,7 @@ class _GivenUp(PartUnavailable):
 
 
 def connected_settings(settings: Settings) -> Settings:
-    """`settings` completed with the addresses of the parts that run in its state folder."""
-    return Launcher(settings).settings
+    """`settings` completed with the addresses and keys of the parts in its state folder; where none were ever started nothing is made."""
+    launcher = Launcher(settings)
+    started_here = launcher.records() or any(map(Path.exists, secrets_in(settings.state)))
+    return launcher.settings if started_here else absolute(settings)

@@ -5,12 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import httpx
 
 from schemas.errors import LongviewError
+
+if TYPE_CHECKING:
+    from services.clients.kafka import KafkaAccess
+    from services.clients.temporal import TemporalAccess
+    from services.settings import Settings
 
 PROBE_SECONDS = 5.0
 
@@ -19,11 +26,11 @@ class NotReady(Exception):
     """The part does not answer (yet); the text says how."""
 
 
-def http_ok(url: str, *, token: str = "") -> httpx.Response:
+def http_ok(url: str, *, token: str = "", verify: ssl.SSLContext | bool = True) -> httpx.Response:
     """`GET url` must answer 200 to 204. Proxies of the environment are not used: the parts are asked directly."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        response = httpx.get(url, headers=headers, timeout=PROBE_SECONDS, trust_env=False)
+        response = httpx.get(url, headers=headers, timeout=PROBE_SECONDS, trust_env=False, verify=verify)
     except httpx.HTTPError as error:
         raise NotReady(f"it does not answer ({type(error).__name__})") from error
     if response.status_code not in (200, 204):
@@ -31,9 +38,9 @@ def http_ok(url: str, *, token: str = "") -> httpx.Response:
     return response
 
 
-def fhir_ok(base_url: str, token: str = "") -> None:
+def fhir_ok(base_url: str, token: str = "", *, verify: ssl.SSLContext | bool = True) -> None:
     """A FHIR server of release 4 (`CapabilityStatement.fhirVersion` 4.0.x)."""
-    response = http_ok(f"{base_url.rstrip('/')}/metadata", token=token)
+    response = http_ok(f"{base_url.rstrip('/')}/metadata", token=token, verify=verify)
     try:
         version = str(response.json()["fhirVersion"])
     except (ValueError, KeyError, TypeError) as error:
@@ -42,18 +49,18 @@ def fhir_ok(base_url: str, token: str = "") -> None:
         raise NotReady(f"it serves FHIR {version[:8]}, not R4")
 
 
-def dicomweb_ok(base_url: str) -> None:
+def dicomweb_ok(base_url: str, token: str = "", *, verify: ssl.SSLContext | bool = True) -> None:
     """QIDO-RS answers (one study is asked for, and not looked at)."""
-    http_ok(f"{base_url.rstrip('/')}/studies?limit=1")
+    http_ok(f"{base_url.rstrip('/')}/studies?limit=1", token=token, verify=verify)
 
 
-def model_ok(base_url: str, token: str = "") -> None:
+def model_ok(base_url: str, token: str = "", *, verify: ssl.SSLContext | bool = True) -> None:
     """It lives, and it takes our token."""
-    http_ok(f"{base_url.rstrip('/')}/health")
-    http_ok(f"{base_url.rstrip('/')}/v1/models", token=token)
+    http_ok(f"{base_url.rstrip('/')}/health", verify=verify)
+    http_ok(f"{base_url.rstrip('/')}/v1/models", token=token, verify=verify)
 
 
-def kafka_ok(bootstrap: str) -> None:
+def kafka_ok(bootstrap: str, access: KafkaAccess | None = None) -> None:
     """The cluster answers a metadata request."""
     _tcp_ok(bootstrap.split(",")[0])
     from kafka.admin import KafkaAdminClient
@@ -61,7 +68,11 @@ def kafka_ok(bootstrap: str) -> None:
 
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     try:
-        admin = KafkaAdminClient(bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=int(PROBE_SECONDS * 1000))
+        admin = KafkaAdminClient(
+            bootstrap_servers=bootstrap.split(","),
+            bootstrap_timeout_ms=int(PROBE_SECONDS * 1000),
+            **(access.options() if access else {}),
+        )
     except (KafkaError, OSError, ValueError) as error:
         raise NotReady(f"no Kafka broker answers there ({type(error).__name__})") from error
     try:
@@ -72,19 +83,21 @@ def kafka_ok(bootstrap: str) -> None:
         admin.close()
 
 
-def temporal_ok(address: str, namespace: str) -> None:
+def temporal_ok(address: str, namespace: str, access: TemporalAccess | None = None) -> None:
     """The frontend is healthy and knows the namespace."""
     _tcp_ok(address)
-    asyncio.run(_temporal_ok(address, namespace))
+    asyncio.run(_temporal_ok(address, namespace, access))
 
 
-async def _temporal_ok(address: str, namespace: str) -> None:
+async def _temporal_ok(address: str, namespace: str, access: TemporalAccess | None) -> None:
     from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
     from temporalio.client import Client
     from temporalio.service import RPCError
 
     try:
-        client = await asyncio.wait_for(Client.connect(address, namespace=namespace), PROBE_SECONDS)
+        tls, key = (access.tls(), str(access.api_key) or None) if access else (False, None)
+        connecting = Client.connect(address, namespace=namespace, tls=tls, api_key=key)
+        client = await asyncio.wait_for(connecting, PROBE_SECONDS)
         await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
     except RPCError as error:
         raise NotReady(f"the namespace is not there ({error.status.name})") from error
@@ -114,19 +127,18 @@ def ready_file_ok(path: Path) -> None:
         raise NotReady("it has not said that it is ready")
 
 
-def fhir_preflight(base_url: str, token: str) -> list[str]:
-    """What the FHIR server lacks of what we rely on (contract 6); empty if nothing."""
-    from services.clients import fhir
+def fhir_preflight(settings: Settings) -> list[str]:
+    """What the FHIR server lacks of what we rely on (contract 6), and its authorization server of what we ask for; empty if nothing."""
+    from services.bootstrap import fhir, smart_tokens
 
-    client: Any = fhir.FhirClient(base_url, token=token)
-    preflight = getattr(client, "preflight", None)
-    if preflight is None:
-        return []
     try:
-        found = preflight()
+        if (tokens := smart_tokens(settings)) is not None:
+            with closing(tokens):
+                tokens.current()
+        with closing(fhir(settings)) as client:
+            return client.preflight()
     except LongviewError as error:
         return [error.hint or error.code]
-    return [str(problem) for problem in (found or [])]
 
 
 def _tcp_ok(address: str) -> None:

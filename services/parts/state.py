@@ -119,9 +119,14 @@ def _acquire(handle: int, wait: float) -> None:
             time.sleep(0.1)
 
 
+def secrets_in(folder: Path) -> tuple[Path, Path]:
+    """Where the payload key and the model server's token of a state folder are, or would be."""
+    return folder / "payload.key", folder / "model.token"
+
+
 def model_token_file(folder: Path) -> Path:
     """The file with the token that the worker shows to the model server, created once (256 random bits, mode 0600)."""
-    path = folder / "model.token"
+    _, path = secrets_in(folder)
     if not path.exists():
         write_private(path, secrets.token_urlsafe(32).encode() + b"\n")
     return path
@@ -129,7 +134,7 @@ def model_token_file(folder: Path) -> Path:
 
 def payload_key_file(folder: Path) -> Path:
     """The file with the key that encrypts Temporal's payloads, created once (32 random bytes in base64, mode 0600)."""
-    path = folder / "payload.key"
+    path, _ = secrets_in(folder)
     if not path.exists():
         write_private(path, base64.b64encode(os.urandom(32)) + b"\n")
     return path

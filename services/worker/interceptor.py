@@ -6,9 +6,11 @@ The message of an unknown fault is replaced by its class name, because it may re
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +22,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from schemas.errors import LongviewError, TransientFailure
 from schemas.telemetry.fields import fields
 from schemas.telemetry.logs import place_of
+from services.worker.measures import record_attempt, record_done
 
 log = logging.getLogger(__name__)
 BEATS_A_TIMEOUT = 3
@@ -34,14 +37,23 @@ class ActivityGuard(Interceptor):
 
 class _Guarded(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        info = activity.info()
+        info, start = activity.info(), time.monotonic()
         function = input.fn
         input.fn = lambda *arguments: _run(function, *arguments)
+        outcome, code = "again", ""
         try:
-            return await super().execute_activity(input)
-        except (ApplicationError, CancelledError):
+            result = await super().execute_activity(input)
+            outcome = "done"
+            record_done(input.args)
+            return result
+        except (CancelledError, asyncio.CancelledError):
+            outcome = "cancelled"
+            raise
+        except ApplicationError as error:
+            outcome, code = "failed" if error.non_retryable else "again", str(error.type or "")
             raise
         except LongviewError as error:
+            outcome, code = "again" if isinstance(error, TransientFailure) else "failed", error.code
             told = fields(activity=info.activity_type, attempt=info.attempt, code=error.code)
             log.warning("step-failed", extra=told)
             raise _application_error(error, info.attempt) from None
@@ -52,6 +64,8 @@ class _Guarded(ActivityInboundInterceptor):
             raise ApplicationError(
                 code, "an unexpected fault of the worker; its log has the place", info.attempt, type=code
             ) from None
+        finally:
+            record_attempt(info.activity_type, outcome, code, time.monotonic() - start)
 
 
 def _application_error(error: LongviewError, attempt: int) -> ApplicationError:

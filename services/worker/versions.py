@@ -7,6 +7,7 @@ reading stay on the code they began with, as a study does, and a version is drai
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -123,21 +124,28 @@ def _unserved(version: WorkerDeploymentVersion, ours: Version | None, task_queue
     return f"no worker of version {version.build_id} serves {' and '.join(queues)}: start its workers, then promote it."
 
 
+async def pollers_of(client: Client, queue: str) -> int:
+    """Whoever asks for workflow tasks of the queue, versioned or not."""
+    return sum((await _lately(client, queue)).values())
+
+
 async def _pollers(client: Client, deployment: str, queue: str) -> dict[str, int]:
-    """Pollers of workflow tasks by build id, as far as they were heard of lately."""
+    """Pollers of one deployment by build id."""
+    found = await _lately(client, queue)
+    return {build: count for (name, build), count in found.items() if name == deployment}
+
+
+async def _lately(client: Client, queue: str) -> Counter[tuple[str, str]]:
+    """Pollers of workflow tasks by deployment and build id, as far as they were heard of lately."""
     request = DescribeTaskQueueRequest(
         namespace=client.namespace,
         task_queue=TaskQueue(name=queue),
         task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     )
     described = await client.workflow_service.describe_task_queue(request)
-    found: dict[str, int] = {}
     since = datetime.now(UTC) - POLL_AGE
-    for poller in described.pollers:
-        options = poller.deployment_options
-        if options.deployment_name == deployment and _instant(poller.last_access_time) > since:
-            found[options.build_id] = found.get(options.build_id, 0) + 1
-    return found
+    heard = [p.deployment_options for p in described.pollers if _instant(p.last_access_time) > since]
+    return Counter((options.deployment_name, options.build_id) for options in heard)
 
 
 async def _open_workflows(client: Client, deployment: str, build: str) -> int:

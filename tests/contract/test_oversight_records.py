@@ -24,8 +24,6 @@ from services.db import (
 )
 from services.db.models import InboxEntry
 from tests.contract.test_database import database as database
-from tests.contract.test_database import postgres as postgres
-from tests.contract.test_database import url as url
 from tests.inbox_samples import available, failure, key, no_effusion, nodule, result, review, reviewed
 from workflows.shadow.drift import Rate, watch
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta, timezone
-from typing import Any
+from typing import Any, get_args
 
+from schemas.audit import AuditEntry, AuditKind, AuditPerson
 from schemas.caution import Caution
 from schemas.codes import Canonical
 from schemas.documents import Citation, DocumentPage, LabValue, ReadDocument, WrittenRange
@@ -45,6 +46,7 @@ from workflows.report import (
     build_review,
     supersede,
 )
+from workflows.report.audit import AuditAddresses, build_audit_event
 from workflows.report.escalation import build_acknowledgement, build_exhaustion, build_notification, build_priority
 from workflows.report.kept import ANSWER, TIMELINE, Kept
 from workflows.report.rules import TABLE_VERSION
@@ -518,8 +520,59 @@ def written_bundles() -> dict[str, dict[str, Any]]:
         "reject": build_review(NAMESPACE, posted, rejection),
         "supersede": supersede(CANONICAL, build_result(later), posted, ISSUED),
         "reconcile-supersede": supersede_older(NAMESPACE, posted, as_posted(build_result(later)), ISSUED),
+        "audit": {"resourceType": "Bundle", "type": "batch", "entry": [_recorded(e) for e in audit_events()]},
         **document_bundles(),
     } | lifecycle_bundles(posted, version)
+
+
+ADDRESSES = AuditAddresses("https://fhir.example.org/r4", "https://inbox.example.org")
+WITHOUT_PATIENT: tuple[AuditKind, ...] = (
+    "list-read",
+    "login",
+    "logout",
+    "login-refused",
+    "access-refused",
+    "payloads-decoded",
+    "audit-read",
+)
+
+
+def audit_entry(kind: AuditKind) -> AuditEntry:
+    """One entry of a kind, with all that such an entry may say."""
+    about = kind not in WITHOUT_PATIENT
+    worker, operator = (
+        kind.endswith(("-written", "-posted", "-raised", "-closed", "-superseded")),
+        kind == "history-read",
+    )
+    return AuditEntry(
+        event_id=NAMESPACE.key("audit", kind),
+        kind=kind,
+        at="2026-11-23T09:41:10.100Z",
+        process="worker" if worker else "operator" if operator else "codec" if kind == "payloads-decoded" else "inbox",
+        outcome="refused" if kind.endswith("-refused") else "success",
+        code="no-right" if kind == "access-refused" else None,
+        person=AuditPerson(name="Dr. Ines Halloran", subject="u-17", issuer="https://login.example.org"),
+        address="10.0.0.12",
+        patient="Patient/pat-1" if about else None,
+        data="DiagnosticReport/r-1/_history/2" if about else None,
+        part="evidence 1 current" if kind == "picture-read" else "3 payloads" if kind == "payloads-decoded" else None,
+        query="shown=open&modality=CT&priority=stat&page=1" if kind == "list-read" else None,
+        result_id=NAMESPACE.key("result", "x") if about else None,
+        act_id=NAMESPACE.key("act", "x") if about else None,
+    )
+
+
+def audit_events() -> list[dict[str, Any]]:
+    """One AuditEvent of every kind."""
+    entries = [audit_entry(kind) for kind in get_args(AuditKind)]
+    return [
+        build_audit_event(CANONICAL, ADDRESSES, entry, seq=number, chain="c4" * 32)
+        for number, entry in enumerate(entries, 1)
+    ]
+
+
+def _recorded(event: dict[str, Any]) -> dict[str, Any]:
+    return {"resource": event, "request": {"method": "POST", "url": "AuditEvent"}}
 
 
 def lifecycle_bundles(posted: PostedResult, version: str) -> dict[str, dict[str, Any]]:

@@ -27,9 +27,10 @@ class Refused(AssertionError):
     """helm said no; the text is what it said."""
 
 
-def helm(*arguments: str) -> str:
-    """What helm prints; `Refused` with its words if it fails."""
-    done = subprocess.run([str(helm_program()), *arguments], capture_output=True, text=True, timeout=60, check=False)
+def helm(*arguments: str, environment: dict[str, str] | None = None, patience: float = 60.0) -> str:
+    """What helm prints; `Refused` with its words if it fails. `environment` (ours) names the cluster."""
+    command = [str(helm_program()), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=patience, check=False)
     if done.returncode:
         raise Refused(done.stderr.strip() or done.stdout.strip())
     return done.stdout

@@ -269,10 +269,10 @@ class House:
             )
         )
 
-    def enter(self, made: Any) -> None:
+    def enter(self, made: Any, study_key: str = "k") -> None:
         """The entry of a result in the inbox."""
-        told = result(result_id=made.result_id, thread_id=made.thread_id, issued=made.issued)
-        RunRecords(self.database).open_run(f"run-{made.result_id}", "k", made.thread_id, "x", "r")
+        told = result(result_id=made.result_id, thread_id=made.thread_id, issued=made.issued, study_key=study_key)
+        RunRecords(self.database).open_run(f"run-{made.result_id}", study_key, made.thread_id, "x", "r")
         InboxRecords(self.database).add(f"run-{made.result_id}", told, available(told))
 
 

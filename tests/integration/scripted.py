@@ -23,6 +23,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from schemas import facts, lifecycle, oversight, runs
 from schemas.report import Priority, ReviewAct
+from schemas.telemetry import traces
 from services.clients.temporal import data_converter
 from tests.contract.temporal_server import KEY, Server, patiently
 from workflows.patient.workflow import PatientWorkflow
@@ -47,6 +48,8 @@ class Script:
 
     def __init__(self) -> None:
         self.calls: dict[str, list[Any]] = defaultdict(list)
+        self.traces: dict[str, list[traces.TraceContext | None]] = defaultdict(list)
+        """The trace under which each call came."""
         self.fails: dict[str, list[ApplicationError]] = {}
         self.release = "release-1"
         self.read: set[tuple[str, str]] = set()
@@ -74,6 +77,7 @@ class Script:
 
         async def step(args: Any) -> Any:
             self.calls[name].append(args)
+            self.traces[name].append(traces.current())
             if self.held_at == name:
                 await self.hold.wait()
             if self.fails.get(name):

@@ -17,10 +17,15 @@ import pytest
 from schemas.errors import PermanentFailure, TransientFailure
 from schemas.inference import ModelAnswer, ModelRequest, VolumeItem
 from schemas.pictures import MAX_PICTURES, Pictures, encode_pictures
+from schemas.telemetry import traces
+from schemas.telemetry.otlp import ENGINE_FIELDS, PREFIX
+from schemas.telemetry.traces import TraceContext
 from schemas.volume import MAX_MODEL_SLICES, Volume, encode_volume
 from services.clients.model import VllmModel
 from services.parts.process import members, stop
+from tests.collector import Collector, Seen, collecting
 from tests.integration.model_server import BEARER, TOKEN, Server, running, scripted, vllm
+from tests.integration.system import until
 from workflows.reading.check import read_answer
 from workflows.reading.prompt import build_request
 
@@ -28,9 +33,19 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 LABELS = [("pulmonary-nodule", "Pulmonary nodule"), ("pleural-effusion", "Pleural effusion")]
 
 
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    with collecting() as listening:
+        yield listening
+
+
 @pytest.fixture(scope="module", params=[vllm, scripted], ids=["vllm", "scripted"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(request.param, tmp_path_factory.mktemp("model")) as started:
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, collector: Collector
+) -> Iterator[Server]:
+    """With traces on: that they are off is what every other test has."""
+    traced = {**os.environ, "LONGVIEW_MODEL_SERVER_TRACES_URL": collector.url}
+    with running(request.param, tmp_path_factory.mktemp("model"), traced) as started:
         yield started
 
 
@@ -218,6 +233,32 @@ def test_the_log_holds_neither_prompts_nor_addresses_of_volumes(server: Server, 
     log = server.log.read_text()
     for secret in (TOKEN, item.digest, str(server.log.parent / "store"), "Pulmonary nodule", "presence"):
         assert secret not in log
+
+
+def test_the_spans_of_server_and_engine_go_on_with_the_callers_trace(
+    server: Server, model: VllmModel, collector: Collector
+) -> None:
+    """vLLM's own span is below ours, with its numbers; what it says of paths and of the request's id stays here."""
+    caller, request = TraceContext("5" * 32, os.urandom(8).hex()), question(volume(server, 5, seed=90))
+    with traces.within(caller):
+        sound(model.ask(request), request)
+    engine = not (server.log.parent / "release.json").exists()  # the scripted model's release lies beside its log
+
+    def complete() -> list[Seen] | None:
+        found = [span for span in collector.spans if span.parent == caller.span_id]
+        below = [span for span in collector.spans if found and span.parent == found[0].id]
+        return [*found, *below] if found and (below or not engine) else None
+
+    answer, *computed = until(complete, "the spans", 30)
+    assert (answer.name, answer.trace) == ("answer", caller.trace_id)
+    assert answer.attributes == {PREFIX + "operation": "chat"}
+    assert [(span.name, span.service) for span in computed] == [("llm_request", "longview-model-server")][:engine]
+    for span in computed:
+        assert answer.start <= span.start <= span.end <= answer.end + 10**9
+        assert span.attributes["gen_ai.usage.prompt_tokens"] > 0
+        assert all(ENGINE_FIELDS.fullmatch(name) for name in span.attributes)
+    assert {span.name for span in collector.spans} <= {"answer", "llm_request"}
+    assert request.instruction[:40].encode() not in b"".join(collector.bodies)
 
 
 def test_a_killed_server_leaves_nothing_behind_and_comes_back_on_its_port(server: Server, model: VllmModel) -> None:

@@ -6,12 +6,9 @@ import asyncio
 import base64
 import json
 import re
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import httpx
-import pydicom
 import pytest
 
 from services.bootstrap import temporal
@@ -19,21 +16,13 @@ from services.clients.kafka import Producer
 from services.demo.publish import publish_study
 from services.demo.subject import Subject, phantom_subject
 from services.operate import list_dead_letters, list_runs
+from tests.integration.identifiers import named_in, secrets
 from tests.integration.system import System
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 SEED = 777_123
 KEEPERS = ("longview.db", "temporal", "fhir", "archive", "store", "payload", "broker")
 """What holds charts and pixels by its purpose; Temporal's own database is looked at below, since its payloads are encrypted."""
-NAMING = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "AccessionNumber",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "SOPInstanceUID",
-)
 
 
 @pytest.fixture(scope="module")
@@ -57,36 +46,6 @@ def subject(system: System) -> Subject:
     system.kill("worker")
     system.restart()
     return made
-
-
-def secrets(subject: Subject) -> set[str]:
-    """Identifiers and chart text: from every DICOM file and every string of the chart that tells something."""
-    found = {str(ds.get(name, "")) for ds in datasets(subject) for name in NAMING}
-    found |= {text for text in strings(subject.bundle) if tells_something(text)}
-    found |= {subject.patient.partition("/")[2], "Phantom"}
-    return {text for text in found if len(text) > 4}
-
-
-def datasets(subject: Subject) -> list[pydicom.Dataset]:
-    return [pydicom.dcmread(BytesIO(data), stop_before_pixels=True) for data in subject.files()]
-
-
-def strings(node: Any, name: str = "") -> set[str]:
-    if isinstance(node, dict):
-        return set().union(*(strings(value, key) for key, value in node.items()))
-    if isinstance(node, list):
-        return set().union(*(strings(value, name) for value in node)) if node else set()
-    return (
-        {node}
-        if isinstance(node, str)
-        and name in ("text", "display", "value", "family", "birthDate", "conclusion", "description", "id")
-        else set()
-    )
-
-
-def tells_something(text: str) -> bool:
-    """Neither a code nor a word that our own sentences use."""
-    return len(text) > 7 and not re.fullmatch(r"[a-z-]+|https?://\S+|urn:\S+", text) and text not in ("Radiology",)
 
 
 def test_the_list_of_secrets_is_long(subject: Subject) -> None:
@@ -150,7 +109,3 @@ def test_the_events_that_we_publish_carry_references_alone(system: System, subje
     events = " ".join(event for event, _ in system.query("SELECT event, topic FROM outbox WHERE key = :x", key))
     assert events
     assert named_in(events, secrets(subject) - uids) == set()
-
-
-def named_in(text: str, known: set[str]) -> set[str]:
-    return {secret for secret in known if secret in text}

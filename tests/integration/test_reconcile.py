@@ -21,6 +21,7 @@ from services import oversight
 from services.clients.dicomweb import DicomWebArchive
 from services.db import (
     InboxReader,
+    OutboxRecords,
     RunRecords,
 )
 from services.settings import Settings
@@ -127,14 +128,23 @@ async def test_a_study_that_still_arrives_waits(house: House) -> None:
     house.archive = house.archive._real  # type: ignore[attr-defined]
 
 
-class Away:
+class Attended:
+    """Every study's workflow is open, or none."""
+
+    open = True
+
+    def unattended(self, study_keys: Any) -> set[str]:
+        return set() if self.open else set(study_keys)
+
+
+class Away(Attended):
     """A Temporal frontend that takes no events."""
 
     def announce(self, event: StudyAvailable) -> None:
         raise TransientFailure("temporal-unavailable")
 
 
-class Kept:
+class Kept(Attended):
     def __init__(self) -> None:
         self.told: list[StudyAvailable] = []
 
@@ -247,17 +257,18 @@ async def test_a_worker_that_died_between_fhir_and_inbox_loses_nothing(house: Ho
     assert run.state == "awaiting-review"
 
 
-async def test_an_entry_whose_report_was_withdrawn_or_is_gone(house: House) -> None:
+async def test_an_entry_whose_report_another_system_has_changed_or_that_is_gone(house: House) -> None:
     withdrawn, decided = house.post(), house.post()
     gone = replace(withdrawn, result_id=str(uuid.uuid4()), thread_id=str(uuid.uuid4()))
     for made in (withdrawn, decided, gone):
         house.enter(made)
-    for made, outcome, acted in ((withdrawn, "rejected", True), (decided, "accepted", False)):
+    for made, status in ((withdrawn, "cancelled"), (decided, "preliminary")):
         [report] = house.fhir.find("DiagnosticReport", CANONICAL.sid("ai-result"), made.result_id)
-        posted = read_posted(house.fhir, CANONICAL, report)
-        version = f"DiagnosticReport/{report['id']}/_history/{report['meta']['versionId']}"
-        decision: ReviewAct = act(outcome, version, acted_upon=acted)
-        house.fhir.transaction(canonical_json(build_review(NAMESPACE, posted, decision)))
+        change = {
+            "resource": report | {"status": status},
+            "request": {"method": "PUT", "url": f"DiagnosticReport/{report['id']}"},
+        }
+        house.fhir.transaction(canonical_json({"resourceType": "Bundle", "type": "transaction", "entry": [change]}))
     async with house.working(announcer=Kept()):
         await house.reconcile(PASS)
         assert about(house, withdrawn) == {("entry-out-of-step", "healed", "withdrawn-in-fhir")}
@@ -265,6 +276,45 @@ async def test_an_entry_whose_report_was_withdrawn_or_is_gone(house: House) -> N
         assert about(house, gone) == {("entry-without-report", "flagged", "report-gone")}
         await house.reconcile(PASS)
     assert about(house, withdrawn) == set()  # brought in line
+
+
+@pytest.mark.parametrize("outcome", ["accepted", "rejected"])
+@pytest.mark.parametrize("acted", [True, False])
+async def test_a_decision_whose_row_was_lost_is_taken_over_from_fhir(house: House, outcome: Any, acted: bool) -> None:
+    """The database was restored from a backup that is older than the decision: it is not asked for twice."""
+    made = house.post()
+    house.enter(made)
+    [report] = house.fhir.find("DiagnosticReport", CANONICAL.sid("ai-result"), made.result_id)
+    posted = read_posted(house.fhir, CANONICAL, report)
+    version = f"DiagnosticReport/{report['id']}/_history/{report['meta']['versionId']}"
+    decision: ReviewAct = act(outcome, version, acted_upon=acted)
+    house.fhir.transaction(canonical_json(build_review(NAMESPACE, posted, decision)))
+    told = OutboxRecords(house.database).unpublished(500)
+    async with house.working(announcer=Kept()):
+        await house.reconcile(PASS)
+        [(kind, state, _code)] = about(house, made)
+        assert (kind, state) == ("entry-out-of-step", "healed")
+        await house.reconcile(PASS)
+    assert about(house, made) == set()
+    entry = InboxReader(house.database).get(made.result_id)
+    assert entry is not None
+    assert entry.row.status == outcome
+    assert OutboxRecords(house.database).unpublished(500) == told, "the bus was told when the decision was taken"
+
+
+async def test_a_result_that_waits_for_a_human_without_a_workflow_is_taken_up_again(house: House) -> None:
+    """Temporal was lost and began anew: whoever decides must find a workflow that takes the decision."""
+    uid = house.scan("M0001")
+    key = NAMESPACE.study_key(uid)
+    house.enter(house.post(), key)
+    kept = Kept()
+    kept.open = False
+    async with house.working(announcer=kept):
+        await house.reconcile(PASS)
+        assert uid in {event.study_instance_uid for event in kept.told}
+        kept.open, kept.told = True, []
+        await house.reconcile(PASS)
+    assert uid not in {event.study_instance_uid for event in kept.told}
 
 
 async def test_two_unread_results_of_one_study_become_one(house: House) -> None:

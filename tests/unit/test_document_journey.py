@@ -326,7 +326,7 @@ def test_every_bundle_about_a_document_is_r4_and_says_what_was_not_reported() ->
 
 
 def test_the_inbox_names_what_lies_outside_its_range() -> None:
-    from services.db.inbox import values_headline
+    from services.db.headline import values_headline
     from services.inbox.view import value_line
 
     reading: Reading = document_reading()

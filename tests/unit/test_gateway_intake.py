@@ -23,7 +23,7 @@ from schemas.events import (
 )
 from schemas.facts import OrderChanged, PatientMerged
 from schemas.identifiers import Namespace, instance_set_digest
-from services.clients.kafka import Record
+from services.clients.kafka import Reach, Record
 from services.gateway.intake import Intake
 from services.gateway.routing import patient_of, routed
 from services.gateway.service import consume
@@ -203,6 +203,9 @@ class Bus:
 
     def rewind(self, records: list[Record]) -> None:
         self.position = min(record.offset for record in records)
+
+    def reach(self) -> dict[tuple[str, int], Reach]:
+        return {(STUDY_TOPIC, 0): Reach(self.position, len(self.records))}
 
 
 async def test_nothing_is_committed_past_a_record_that_temporal_has_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:

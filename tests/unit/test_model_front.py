@@ -19,7 +19,9 @@ from model_runtime.answer_rules import problem
 from model_runtime.front import CHAT, ROUTES, Front
 from model_runtime.request_rules import FIELDS, PARTS
 from schemas.inference import answer_schema, history_schema
+from schemas.telemetry import traces
 from schemas.telemetry.logs import line
+from schemas.telemetry.traces import FinishedSpan
 
 TOKEN = "w" * 43
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -43,6 +45,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.reached: list[tuple[str, bytes]] = []
+        self.headers: dict[bytes, bytes] = {}
         self.status, self.answer = 200, b'{"choices": []}'
         self.asked = asyncio.Event()
         self.hold: asyncio.Event | None = None
@@ -51,6 +54,7 @@ class Engine:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         message = await receive()
         self.reached.append((scope["path"], message.get("body", b"")))
+        self.headers = dict(scope["headers"])
         self.asked.set()
         if self.hold is not None and scope["path"] == CHAT:
             await self.hold.wait()
@@ -298,6 +302,27 @@ async def test_a_failure_of_the_engines_app_is_an_answer_and_its_text_is_not_log
         assert SECRET not in str(said)
         assert SECRET not in caplog.text
         await asyncio.wait_for(front.idle(), 1)
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+async def test_the_engine_is_told_the_trace_and_no_other_words_of_the_caller(recorded: bool) -> None:
+    """vLLM keeps a request's id, and would put it into its span; `traceparent` is ours where we record, else the caller's, and never a broken one."""
+    spans: list[FinishedSpan] = []
+    traces.record_to(spans.append if recorded else None)
+    caller = f"00-{'a' * 32}-{'b' * 16}-01"
+    words = {"x-request-id": SECRET, "tracestate": f"v={SECRET}", "baggage": SECRET, "x-data-parallel-rank": "1"}
+    try:
+        async with house() as (_, engine, client):
+            await client.post(CHAT, headers={**BEARER, **words, "traceparent": caller}, json=question())
+            given = engine.headers[b"traceparent"].decode()
+            assert given == (str(spans[0].context) if recorded else caller)
+            assert given[3:35] == "a" * 32
+            assert SECRET.encode() not in b"".join(engine.headers.values())
+            assert b"x-data-parallel-rank" not in engine.headers
+            await client.post(CHAT, headers={**BEARER, "traceparent": SECRET}, json=question())
+            assert SECRET.encode() not in engine.headers.get(b"traceparent", b"")
+    finally:
+        traces.record_to(None)
 
 
 async def test_a_drain_gives_what_is_owed_and_takes_nothing_new() -> None:

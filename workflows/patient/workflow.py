@@ -67,6 +67,8 @@ class PatientWorkflow:
             if isinstance(event.event, ObservationAvailable):
                 self._memory.observe([event.event])
             self._pending.append(event)
+        else:
+            workflow.metric_meter().create_counter("longview_duplicate_events").add(1)
 
     @workflow.signal
     def observation_available(self, event: ObservationAvailable) -> None:

@@ -5,7 +5,7 @@ Every heal is keyed by what it mends, so a pass that is killed midway goes on, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -16,10 +16,12 @@ from schemas.errors import PermanentFailure, StaleWrite, TransientFailure
 from schemas.facts import StudyAvailable
 from schemas.identifiers import canonical_json, instance_set_digest, study_workflow_id
 from schemas.imaging import StudyInventory
+from schemas.inbox import ReviewRecorded
 from schemas.oversight import (
     ClosePass,
     DriftWatched,
     EntryPlan,
+    GapReason,
     HealResult,
     HealStudy,
     ItemState,
@@ -40,8 +42,8 @@ from workflows.ports import DriftRecords, FhirServer, ImageArchive, Model, Objec
 from workflows.reading.release import release_id
 from workflows.reconcile import policies
 from workflows.reconcile.duplicates import answers_all, supersede_older
-from workflows.reconcile.findings import MODALITIES, WITHDRAWN, compare_results, confirmed, suspicion
-from workflows.reconcile.seen import report_seen
+from workflows.reconcile.findings import DECIDED, MODALITIES, WITHDRAWN, compare_results, confirmed, suspicion
+from workflows.reconcile.seen import decision_of, report_seen
 from workflows.report import PostedResult
 from workflows.report_study.assembly import Site
 from workflows.report_study.fhir_results import find_result, one, read_posted
@@ -103,20 +105,29 @@ class ReconcileActivities:
         readable = [study for study in listed if MODALITIES.intersection(study.modalities)]
         keys = {self._site.namespace.study_key(s.study_instance_uid): s.study_instance_uid for s in readable}
         runs = self._records.newest_runs(list(keys))
-        suspects = [(key, uid, runs.get(key)) for key, uid in keys.items() if suspicion(runs.get(key), now)]
-        gaps = [gap for each in suspects[: policies.LOOKED_INTO] if (gap := self._gap(*each, now)) is not None]
+        lost = self._unattended(runs)
+        suspected = {key: suspicion(runs.get(key), now, unattended=key in lost) for key in keys}
+        suspects = [(reason, key, runs.get(key)) for key, reason in suspected.items() if reason is not None]
+        looked_into = suspects[: policies.LOOKED_INTO]
+        gaps = [gap for reason, key, run in looked_into if (gap := self._gap(reason, key, keys[key], run)) is not None]
         beyond = max(len(suspects) - policies.LOOKED_INTO, 0) + max(len(gaps) - args.cap, 0)
         return StudiesSurveyed(looked=len(readable), gaps=gaps[: args.cap], left=beyond)
 
-    def _gap(self, key: str, uid: str, run: RunSeen | None, now: datetime) -> StudyGap | None:
+    def _unattended(self, runs: Mapping[str, RunSeen]) -> set[str]:
+        """Studies that are being read, or whose result waits for a human, without a workflow that would go on."""
+        waiting = self._records.waiting_studies(list(runs))
+        return self._announcer.unattended(
+            [key for key, run in runs.items() if run.state == "running" or key in waiting]
+        )
+
+    def _gap(self, reason: GapReason, key: str, uid: str, run: RunSeen | None) -> StudyGap | None:
         """None where the suspicion falls, or while the archive cannot tell the study's instances: the next pass asks again."""
-        reason = suspicion(run, now)
         try:
             digest = instance_set_digest(self._archive.find_study(uid).sop_instance_uids)
         except (PermanentFailure, TransientFailure) as failure:
             activity.logger.warning("study-not-looked-into", extra=fields(study_key=key, code=failure.code))
             return None
-        if reason is None or not confirmed(reason, run, digest):
+        if not confirmed(reason, run, digest):
             return None
         return StudyGap(
             study_key=key,
@@ -137,6 +148,8 @@ class ReconcileActivities:
         gap, run = args.gap, self._records.newest_runs([args.gap.study_key]).get(args.gap.study_key)
         if (run.run_id if run else None) != gap.run_id:
             return "healed", "read-meanwhile"
+        if gap.reason == "workflow-lost" and not self._announcer.unattended([gap.study_key]):
+            return "healed", "taken-up-meanwhile"
         study = self._archive.find_study(gap.study_instance_uid)
         if instance_set_digest(study.sop_instance_uids) != gap.inventory_digest:
             return "waiting", "still-arriving"
@@ -245,6 +258,8 @@ class ReconcileActivities:
         gap, state, code = args.gap, _FLAGGED, args.gap.code
         if args.heal and gap.kind == "thread-doubled":
             state, code = self._supersede(gap, args.at)
+        elif args.heal and gap.code in (WITHDRAWN, DECIDED) and (decided := self._decision(gap)) is not None:
+            state, code = ("healed", code) if self._records.decide_entry(decided) else ("waiting", "decided-meanwhile")
         elif args.heal and gap.code == WITHDRAWN:
             done = self._records.supersede_entry(gap.result_id, gap.newer)
             state, code = ("healed", code) if done else ("waiting", "decided-meanwhile")
@@ -266,6 +281,11 @@ class ReconcileActivities:
             return "waiting", "changed-meanwhile"
         self._records.supersede_entry(gap.result_id, gap.newer)
         return "healed", gap.code
+
+    def _decision(self, gap: ResultGap) -> ReviewRecorded | None:
+        """The decision as our inbox has written it into FHIR; None where another system has changed the report."""
+        posted = self._posted(gap.result_id)
+        return decision_of(posted, gap.result_id) if posted is not None else None
 
     def _posted(self, result_id: str) -> PostedResult | None:
         report = one(self._fhir.find("DiagnosticReport", self._canonical.sid("ai-result"), result_id), "result-doubled")

@@ -20,6 +20,8 @@ HEALING_CODES = frozenset(
         "fhir-forbidden",
         "model-release-mismatch",
         "model-release",
+        "object-missing",
+        "object-corrupt",
     }
 )
 """Failures that were final for their run and yet pass: data that came later, or a setting that an operator has mended since.
@@ -51,13 +53,16 @@ _OPEN = ("unread", "opened")
 # -- studies ---------------------------------------------------------------------------------------------------------------
 
 
-def suspicion(run: RunSeen | None, now: datetime) -> GapReason | None:
+def suspicion(run: RunSeen | None, now: datetime, *, unattended: bool = False) -> GapReason | None:
     """Why a study of the archive may lack a result, by its newest run; None where nothing is amiss.
 
-    `study-changed` is only a suspicion: it holds if the instances are no longer those that could not be read.
+    `study-changed` is only a suspicion: it holds if the instances are no longer those that could not be read. `unattended`: the study is being read
+    or its result waits for a human, and no workflow is open that would go on (Temporal was lost, or somebody has ended it).
     """
     if run is None:
         return "never-announced"
+    if unattended:
+        return "workflow-lost"
     if run.state == "running":
         stalled = now - datetime.fromisoformat(run.updated_at) > RUNNING_PATIENCE
         return "run-stalled" if stalled else None
@@ -189,7 +194,10 @@ def _newest(reports: Iterable[ReportSeen], old: ReportSeen) -> str | None:
 
 
 WITHDRAWN = "withdrawn-in-fhir"
-"""The one mismatch that is brought in line: the entry is marked superseded, as FHIR has cancelled its report."""
+"""Brought in line: the entry is marked superseded, as FHIR has cancelled its report, or rejected where our inbox did that."""
+
+DECIDED = "decided-elsewhere"
+"""Brought in line where the decision was taken in our inbox and its row was lost: FHIR has it. Another system's is for a person to look at."""
 
 
 def mismatch(entry: str, report: str) -> str:
@@ -197,7 +205,7 @@ def mismatch(entry: str, report: str) -> str:
     if entry in _OPEN and report == "cancelled":
         return WITHDRAWN
     if entry in _OPEN and report in ("preliminary", "entered-in-error"):
-        return "decided-elsewhere"
+        return DECIDED
     if report == "partial":
         return "withdrawal-not-in-fhir" if entry in ("superseded", "withdrawn") else "decision-not-in-fhir"
     return "status-unexpected"

@@ -66,6 +66,7 @@ from workflows.report_study import events, policies
 from workflows.report_study.assembly import Site, inbox_result, result_context
 from workflows.report_study.fhir_results import (
     addenda_to,
+    decided_result,
     find_result,
     free_revision,
     standing_result,
@@ -181,6 +182,8 @@ class ReportStudyActivities:
         digest = instance_set_digest(study.sop_instance_uids)
         release = release_id(self._model.release())
         unchanged = None if args.reread else self._runs.find_read(args.study_key, digest, release)
+        if not args.reread and unchanged is None and not self._runs.has_posted(args.study_key):
+            unchanged = decided_result(self._fhir, self._canonical, args.thread_id)
         self._runs.open_run(args.run_id, args.study_key, args.thread_id, digest, release)
         return InventoryTaken(inventory_digest=digest, unchanged_result_id=unchanged)
 

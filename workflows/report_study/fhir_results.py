@@ -120,6 +120,12 @@ def standing_state(fhir: FhirServer, canonical: Canonical, thread_id: str) -> tu
     return next(((some[0], state) for some, state in choices if some), (None, "running"))
 
 
+def decided_result(fhir: FhirServer, canonical: Canonical, thread_id: str) -> str | None:
+    """The result of this study that a human has decided about, if there is one: a table of runs that was lost must not have it read anew."""
+    posted, state = standing_state(fhir, canonical, thread_id)
+    return posted.result_id(canonical) if posted is not None and state == "reviewed" else None
+
+
 def find_closing(fhir: FhirServer, canonical: Canonical, act_id: str, result_id: str) -> ResultClosed | None:
     """What this very act of closing has done, if it stands in FHIR already."""
     provenance = one(fhir.find_tagged("Provenance", canonical.sid("review-act"), act_id), "closing-doubled")

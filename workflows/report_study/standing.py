@@ -140,6 +140,11 @@ class Standing:
             self._escalations[written.result_id] = escalation
             escalation.start()
 
+    async def resume(self, priority: Priority) -> None:
+        """Go on telling people of an unread reading that an earlier run has posted; what was told or acknowledged already is not told again."""
+        if self.reading is not None and self.unread:
+            await self.escalate(self.reading, priority)
+
     async def acknowledge(self, act: AcknowledgeAct) -> StepNotified:
         escalation = self._escalations.get(act.result_id)
         if escalation is None or not escalation.begun or act.result_id not in self._up:

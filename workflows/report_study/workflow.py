@@ -297,6 +297,8 @@ class ReportStudyWorkflow:
         if self._standing.reading is None:
             again = await self._standing.load() if workflow.patched("reload") else None
             self._state = "awaiting-review" if again == "awaiting-review" else "unchanged"
+            if again == "awaiting-review" and workflow.patched("resume-escalation"):
+                await self._standing.resume(self._steps.priority)
 
     async def _skip(self, event: StudyAvailable, reason: SkipReason) -> None:
         """Nothing is posted, and the table of runs says why."""

@@ -17,7 +17,8 @@ function follow(onChange) {
   });
   source.addEventListener("change", (event) => onChange(JSON.parse(event.data)));
   source.addEventListener("resync", () => location.reload());
-  source.onerror = () => say("stale", "May be out of date: reconnecting");
+  // A stream that was refused does not come back by itself: the login is over, or the server says no.
+  source.onerror = () => say("stale", source.readyState === EventSource.CLOSED ? "May be out of date: reload the page" : "May be out of date: reconnecting");
 }
 
 let refreshing = false;

@@ -1,0 +1,51 @@
+"""How far the gateway is behind the bus, as its metrics say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from schemas.errors import TransientFailure
+from services.clients.kafka import Consumer, Reach, Record
+from services.operations.meter import clear, gauge
+
+LOOK_SECONDS = 1.0
+
+
+class Progress:
+    """Looks at most once a second; called from the loop that polls, between two polls."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._looked = 0.0
+
+    def tell(self, first_unhandled: Mapping[tuple[str, int], Record]) -> None:
+        """`first_unhandled`: of each partition that has any, the first record that was fetched and is not handled."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        try:
+            reach = self._consumer.reach()
+        except TransientFailure:
+            return  # the group is being put together anew: what was told last stands until it is known better
+        clear("longview_gateway_lag_records")
+        for (topic, partition), lag in lags(reach, first_unhandled).items():
+            gauge("longview_gateway_lag_records", lag, topic=topic, partition=str(partition))
+        gauge("longview_gateway_oldest_record_seconds", oldest_seconds(first_unhandled, time.time()))
+
+
+def lags(
+    reach: Mapping[tuple[str, int], Reach], first_unhandled: Mapping[tuple[str, int], Record]
+) -> dict[tuple[str, int], int]:
+    """Records of each partition from the first that is not handled to the end. What another gateway has now is not among them."""
+    return {
+        place: max(0, known.end - (first_unhandled[place].offset if place in first_unhandled else known.position))
+        for place, known in reach.items()
+    }
+
+
+def oldest_seconds(first_unhandled: Mapping[tuple[str, int], Record], now: float) -> float:
+    """Age of the oldest; `now` is Unix time. A clock that goes ahead of ours makes no negative age."""
+    written = [record.timestamp_ms for record in first_unhandled.values() if record.timestamp_ms is not None]
+    return max(0.0, now - min(written) / 1000) if written else 0.0

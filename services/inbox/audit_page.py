@@ -1,0 +1,39 @@
+"""The audit trail as auditors see it in the browser; `longview audit` shows more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import get
+from litestar.connection import Request
+from litestar.handlers import BaseRouteHandler
+from litestar.params import FromQuery
+from litestar.response import Template
+
+from schemas.audit import AuditEntry, new_audit_id
+from services.db.audit import now_text
+from services.inbox.access import address_of, auditors_only, person_of
+from services.inbox.deps import Deps
+
+SHOWN = 200
+
+
+@get("/audit", guards=[auditors_only], sync_to_thread=True)
+def show_audit(
+    request: Request[Any, Any, Any], deps: Deps, patient: FromQuery[str] = "", result: FromQuery[str] = ""
+) -> Template:
+    """The newest entries, of one patient or result if asked for; that somebody looked is an entry itself."""
+    told = AuditEntry(
+        event_id=new_audit_id(),
+        kind="audit-read",
+        at=now_text(),
+        process="inbox",
+        person=person_of(request),
+        address=address_of(request),
+    )
+    deps.trail.record(told)
+    rows = deps.trail.entries(patient=patient.strip() or None, result_id=result.strip() or None, limit=SHOWN)
+    return Template("audit.html", context={"rows": rows, "patient": patient, "result": result, "most": SHOWN})
+
+
+HANDLERS: list[BaseRouteHandler] = [show_audit]
