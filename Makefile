@@ -80,6 +80,20 @@ test-real: setup ## contract suites, one whole journey and a day under faults ag
 test-browser: setup ## the inbox in headless Chromium
 	@exec $(BIN)/pytest tests/browser $(OPTIONS)
 
+.PHONY: cluster
+cluster: setup ## a Kubernetes control plane without containers, as processes on loopback (the first build takes 15 to 20 minutes)
+	@scripts/cluster/build.sh
+	@exec $(BIN)/python -m scripts.cluster up
+
+.PHONY: cluster-down
+cluster-down: ## stop it
+	@$(READY); exec $(BIN)/python -m scripts.cluster down
+
+.PHONY: test-helm
+test-helm: setup ## the chart on a real API server: every profile installed, upgraded, rolled back and removed; its processes with their own settings
+	@scripts/cluster/build.sh || { status=$$?; test $$status = 2 && echo "cannot be had: cluster: its tests skip"; }; \
+	exec $(BIN)/pytest tests/helm $(OPTIONS)
+
 .PHONY: bench
 bench: setup ## every benchmark, as ratios
 	@exec $(BIN)/longview bench --all
@@ -116,4 +130,5 @@ images-check: setup ## hadolint, then the services' images replayed and run as u
 .PHONY: clean
 clean: ## stop everything, remove the environment and the state (not the cache)
 	@if [ -x $(BIN)/longview ]; then $(BIN)/longview down; fi
-	@rm -rf .venv .tools .longview build dist
+	@if [ -d .longview-cluster ] && [ -x $(BIN)/python ]; then $(BIN)/python -m scripts.cluster down; fi
+	@rm -rf .venv .tools .longview .longview-cluster build dist

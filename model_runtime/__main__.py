@@ -41,11 +41,15 @@ def main() -> None:
     show_default=True,
     help="bench: 95 million parameters, of MedGemma alone.",
 )
-def build(cache: Path, family: str, size: str) -> None:
+@click.option("--link", type=click.Path(path_type=Path), help="A symbolic link to make of it, for a name that stays.")
+def build(cache: Path, family: str, size: str, link: Path | None) -> None:
     """Build the untrained checkpoint of a family, unless it is there, and print its folder."""
-    from model_runtime.checkpoint import build_checkpoint
+    from model_runtime.checkpoint import build_checkpoint, link_checkpoint
 
-    click.echo(str(build_checkpoint(cache.resolve(), FAMILIES[family], size)))
+    folder = build_checkpoint(cache.resolve(), FAMILIES[family], size)
+    if link is not None:
+        link_checkpoint(folder, link)
+    click.echo(str(folder))
 
 
 @main.command()

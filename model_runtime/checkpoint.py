@@ -69,6 +69,15 @@ def build_checkpoint(cache: Path, family: ModelFamily = MEDGEMMA, size: str = "t
     return folder
 
 
+def link_checkpoint(folder: Path, link: Path) -> None:
+    """Make `link` name the folder, relative to where it lies, so that it holds wherever the volume of both is mounted; an older link is replaced."""
+    target = os.path.relpath(folder, link.absolute().parent)
+    with tempfile.TemporaryDirectory(prefix=".linking-", dir=link.absolute().parent) as beside:
+        fresh = Path(beside) / link.name
+        fresh.symlink_to(target)
+        os.replace(fresh, link)
+
+
 def built_apart(cache: Path, family: ModelFamily) -> Path:
     """As `build_checkpoint`, in a process of its own: a process that has computed with torch's threads must not be forked, and the server's is."""
     command = [sys.executable, "-P", "-m", "model_runtime", "build", "--cache", str(cache), "--family", family.name]

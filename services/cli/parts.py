@@ -59,6 +59,19 @@ def restart(part: str) -> None:
         say(f"note: {outcome.note}")
 
 
+@main.command("part")
+@click.argument("name")
+@click.option("--listen", default="127.0.0.1", show_default=True, help="Address to listen on; no part asks who calls.")
+@click.option("--port", type=int, required=True, help="Port to listen on.")
+@click.option("--reached-as", default="127.0.0.1", show_default=True, help="Host by which others find it.")
+@named_failures
+def one_part(name: str, listen: str, port: int, reached_as: str) -> None:
+    """Run one embedded part, by the command of 'longview up', until it is told to stop: for a trial with a container for each."""
+    from services.parts.alone import run_alone
+
+    sys.exit(run_alone(name, read_settings(), port, listens_on=listen, reached_as=reached_as))
+
+
 @main.command()
 @as_json
 @named_failures

@@ -18,7 +18,7 @@ from services.parts.environment import (
     model_token,
     part_environment,
 )
-from services.parts.part import HOST, Command, Launch, Part
+from services.parts.part import Command, Launch, Part
 from services.parts.state import write_private
 
 PYTHON = (sys.executable, "-P", "-m")
@@ -55,12 +55,11 @@ def _broker(launch: Launch) -> Command:
         raise PartUnavailable(
             "part-program", "the broker's program cannot be found: install longview[demo]."
         ) from error
-    listener = f"tcp://{launch.address}"
     arguments = [
         "--listener-url",
-        listener,
+        f"tcp://{launch.listens_on}:{launch.port}",
         "--advertised-listener-url",
-        listener,
+        f"tcp://{launch.address}",
         "--storage-engine",
         "memory://tansu/",
     ]
@@ -68,8 +67,10 @@ def _broker(launch: Launch) -> Command:
 
 
 def _temporal(launch: Launch) -> Command:
-    arguments = ["server", "start-dev", "--headless", "--ip", HOST, "--port", str(launch.port), "--log-level", "error"]
+    arguments = ["server", "start-dev", "--headless", "--ip", launch.listens_on, "--port", str(launch.port)]
     arguments += [
+        "--log-level",
+        "error",
         "--namespace",
         launch.settings.temporal_namespace,
         "--db-filename",
@@ -83,14 +84,14 @@ def _fhir(launch: Launch) -> Command:
     """sekmet under uvicorn: its own `serve` logs every URL, and with it identifiers of patients."""
     write_private(launch.folder / "settings.yaml", steps.sekmet_settings(launch.address, launch.folder))
     write_private(launch.folder / "logging.json", steps.quiet_logging(launch.settings.log_format))
-    arguments = ["uvicorn", "--factory", "sekmet.main:app_factory", "--host", HOST, "--port", str(launch.port)]
-    arguments += ["--no-access-log", "--log-config", str(launch.folder / "logging.json")]
+    arguments = ["uvicorn", "--factory", "sekmet.main:app_factory", "--host", launch.listens_on, "--port"]
+    arguments += [str(launch.port), "--no-access-log", "--log-config", str(launch.folder / "logging.json")]
     return Command([*PYTHON, *arguments], part_environment() | {"SEKMET_CONFIG": str(launch.folder / "settings.yaml")})
 
 
 def _archive(launch: Launch) -> Command:
-    arguments = ["services.archive", "--folder", str(launch.folder / "files"), "--port", str(launch.port)]
-    arguments += ["--log-format", launch.settings.log_format]
+    arguments = ["services.archive", "--folder", str(launch.folder / "files"), "--host", launch.listens_on]
+    arguments += ["--port", str(launch.port), "--log-format", launch.settings.log_format]
     return Command([*PYTHON, *arguments], part_environment())
 
 

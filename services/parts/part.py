@@ -23,10 +23,13 @@ class Launch:
     ready_file: Path
     aborted: threading.Event = field(default_factory=threading.Event)
     """Set when another part has failed: whatever takes long stops then."""
+    listens_on: str = HOST
+    reached_as: str = HOST
+    """The host by which others find the part: a Service's name where each part has a container of its own."""
 
     @property
     def address(self) -> str:
-        return f"{HOST}:{self.port}"
+        return f"{self.reached_as}:{self.port}"
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,23 @@ def test_the_untrained_checkpoint_is_the_same_bytes_wherever_it_is_built(checkpo
     assert build_checkpoint(tmp_path) == again
 
 
+def test_a_link_names_the_checkpoint_wherever_their_volume_is_mounted(checkpoint: Path, tmp_path: Path) -> None:
+    """In a cluster one Pod builds it, and others mount the volume under another name."""
+    from model_runtime.checkpoint import link_checkpoint
+
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    older, newer = volume / "untrained-1", volume / "untrained-2"
+    for folder in (older, newer):
+        shutil.copytree(checkpoint, folder)
+        link_checkpoint(folder, volume / "current")
+    volume.rename(tmp_path / "elsewhere")
+    linked = tmp_path / "elsewhere" / "current"
+    assert (linked / "release.json").is_file()
+    assert linked.resolve().name == "untrained-2"
+    assert sorted(path.name for path in linked.parent.iterdir()) == ["current", "untrained-1", "untrained-2"]
+
+
 def test_it_loads_by_the_class_that_loads_medgemma(checkpoint: Path) -> None:
     """No weight is missing, none is left over."""
     from transformers import Gemma3ForConditionalGeneration

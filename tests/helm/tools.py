@@ -1,0 +1,76 @@
+"""Where helm is, and what it makes of the chart."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "helm" / "longview"
+PROFILES = ("trial", "hospital", "multi-site", "shared-model")
+Manifest = dict[str, Any]
+
+
+def helm_program() -> Path | None:
+    """helm in the folder LONGVIEW_TEST_CLUSTER, else in the user's cache; None if it is in neither."""
+    cache = Path(os.environ.get("LONGVIEW_CACHE") or Path.home() / ".cache" / "longview")
+    folder = Path(os.environ.get("LONGVIEW_TEST_CLUSTER") or cache / "cluster")
+    return next((path for path in (folder / "bin" / "helm", folder / "helm") if os.access(path, os.X_OK)), None)
+
+
+class Refused(AssertionError):
+    """helm said no; the text is what it said."""
+
+
+def helm(*arguments: str, environment: dict[str, str] | None = None, patience: float = 60.0) -> str:
+    """What helm prints; `Refused` with its words if it fails. `environment` (ours) names the cluster."""
+    command = [str(helm_program()), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=patience, check=False)
+    if done.returncode:
+        raise Refused(done.stderr.strip() or done.stdout.strip())
+    return done.stdout
+
+
+@functools.cache
+def _rendered(profile: str, options: tuple[str, ...]) -> str:
+    values = ("-f", str(CHART / f"values-{profile}.yaml")) if profile else ()
+    return helm("template", "lv", str(CHART), "-n", "reading", *values, *options)
+
+
+def render(profile: str, *options: str) -> list[Manifest]:
+    """Every object of a profile, hooks and tests included; `options` are helm's own, as --set name=value."""
+    return parsed(_rendered(profile, options))
+
+
+def parsed(text: str) -> list[Manifest]:
+    return [each for each in yaml.load_all(text, yaml.CSafeLoader) if each]
+
+
+def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:
+    """Those of a kind, by name without the release's and the chart's."""
+    return {each["metadata"]["name"].removeprefix("lv-longview-"): each for each in manifests if each["kind"] == kind}
+
+
+def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
+    """Every Pod (metadata and spec) that the objects make, by name and kind."""
+    found = {}
+    for each in manifests:
+        name = f"{each['kind']} {each['metadata']['name'].removeprefix('lv-longview-')}"
+        if each["kind"] == "Pod":
+            found[name] = each
+        elif "template" in each.get("spec", {}):
+            found[name] = each["spec"]["template"]
+    return found
+
+
+def containers(pod: Manifest) -> list[Manifest]:
+    return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+
+
+def environment(container: Manifest) -> dict[str, str]:
+    return {each["name"]: each["value"] for each in container.get("env", [])}
