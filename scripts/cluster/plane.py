@@ -131,15 +131,17 @@ def _follower(launch: Launch, name: str, *arguments: str) -> Command:
 def _controllers(launch: Launch) -> Command:
     state = launch.settings.state
     keys = ("--service-account-private-key-file", str(_signing_key(state)))
-    return _follower(
-        launch, "kube-controller-manager", *keys, "--root-ca-file", str(state / "apiserver" / "apiserver.crt")
-    )
+    authority = ("--root-ca-file", str(state / "apiserver" / "apiserver.crt"))
+    # A node that is not heard of for a while on a busy machine would be taken for dead, and its pods for unready; kwok never says otherwise again.
+    patient = ("--node-monitor-grace-period", "1h")
+    return _follower(launch, "kube-controller-manager", *keys, *authority, *patient)
 
 
 def _kwok(launch: Launch) -> Command:
     command = _program(
         "kwok",
         *("--kubeconfig", str(kubeconfig(launch.settings.state)), "--manage-all-nodes=true"),
+        *("--node-lease-duration-seconds", "40"),  # it tells of its nodes as kubelets do
         *("--node-ip", HOST, "--server-address", launch.address),
     )
     command.environment["KWOK_WORKDIR"] = str(launch.folder)
