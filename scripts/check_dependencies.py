@@ -13,6 +13,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import httpx
 from license_expression import ExpressionError, LicenseSymbol, LicenseWithExceptionSymbol, get_spdx_licensing
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -29,8 +29,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 LOCK, RULES = ROOT / "requirements.lock", ROOT / "scripts" / "dependencies.toml"
 SHIPPED_EXTRAS = ("gateway", "worker", "inbox", "runtime")
-ADVISORIES = "https://pypi.org/pypi/jinja2/2.10/json"
-"""What pip-audit asks for a release that has known weaknesses: a mirror that answers without them would make everything look sound."""
+CANARY = f"jinja2==2.10 --hash=sha256:{'0' * 64}\n"
+"""A release that has known weaknesses: a mirror that answers without them would make everything look sound. Nothing is fetched of it."""
 MOST_UNKNOWN = 0.05
 """The share of packages that the service may not know; pip-audit passes over those in silence."""
 
@@ -201,16 +201,14 @@ def installed(names: Iterable[str], shipped: set[str]) -> tuple[list[Package], l
 
 def unreachable() -> str:
     """Why the advisories cannot be had here; empty if they can."""
-    try:
-        answer = httpx.get(ADVISORIES, timeout=15.0, follow_redirects=True)
-        known = answer.status_code == 200 and bool(answer.json().get("vulnerabilities"))
-    except (httpx.HTTPError, ValueError) as error:
-        return f"the advisory service does not answer ({type(error).__name__})"
-    return (
-        ""
-        if known
-        else f"the advisory service is not reached: what answers knows no advisories (status {answer.status_code})"
-    )
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as lock:
+        lock.write(CANARY)
+        lock.flush()
+        report, said = _asked(Path(lock.name), [])
+    if report is None:
+        return f"the advisory service does not answer ({said})"
+    known = any(dependency.get("vulns") for dependency in report["dependencies"])
+    return "" if known else "the advisory service is not reached: what answers knows no advisories"
 
 
 def accepted_ids(rules: Iterable[Mapping[str, Any]], today: date) -> tuple[list[str], list[str]]:
@@ -224,16 +222,23 @@ def accepted_ids(rules: Iterable[Mapping[str, Any]], today: date) -> tuple[list[
     return ids, over
 
 
-def weaknesses(lock: Path, accepted: Iterable[str]) -> list[str]:
-    """pip-audit over the lock as it stands; it resolves and installs nothing."""
-    command = [sys.executable, "-m", "pip_audit", "-r", str(lock), "--require-hashes", "--disable-pip", "--no-deps"]
+def _asked(lock: Path, accepted: Iterable[str]) -> tuple[Any, str]:
+    """pip-audit's report over a lock as it stands, which it neither resolves nor installs; without one, the last that it said."""
+    command = [sys.executable, "-m", "pip_audit", "-r", str(lock), "--require-hashes", "--disable-pip"]
     command += ["--format", "json", "--progress-spinner", "off", *(f"--ignore-vuln={i}" for i in accepted)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
-        report = json.loads(done.stdout)
+        return json.loads(done.stdout), ""
     except ValueError:
         last = done.stderr.strip().splitlines()[-1:] or ["no output"]
-        return [f"pip-audit failed with status {done.returncode}: {last[0][:200]}"]
+        return None, f"status {done.returncode}: {last[0][:200]}"
+
+
+def weaknesses(lock: Path, accepted: Iterable[str]) -> list[str]:
+    """A sentence for each known weakness of a locked package; also where nothing could be learnt."""
+    report, said = _asked(lock, accepted)
+    if report is None:
+        return [f"pip-audit failed with {said}"]
     unknown = sorted(dep["name"] for dep in report["dependencies"] if "skip_reason" in dep)
     if unknown:
         print(f"advisories: nothing is known of {', '.join(unknown)}")

@@ -10,7 +10,7 @@ set -euo pipefail
 : "${SOURCE_DATE_EPOCH:?}"
 secrets=/run/secrets environment=/opt/longview out=/out
 packages=lib/python3.11/site-packages
-export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 UV_LINK_MODE=copy UV_HTTP_TIMEOUT=180 PYC_INVALIDATION_MODE=UNCHECKED_HASH
+export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 UV_LINK_MODE=copy UV_CACHE_DIR=/var/cache/uv UV_HTTP_TIMEOUT=180 PYC_INVALIDATION_MODE=UNCHECKED_HASH
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
 if [ -s "$secrets/index" ]; then PIP_INDEX_URL=$(cat "$secrets/index"); UV_DEFAULT_INDEX=$PIP_INDEX_URL; export PIP_INDEX_URL UV_DEFAULT_INDEX; fi
 if [ -s "$secrets/ca" ]; then export PIP_CERT=$secrets/ca SSL_CERT_FILE=$secrets/ca; fi

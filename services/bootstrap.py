@@ -388,7 +388,7 @@ def audit_delivery(settings: Settings, database: Database) -> AuditDelivery | No
         return None
     return AuditDelivery(
         AuditOutbox(database),
-        FhirClient(settings.audit_url, token=settings.audit_token, verify=trust(settings).context(), timeout=20.0),
+        FhirClient(settings.audit_url, token=settings.audit_token, timeout=20.0, verify=trust(settings).context()),
         Canonical(settings.canonical_base),
         AuditAddresses(settings.fhir_url, settings.inbox_url),
     )

@@ -1,8 +1,8 @@
 """What a process takes once, when it starts, and cannot take again while it runs: when such a file is replaced, the process ends in order, to be
 started anew by whatever runs it (Kubernetes, systemd).
 
-That holds for Kafka's password, the database's URL, and what Temporal's client was given. Tokens and keys of payloads are read again without this,
-and so are certificates on all other connections.
+That holds for Kafka's password, the database's URL, our secret at the OpenID issuer, and what Temporal's client was given. Tokens and keys of
+payloads are read again without this, and so are certificates on all other connections.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from schemas.telemetry.fields import fields
 from services.secret_file import SecretFromFile
 from services.settings import Settings
 
@@ -26,7 +27,7 @@ SPREAD_SECONDS = 60.0
 
 def taken_once(settings: Settings) -> list[Path]:
     """The files that are watched; none where every secret is given as a value, as in the embedded system."""
-    secrets = [settings.kafka_password, settings.database_url]
+    secrets = [settings.kafka_password, settings.database_url, settings.oidc_client_secret]
     if settings.temporal_tls == "on":
         secrets.append(settings.temporal_api_key)
         certificates = [settings.ca_file, settings.client_cert_file, settings.client_key_file]
@@ -57,7 +58,7 @@ async def _watch(files: Iterable[Path], stop: Callable[[], None], look: float, s
         for file, before in known.items():
             now = await asyncio.to_thread(_digest, file)
             if now and before and now != before:
-                log.warning("secret-replaced-process-ends")
+                log.warning("secret-replaced-process-ends", extra=fields())
                 await asyncio.sleep(random.uniform(0, spread))  # noqa: S311  no secret
                 stop()
                 return

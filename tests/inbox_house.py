@@ -125,7 +125,15 @@ def open_house(folder: Path, logins: Callable[[House, str], Logins] | None = Non
     app = create_app(house.deps)
     listener = listen("127.0.0.1", port, "inbox", "LONGVIEW_INBOX_HOST")
     serving = serve(app, listener, stop, ready.set, app.state.feed.close)
-    thread = threading.Thread(target=loop.run_until_complete, args=(serving,))
+
+    async def run() -> None:
+        try:
+            await serving
+        finally:
+            if house.logins is not None:
+                await house.logins.close()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
     thread.start()
 
     def end() -> None:
@@ -140,8 +148,6 @@ def open_house(folder: Path, logins: Callable[[House, str], Logins] | None = Non
         yield house
     finally:
         end()
-        if house.logins is not None:
-            loop.run_until_complete(house.logins.close())
         loop.close()
         house.database.close()
 

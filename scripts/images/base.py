@@ -7,6 +7,7 @@ run, and Python is another patch release, built by somebody else.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -151,8 +152,6 @@ def _add_python(root: Path) -> None:
     (target / "lib/python3.11/site-packages").mkdir()
     shutil.copytree(source / "include/python3.11", target / "include/python3.11")
     subprocess.run(["chroot", root, "ldconfig"], check=True)
-    subprocess.run(
-        ["chroot", root, "/usr/local/bin/python3.11", "-m", "ensurepip", "--default-pip"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    installer = ["chroot", root, "/usr/local/bin/python3.11", "-m", "ensurepip", "--default-pip"]
+    quiet = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
+    subprocess.run(installer, check=True, stdout=subprocess.DEVNULL, env=quiet)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from schemas.errors import PartUnavailable, PermanentFailure
+from schemas.volume import MAGIC as VOLUME_MAGIC
 from services.backup.manifest import DATABASE, KEYS, OBJECTS, BackupFolder, Manifest, StoredFile, is_digest, write_file
 from services.backup.rows import batches, dump, one_view
 from services.backup.sealing import PIECE
@@ -24,15 +25,20 @@ _GZIP = 31
 """zlib's `wbits` for the format of gzip."""
 
 
-def create_backup(settings: Settings, folder: Path, passphrase: bytes | None = None) -> Manifest:
-    """One more snapshot in `folder`. Errors: `PartUnavailable` where database, store or folder refuse, `PermanentFailure` for another schema."""
+def create_backup(
+    settings: Settings, folder: Path, passphrase: bytes | None = None, *, pixels: bool = True
+) -> Manifest:
+    """One more snapshot in `folder`; without `pixels` the volumes are left out, which the archive has and a reading fetches anew.
+
+    Errors: `PartUnavailable` where database, store or folder refuse, `PermanentFailure` for another schema.
+    """
     revision = _revision(settings)
     backup = BackupFolder(folder, passphrase)
     with backup.changing():
         name = _name(backup)
         rows: dict[str, int] = {}
         files = {DATABASE: _database(settings, backup, name, revision, rows)}
-        kept, damaged = _objects(settings.store, backup)
+        kept, damaged, left_out = _objects(settings.store, backup, pixels=pixels)
         listing = (f"{digest} {size}\n".encode() for digest, size in sorted(kept.items()))
         files[OBJECTS] = _write(backup, name, OBJECTS, listing)
         keys = _keys(settings, backup, name, files) if passphrase is not None else []
@@ -48,6 +54,7 @@ def create_backup(settings: Settings, folder: Path, passphrase: bytes | None = N
             objects=len(kept),
             object_bytes=sum(kept.values()),
             damaged_objects=damaged,
+            volumes_left_out=left_out,
             key_ids=keys,
         )
         backup.write_manifest(manifest)
@@ -94,10 +101,13 @@ def _compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
 # -- objects -------------------------------------------------------------------------------------------------------------------
 
 
-def _objects(store: Path, backup: BackupFolder) -> tuple[dict[str, int], int]:
-    """Copy what the backup lacks; the sizes of all by address, and how many are not what their address says."""
-    kept, damaged = dict[str, int](), 0
+def _objects(store: Path, backup: BackupFolder, *, pixels: bool) -> tuple[dict[str, int], int, int]:
+    """Copy what the backup lacks; the sizes of all by address, how many are not what their address says, and how many volumes were left out."""
+    kept, damaged, left_out = dict[str, int](), 0, 0
     for path in objects_in(store):
+        if not pixels and _is_volume(path):
+            left_out += 1
+            continue
         size, target = path.stat().st_size, backup.object(path.name)
         if not (target.exists() and target.stat().st_size == backup.form.size(size)):
             try:
@@ -106,7 +116,12 @@ def _objects(store: Path, backup: BackupFolder) -> tuple[dict[str, int], int]:
                 damaged += 1
                 continue
         kept[path.name] = size
-    return kept, damaged
+    return kept, damaged, left_out
+
+
+def _is_volume(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(VOLUME_MAGIC)) == VOLUME_MAGIC
 
 
 def objects_in(store: Path) -> Iterator[Path]:

@@ -52,6 +52,8 @@ class Manifest(Record):
     object_bytes: int
     damaged_objects: int
     """Objects that the store held and that did not match their address: they are in no backup."""
+    volumes_left_out: int = 0
+    """Volumes that the archive has: they were not asked for."""
     key_ids: list[str]
     """The payload keys in it; none without a passphrase."""
 

@@ -36,13 +36,14 @@ def backup() -> None:
 @backup.command("create")
 @_FOLDER
 @_PASSPHRASE
+@click.option("--without-pixels", is_flag=True, help="Leave the volumes out: the archive has them.")
 @as_json
 @named_failures
-def backup_create(folder: Path, secret: Path | None, as_json: bool) -> None:
+def backup_create(folder: Path, secret: Path | None, without_pixels: bool, as_json: bool) -> None:
     """Add a snapshot to DIR while the system runs; objects that DIR holds already are not copied again."""
     from services.backup import create_backup
 
-    manifest = create_backup(_settings(), folder, _passphrase(secret))
+    manifest = create_backup(_settings(), folder, _passphrase(secret), pixels=not without_pixels)
     if as_json:
         click.echo(manifest.model_dump_json(indent=2))
     else:

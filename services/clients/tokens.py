@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 import httpx
 
 from schemas.errors import PartUnavailable
+from schemas.telemetry.fields import fields
 from services.secret_file import SecretFromFile, read_secret, stamp
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class TokenFile:
         try:
             self._token = _checked(read_secret(self._file))
         except (OSError, ValueError, PartUnavailable):
-            log.warning("token-not-read")
+            log.warning("token-not-read", extra=fields())
 
 
 def usable(token: object) -> bool:

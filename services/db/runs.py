@@ -73,6 +73,7 @@ class RunRecords:
         """`PermanentFailure` (`run-unknown`) if the run was never opened."""
         with self._database.writing() as session:
             set_state(session, run_id, state, result_id)
+        count("longview_runs_ended_total", outcome="closed")
 
     def skip_run(self, skipped: SkipRun) -> None:
         """A run may be skipped before it was opened."""
@@ -144,6 +145,7 @@ def _new_run(run_id: str, study_key: str, thread_id: str, inventory_digest: str,
 def count_study(outcome: Literal["read", "abstained", "failed", "skipped"], code: str = "", modality: str = "") -> None:
     """Once for each run that has come so far, after it was written; a repeated write is not counted again."""
     count("longview_studies_total", outcome=outcome, modality=modality or "none", code=code or "none")
+    count("longview_runs_ended_total", outcome=outcome)
 
 
 def set_state(session: Session, run_id: str, state: RunState, result_id: str | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from schemas.events import INBOUND_TOPICS, OUTBOUND_TOPICS, dead_letter_topic
-from services.bootstrap import GATEWAY_GROUP
+from services.bootstrap import GATEWAY_GROUP, kafka_access
 from services.parts.doctor import Check
 from services.settings import Settings
 
@@ -17,7 +17,8 @@ def look(settings: Settings) -> Iterator[Check]:
     from services.clients.kafka_view import look_at_bus
 
     topics = (*INBOUND_TOPICS, *OUTBOUND_TOPICS, *map(dead_letter_topic, INBOUND_TOPICS))
-    seen = look_at_bus(settings.require("kafka_bootstrap"), GATEWAY_GROUP, topics, INBOUND_TOPICS)
+    access = kafka_access(settings).options()
+    seen = look_at_bus(settings.require("kafka_bootstrap"), GATEWAY_GROUP, topics, INBOUND_TOPICS, **access)
     missing = [topic for topic in topics if topic not in seen.partitions]
     yield Check(
         "bus topics",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from services.bootstrap import trust
 from services.parts.doctor import Check
 from services.parts.probes import NotReady, fhir_ok, http_ok
 from services.settings import Settings
@@ -13,7 +14,7 @@ def inbox(settings: Settings) -> Iterator[Check]:
     if not settings.inbox_url:
         return
     try:
-        http_ok(f"{settings.inbox_url.rstrip('/')}/health")
+        http_ok(f"{settings.inbox_url.rstrip('/')}/health", verify=trust(settings).context())
     except NotReady as reason:
         yield Check(
             "inbox", str(reason), f"the inbox cannot be reached at LONGVIEW_INBOX_URL ({reason}): look at its log."
@@ -28,7 +29,10 @@ def login(settings: Settings) -> Iterator[Check]:
         return
     mend = "people cannot log in: LONGVIEW_OIDC_ISSUER {}."
     try:
-        answer = http_ok(f"{settings.require('oidc_issuer').rstrip('/')}/.well-known/openid-configuration").json()
+        answer = http_ok(
+            f"{settings.require('oidc_issuer').rstrip('/')}/.well-known/openid-configuration",
+            verify=trust(settings).context(),
+        ).json()
     except NotReady as reason:
         yield Check("login", str(reason), mend.format(f"does not answer ({reason}): check it and the network"))
         return
@@ -45,7 +49,7 @@ def audit(settings: Settings) -> Iterator[Check]:
     if not settings.audit_url:
         return
     try:
-        fhir_ok(settings.audit_url, settings.audit_token)
+        fhir_ok(settings.audit_url, settings.audit_token, verify=trust(settings).context())
     except NotReady as reason:
         yield Check(
             "audit",

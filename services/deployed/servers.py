@@ -7,7 +7,7 @@ from contextlib import closing
 from datetime import date
 
 from schemas.codes import Canonical
-from services.bootstrap import archive, fhir, history_model, model, shadow_model
+from services.bootstrap import archive, fhir, history_model, model, shadow_model, smart_tokens
 from services.parts.doctor import Check
 from services.settings import Settings
 from services.store import FolderObjectStore
@@ -19,6 +19,10 @@ NOBODY = "longview-doctor"
 
 def fhir_server(settings: Settings) -> Iterator[Check]:
     """What its CapabilityStatement declares, and one search under our own token. Nothing is written."""
+    if (tokens := smart_tokens(settings)) is not None:
+        with closing(tokens):
+            tokens.require()
+        yield Check("fhir scopes", "granted as asked for")
     with closing(fhir(settings)) as server:
         problems = server.preflight()
         if not problems:

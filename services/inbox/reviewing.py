@@ -55,6 +55,14 @@ UNKNOWN = (
 )
 
 
+@dataclass(frozen=True)
+class Asker:
+    """Who asks for a decision to be written, and from where."""
+
+    person: AuditPerson | None
+    address: str | None
+
+
 @contextmanager
 def _counted(outcome: str) -> Iterator[None]:
     """A decision, by what became of it, and how long the reviewer waited for the answer."""
@@ -65,14 +73,6 @@ def _counted(outcome: str) -> Iterator[None]:
             count("longview_inbox_decisions_total", outcome=_BECAME.get(refused.status, "refused"))
             raise
     count("longview_inbox_decisions_total", outcome=outcome)
-
-
-@dataclass(frozen=True)
-class Asker:
-    """Who asks for a decision to be written, and from where."""
-
-    person: AuditPerson | None
-    address: str | None
 
 
 class ReviewDesk:
@@ -116,7 +116,8 @@ class ReviewDesk:
             kind="decision-sent",
             at=self._now(),
             process="inbox",
-            code=asked,
+            outcome="failed",
+            code="fault",
             person=asker.person,
             address=asker.address,
             patient=without_version(entry.result.patient.resource),
@@ -127,6 +128,7 @@ class ReviewDesk:
         try:
             with _counted(asked):
                 yield
+            told = told.model_copy(update={"outcome": "success", "code": asked})
         except DecisionRefused as refused:
             outcome = "refused" if refused.status == HTTP_409_CONFLICT else "failed"
             told = told.model_copy(update={"outcome": outcome, "code": refused.code})

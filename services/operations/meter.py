@@ -22,6 +22,8 @@ from services.operations.metrics import BY_NAME, METRICS
 Instrument = Counter | Gauge | Histogram
 Families = Callable[[], Iterable[Family]]
 
+MOST_AT_ZERO = 50
+"""Series of one metric that are made before anything happened."""
 FROM_COLLECTORS = (
     "longview_state_read",
     "longview_outbox_waiting_events",
@@ -121,8 +123,9 @@ def _instrument(metric: Metric, registry: CollectorRegistry) -> Instrument:
     else:
         kind = Counter if metric.kind == "counter" else Gauge
         instrument = kind(metric.name, metric.meaning, names, registry=registry)
-    if metric.kind == "counter" and metric.labels and all(label.values for label in metric.labels):
-        for values in itertools.product(*(label.values for label in metric.labels)):
+    known = list(itertools.product(*(label.values for label in metric.labels)))
+    if metric.kind != "gauge" and metric.labels and len(known) <= MOST_AT_ZERO:
+        for values in known:
             instrument.labels(*values)
     return instrument
 

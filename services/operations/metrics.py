@@ -179,6 +179,15 @@ _WORKER = (
         (Label("outcome", values=("read", "abstained", "failed", "skipped")), _MODALITY, _CODE),
     ),
     Metric(
+        "longview_runs_ended_total",
+        "counter",
+        "items",
+        "Runs that have ended, by outcome alone, so that each stands at 0 from the start; closed: nothing new came of it "
+        "(the same instances as before).",
+        ("worker",),
+        (Label("outcome", values=("read", "abstained", "failed", "skipped", "closed")),),
+    ),
+    Metric(
         "longview_result_seconds",
         "histogram",
         "seconds",
@@ -296,10 +305,10 @@ _INBOX = (
         "longview_inbox_decisions_total",
         "counter",
         "items",
-        "Decisions that a person has sent, by what became of them: recorded, by their outcome; stale (decided or replaced meanwhile); refused "
-        "(by the FHIR server); unknown (no answer in time); away (a part of the system does not answer).",
+        "Decisions and acknowledgements that a person has sent, by what became of them: recorded, by their outcome; stale "
+        "(decided or replaced meanwhile); refused (by the FHIR server); unknown (no answer in time); away (a part of the system does not answer).",
         ("inbox",),
-        (Label("outcome", values=(*get_args(ReviewOutcome), "stale", "refused", "unknown", "away")),),
+        (Label("outcome", values=(*get_args(ReviewOutcome), "acknowledged", "stale", "refused", "unknown", "away")),),
     ),
     Metric(
         "longview_inbox_decision_seconds",

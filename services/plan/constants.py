@@ -24,30 +24,42 @@ _BENCH = "longview bench capacity (CT of 3 and 40 slices, 20 observations a char
 
 CONSTANTS: dict[str, Constant] = {
     # -- a study, counted
-    "temporal_transitions": Constant(0, "state transitions a study", "measured", _BENCH),
-    "temporal_events": Constant(0, "history events a study", "measured", _BENCH),
-    "temporal_activities": Constant(0, "activities a study", "measured", _BENCH),
-    "temporal_history_bytes": Constant(0, "bytes of history a study", "measured", _BENCH),
-    "fhir_reads": Constant(0, "reads and searches a study", "measured", _BENCH),
-    "fhir_transactions": Constant(0, "transactions a study", "measured", _BENCH),
-    "fhir_resources": Constant(0, "resources a result", "measured", _BENCH),
-    "store_fixed_bytes": Constant(0, "bytes a study beside its pixels", "measured", _BENCH),
-    "store_bytes_per_pixel_byte": Constant(0, "bytes a byte of pixels", "measured", _BENCH),
-    "store_objects": Constant(0, "objects a study", "measured", _BENCH),
-    "database_bytes": Constant(0, "bytes a study, indexes included (SQLite)", "measured", _BENCH),
-    "bus_bytes": Constant(0, "bytes of records a study", "measured", _BENCH),
+    "temporal_transitions": Constant(61, "state transitions a study", "measured", _BENCH),
+    "temporal_events": Constant(99, "history events a study", "measured", _BENCH),
+    "temporal_activities": Constant(12, "activities a study", "measured", _BENCH),
+    "temporal_history_bytes": Constant(24_450, "bytes of history a study", "measured", _BENCH),
+    "fhir_reads": Constant(20, "reads and searches a study", "measured", _BENCH),
+    "fhir_transactions": Constant(1, "transactions a study", "measured", _BENCH),
+    "fhir_resources": Constant(7, "resources a result", "measured", _BENCH),
+    "store_fixed_bytes": Constant(74_300, "bytes a study beside its pixels", "measured", _BENCH),
+    "store_bytes_per_pixel_byte": Constant(1.03, "bytes a byte of pixels", "measured", _BENCH),
+    "store_shown_part": Constant(
+        0.28,
+        "bytes more a byte of pixels",
+        "assumed",
+        "a stack deeper than 85 slices is kept twice: whole, and as the 85 shown (of 300)",
+    ),
+    "store_objects": Constant(13, "objects a study", "measured", _BENCH),
+    "database_bytes": Constant(22_100, "bytes a study, indexes included (SQLite)", "measured", _BENCH),
+    "bus_bytes": Constant(1_920, "bytes of records a study", "measured", _BENCH),
     "review_transitions": Constant(
         18, "state transitions a decision", "assumed", "one update with two activities: about a fifth of a reading"
     ),
     # -- speeds
     "gateway_events_a_second": Constant(
-        0, "events a second and gateway", "measured", "longview bench gateway, two cores shared with Temporal"
+        212,
+        "events a second and gateway",
+        "measured",
+        "longview bench gateway: median of five rounds (76 to 246), two cores shared with Temporal",
     ),
     "worker_seconds": Constant(
-        0,
-        "seconds of a thread a study, without the model",
+        2.2,
+        "seconds of a thread a study, without the model and its pixels",
         "measured",
-        "longview bench throughput: 4 threads, two cores shared by every part",
+        "longview bench throughput: 0.55 s a small study at 4 threads, two busy cores shared by every part",
+    ),
+    "fetch_megabytes_a_second": Constant(
+        50.0, "MB of pixels a second and thread, fetched, decoded and kept", "assumed", "the network and one core"
     ),
     "fhir_creates_a_second": Constant(
         44,

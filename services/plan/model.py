@@ -151,7 +151,8 @@ def _temporal(demand: Demand) -> list[Line]:
 
 
 def _processes(demand: Demand) -> list[Line]:
-    busy = demand.peak * (_default("worker_seconds") + demand.answer_seconds)
+    pixels = demand.study_megabytes * (1 + demand.priors) / _default("fetch_megabytes_a_second")
+    busy = demand.peak * (_default("worker_seconds") + pixels + demand.answer_seconds)
     readers = _copies(busy / THREADS, demand)
     return [
         Line(
@@ -222,11 +223,25 @@ def _archive(demand: Demand) -> list[Line]:
 
 
 def _storage(demand: Demand) -> list[Line]:
-    pixels = demand.study_megabytes * 1e6 * (1 + demand.priors) * _default("store_bytes_per_pixel_byte")
+    kept = _default("store_bytes_per_pixel_byte") + _default("store_shown_part")
+    pixels = demand.study_megabytes * 1e6 * (1 + demand.priors) * kept
     objects = (pixels + _default("store_fixed_bytes")) * demand.studies_per_day * YEAR
     rows = _default("database_bytes") * demand.studies_per_day * YEAR
     return [
-        Line("storage", "object store", objects / 1e12, "TB/year", "nothing is deleted"),
+        Line(
+            "storage",
+            "object store",
+            objects / 1e12,
+            "TB/year",
+            "nothing is deleted; nearly all of it is pixels, which the archive has",
+        ),
+        Line(
+            "storage",
+            "object store beside pixels",
+            _default("store_fixed_bytes") * demand.studies_per_day * YEAR / 1e12,
+            "TB/year",
+            "what 'longview backup create --without-pixels' copies",
+        ),
         Line(
             "storage",
             "objects",

@@ -12,19 +12,30 @@ from sqlalchemy import text
 from schemas.audit import AuditEntry, AuditPerson, audit_id, new_audit_id
 from schemas.errors import LongviewError
 from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated
-from services.db import AuditOutbox, AuditTrail, Database, Filter, Head, InboxReader, InboxRecords, Look, open_migrated
+from services.db import (
+    AuditOutbox,
+    AuditTrail,
+    Database,
+    Filter,
+    Head,
+    InboxReader,
+    InboxRecords,
+    Look,
+    migrate,
+    open_database,
+    open_migrated,
+)
 from services.db.audit import append, now_text
 from services.db.runs import RunRecords
-from tests.contract.test_database import postgres, url
 from tests.inbox_samples import available, key, result, review, reviewed
 
-__all__ = ["postgres", "url"]
 DR = AuditPerson(name="Dr. Ines Halloran", subject="u-17", issuer="https://login.example.org")
 
 
 @pytest.fixture
 def database(url: str) -> Iterator[Database]:
-    opened = open_migrated(url)
+    migrate(url)
+    opened = open_database(url)
     yield opened
     opened.close()
 

@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -17,6 +18,7 @@ from sqlalchemy import text
 
 from schemas.errors import InvalidEvent, PermanentFailure
 from schemas.events import INBOUND_TOPICS
+from schemas.volume import Volume, encode_volume
 from services.backup import Fault, create_backup, restore_backup, verify_backup
 from services.backup.rows import TABLES
 from services.backup.sealing import PIECE, Damaged, Plain, Sealed
@@ -209,6 +211,18 @@ def test_a_backup_of_another_hospital_or_of_a_newer_schema_is_refused(
         restore_backup(other, folder)
     monkeypatch.setattr("services.backup.restore.newest_revision", lambda: "0001")
     assert refused(Site(tmp_path / "c"), folder) == "backup-newer"
+
+
+def test_volumes_may_be_left_to_the_archive(tmp_path: Path) -> None:
+    site, folder = Site(tmp_path / "a").live(), tmp_path / "backup"
+    volume = Volume(np.zeros((2, 4, 4), np.int16), (1.0, 1.0, 1.0), "HU", "CT")
+    address = FolderObjectStore(site.settings.store).put(encode_volume(volume))
+    made = create_backup(site.settings, folder, pixels=False)
+    assert (made.objects, made.volumes_left_out) == (3, 1)
+    after = Site(tmp_path / "b")
+    restore_backup(after.settings, folder)
+    assert site.objects().keys() - after.objects().keys() == {address}
+    assert create_backup(site.settings, folder).objects == 4
 
 
 def test_an_object_that_the_store_has_damaged_is_counted_and_left_out(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -26,8 +27,10 @@ from services.clients.kafka import Consumer, KafkaAccess, Producer, ensure_topic
 from services.clients.model import VllmModel
 from services.clients.temporal import TemporalAccess, connect
 from services.clients.trust import Trust
+from services.parts import found
 from services.parts.ports import free_port
 from services.parts.probes import NotReady, database_ok
+from services.settings import Settings
 from tests.contract.temporal_server import KEY, Server, patiently
 from tests.contract.test_temporal import heard, say
 from tests.contract.thread_workflow import ThreadWorkflow
@@ -73,6 +76,12 @@ def hospital(house: House, clients: trustme.CA | None = None) -> Iterator[Termin
         server.shutdown()
         server.server_close()
         serving.join()
+
+
+def files_of(house: House) -> dict[str, str]:
+    """As settings."""
+    trust = house.trust
+    return {"ca_file": trust.ca_file, "client_cert_file": trust.cert_file, "client_key_file": trust.key_file}
 
 
 def asks_fhir(address: str, trust: Trust) -> None:
@@ -168,6 +177,10 @@ async def test_temporal_is_spoken_to_with_certificates_on_both_sides(house: Hous
                 handle = await say(client, f"study-{uuid.uuid4()}", "over TLS")
                 assert await heard(handle, 1) == ["over TLS"]
             assert tls.handshakes
+            settings = Settings(temporal_address=tls.address, temporal_tls="on", **files_of(house))
+            await asyncio.to_thread(found.temporal, settings)
+            with pytest.raises(NotReady):
+                await asyncio.to_thread(found.temporal, Settings(temporal_address=tls.address))
             for stranger in (TemporalAccess(house.trust_alone), TemporalAccess(Trust()), TemporalAccess()):
                 with pytest.raises(PartUnavailable, match="temporal-unavailable"):
                     await connect(tls.address, "default", KEY, access=stranger)
@@ -219,6 +232,9 @@ def test_the_embedded_broker_is_spoken_to_with_certificates_on_both_sides(house:
         terminating(house.server_context(), port, front) as tls,
     ):
         assert crosses(tls.address, KafkaAccess("ssl", house.trust.context())) == [b"value"]
+        found.broker(Settings(kafka_bootstrap=tls.address, kafka_security="ssl", **files_of(house)))
+        with pytest.raises(NotReady):
+            found.broker(Settings(kafka_bootstrap=tls.address, kafka_security="ssl", ca_file=house.trust.ca_file))
         assert is_refused(tls.address, house.trust_alone)
 
 

@@ -182,12 +182,12 @@ def settings(services: Image, trial: Image, containers: Containers) -> dict[str,
 import os
 from schemas.events import INBOUND_TOPICS, OUTBOUND_TOPICS, dead_letter_topic
 from services.clients.kafka import ensure_topics
-from services.db import migrate
 ensure_topics(os.environ["LONGVIEW_KAFKA_BOOTSTRAP"], (*INBOUND_TOPICS, *OUTBOUND_TOPICS, *map(dead_letter_topic, INBOUND_TOPICS)))
-migrate(os.environ["LONGVIEW_DATABASE_URL"])
 """,
         **given,
     )
+    status, said = containers.run(services, ["migrate"], **given)
+    assert status == 0, said
     return given
 
 

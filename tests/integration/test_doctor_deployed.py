@@ -124,7 +124,7 @@ def test_reconciliation_that_is_paused_or_gone(quick: System) -> None:
 def test_a_bus_that_answers_and_is_not_well(
     quick: System, monkeypatch: pytest.MonkeyPatch, seen: Callable[[Any], BusSeen], name: str, mend: str
 ) -> None:
-    monkeypatch.setattr(kafka_view, "look_at_bus", lambda _b, _g, topics, *_: seen(dict.fromkeys(topics, 4)))
+    monkeypatch.setattr(kafka_view, "look_at_bus", lambda _b, _g, topics, *_, **__: seen(dict.fromkeys(topics, 4)))
     assert mend in problems(quick.settings)[name]
 
 

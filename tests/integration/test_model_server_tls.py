@@ -43,7 +43,7 @@ def test_a_worker_with_a_certificate_gets_an_answer_and_a_probe_without_one_its_
                 instruction="Judge.",
                 volumes=[],
                 query="Answer.",
-                answer_schema=answer_schema(["mass"], [], compared=False),
+                answer_schema=answer_schema(["mass"], [2], compared=False),
                 max_tokens=400,
                 priority=0,
             )

@@ -14,10 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemas.errors import PermanentFailure, StaleWrite, TransientFailure
 from services.db import Change
 from services.inbox.feed import ChangeFeed
-from services.inbox.reviewing import DecisionRefused, ReviewDesk
+from services.inbox.reviewing import Asker, DecisionRefused, ReviewDesk
 from services.operations import meter
 from services.operations.meter import Meter
 
+ASKER = Asker(None, None)
 REPORT = "DiagnosticReport/1/_history/1"
 
 
@@ -48,12 +49,15 @@ class Workflow:
 
 def desk(workflow: Workflow, monkeypatch: pytest.MonkeyPatch) -> ReviewDesk:
     monkeypatch.setattr(ReviewDesk, "_act", lambda *_: None)
-    return ReviewDesk(None, workflow, 0.05, lambda: datetime.now(UTC))  # type: ignore[arg-type]
+    trail = SimpleNamespace(record=lambda told: None)
+    return ReviewDesk(trail, workflow, 0.05, lambda: datetime.now(UTC))  # type: ignore[arg-type]
 
 
 def entry(status: str = "opened") -> Any:
     row = SimpleNamespace(status=status, opened_at=datetime.now(UTC))
-    return SimpleNamespace(act_id="earlier", row=row, result=SimpleNamespace(report=REPORT, workflow_id="study-1"))
+    patient = SimpleNamespace(resource="Patient/1")
+    result = SimpleNamespace(report=REPORT, workflow_id="study-1", result_id="r-1", patient=patient)
+    return SimpleNamespace(act_id="earlier", row=row, result=result)
 
 
 def decision(outcome: str = "accepted", act_id: str = "act") -> Any:
@@ -64,13 +68,13 @@ def decision(outcome: str = "accepted", act_id: str = "act") -> Any:
 async def test_a_decision_that_stands_is_counted_by_its_outcome(
     inbox: Meter, monkeypatch: pytest.MonkeyPatch, outcome: str
 ) -> None:
-    await desk(Workflow(), monkeypatch).decide(entry(), decision(outcome))
+    await desk(Workflow(), monkeypatch).decide(entry(), decision(outcome), ASKER)
     assert value(inbox, "longview_inbox_decisions_total", outcome=outcome) == 1
     assert value(inbox, "longview_inbox_decision_seconds_count") == 1
 
 
 async def test_the_same_act_again_is_no_second_decision(inbox: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
-    await desk(Workflow(), monkeypatch).decide(entry(), decision(act_id="earlier"))
+    await desk(Workflow(), monkeypatch).decide(entry(), decision(act_id="earlier"), ASKER)
     assert value(inbox, "longview_inbox_decision_seconds_count") == 0
 
 
@@ -87,14 +91,14 @@ async def test_a_decision_that_does_not_stand_is_counted_by_why(
     inbox: Meter, monkeypatch: pytest.MonkeyPatch, ends: Any, became: str
 ) -> None:
     with pytest.raises(DecisionRefused):
-        await desk(Workflow(ends), monkeypatch).decide(entry(), decision())
+        await desk(Workflow(ends), monkeypatch).decide(entry(), decision(), ASKER)
     assert value(inbox, "longview_inbox_decisions_total", outcome=became) == 1
     assert value(inbox, "longview_inbox_decisions_total", outcome="accepted") == 0
 
 
 async def test_somebody_else_was_faster(inbox: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DecisionRefused):
-        await desk(Workflow(), monkeypatch).decide(entry("accepted"), decision())
+        await desk(Workflow(), monkeypatch).decide(entry("accepted"), decision(), ASKER)
     assert value(inbox, "longview_inbox_decisions_total", outcome="stale") == 1
 
 

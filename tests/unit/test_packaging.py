@@ -30,7 +30,8 @@ REGISTRIES = (
     "repo maven",
     "repo1 maven",
     "deb debian org",
-    "golang org",
+    "proxy golang org",
+    "sum golang org",
     "crates io",
 )
 """Hosts of package registries, dots as blanks: this file names none either."""
@@ -107,7 +108,15 @@ def test_the_wheel_says_what_each_process_needs(wheel: Path, project: dict[str, 
     archive = zipfile.ZipFile(wheel)
     [metadata] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
     told = Parser().parsestr(archive.read(metadata).decode())
-    assert set(told.get_all("Provides-Extra") or []) == {"operations", "gateway", "inbox", "worker", "runtime", "demo"}
+    assert set(told.get_all("Provides-Extra") or []) == {
+        "operations",
+        "gateway",
+        "inbox",
+        "worker",
+        "runtime",
+        "trial",
+        "demo",
+    }
     assert told["License-Expression"] == "Apache-2.0"
     assert told.get_all("License-File") == ["LICENSE"]
     [points] = [archive.read(name).decode() for name in archive.namelist() if name.endswith("entry_points.txt")]

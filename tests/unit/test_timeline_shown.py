@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from schemas.errors import TransientFailure
 from services import show_timeline
 from services.cli import main
+from services.db import AuditTrail, open_migrated
 from services.settings import Settings
 
 CHART: list[dict[str, Any]] = [
@@ -84,3 +86,19 @@ def test_control_characters_of_a_chart_do_not_reach_the_terminal() -> None:
     chart.patient_record = lambda patient: rude  # type: ignore[method-assign]
     shown = show_timeline.show(chart, Settings(), "Patient/p", "", None, None)  # type: ignore[arg-type]
     assert show_timeline._row(shown.timeline.entries[0])[3] == "[31mCreatinine"
+
+
+def test_who_looked_at_a_history_is_recorded_before_it_is_shown(
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def away(*_: Any) -> Any:
+        raise TransientFailure("fhir-unavailable", "away")
+
+    monkeypatch.setattr(Chart, "patient_record", away)
+    assert run("p").exit_code == 1, "the control: nothing could be shown"
+    database = open_migrated(Settings(state_dir=str(tmp_path)).database)
+    [row] = AuditTrail(database).entries()
+    database.close()
+    assert (row.entry.kind, row.entry.process, row.entry.patient) == ("history-read", "operator", "Patient/p")
+    assert row.entry.person is not None
+    assert row.entry.person.name

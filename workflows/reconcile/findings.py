@@ -20,6 +20,8 @@ HEALING_CODES = frozenset(
         "fhir-forbidden",
         "model-release-mismatch",
         "model-release",
+        "object-missing",
+        "object-corrupt",
     }
 )
 """Failures that were final for their run and yet pass: data that came later, or a setting that an operator has mended since.

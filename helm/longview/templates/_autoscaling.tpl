@@ -51,7 +51,7 @@
   {{- end }}
 {{- end }}
 
-{{/* A ScaledObject. Takes: root, component, suffix, least, most, triggers (text), annotations, labels. */}}
+{{/* A ScaledObject, never kept: where a rollback takes it away, its workers stay as many as they are. Takes: root, component, suffix, least, most, triggers (text). */}}
 {{- define "longview.scaledObject" -}}
 {{- $name := printf "%s-%s%s" (include "longview.fullname" .root) .component (.suffix | default "") -}}
 apiVersion: keda.sh/v1alpha1
@@ -59,10 +59,6 @@ kind: ScaledObject
 metadata:
   name: {{ $name }}
   labels: {{ include "longview.labels" . | nindent 4 }}
-    {{- with .labels }}{{ toYaml . | nindent 4 }}{{ end }}
-  {{- with .annotations }}
-  annotations: {{ toYaml . | nindent 4 }}
-  {{- end }}
 spec:
   scaleTargetRef: {name: {{ $name }}}
   minReplicaCount: {{ .least }}

@@ -60,7 +60,8 @@ in worker.retire: this upgrade scales it to nothing and takes its `keep` away); 
 {{ toJson (dict "versions" $found) }}
 {{- end }}
 
-{{/* A Deployment of the cluster once more, as Helm should have it: without what the server has added. */}}
+{{/* A Deployment of the cluster once more, as Helm should have it: without what the server has added. One that KEDA has put to sleep is woken where KEDA
+is no longer asked. */}}
 {{- define "longview.asFound" -}}
 {{- $meta := .live.metadata -}}
 {{- $annotations := dict -}}
@@ -69,7 +70,9 @@ in worker.retire: this upgrade scales it to nothing and takes its `keep` away); 
 {{- end -}}
 {{- if and .keep (ne .phase "retiring") -}}{{- $_ := set $annotations "helm.sh/resource-policy" "keep" -}}{{- end -}}
 {{- $spec := .live.spec -}}
-{{- if eq .phase "retiring" -}}{{- $_ := set $spec "replicas" 0 -}}{{- end -}}
+{{- if eq .phase "retiring" -}}{{- $_ := set $spec "replicas" 0 -}}
+{{- else if and .awake (eq (int $spec.replicas) 0) -}}{{- $_ := set $spec "replicas" 1 -}}
+{{- end -}}
 {{ toYaml (dict
   "apiVersion" "apps/v1" "kind" "Deployment"
   "metadata" (dict "name" $meta.name "labels" $meta.labels "annotations" $annotations)
