@@ -42,10 +42,17 @@ pytestmark = [
 ]
 KEDA = ("--set", "autoscaling.provider=keda", "--set", "autoscaling.prometheusAddress=http://prometheus:9090")
 CODEC = ("--set", "codec.enabled=true", "--set", "secrets.codec_operators_file.name=operators")
+MUTUAL = (
+    "--set",
+    "model.tls.secret=model-tls,model.tls.clients=true",
+    "--set",
+    "secrets.client_cert_file.name=us,secrets.client_key_file.name=us",
+)
 EVERYTHING = [
     *((profile, ()) for profile in PROFILES),
     ("hospital", (*KEDA, *CODEC)),
     ("trial", ("--set", "worker.versioning=true")),
+    ("hospital", MUTUAL),
     ("hospital", ("--set", "model.checkpoint.existingClaim=", "--set", "model.checkpoint.image.reference=models/medgemma@sha256:1")),
 ]  # fmt: skip
 variants = pytest.mark.parametrize(("profile", "asked"), EVERYTHING)
@@ -85,9 +92,14 @@ def test_every_process_understands_what_it_is_told(profile: str, asked: tuple[st
     assert seen or profile == "shared-model"
 
 
-@pytest.mark.parametrize("profile", ["trial", "hospital", "shared-model"])
-def test_the_model_server_understands_what_it_is_told(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (container,) = of_kind(render(profile), "Deployment")["model"]["spec"]["template"]["spec"]["containers"]
+@pytest.mark.parametrize(
+    ("profile", "asked"), [("trial", ()), ("hospital", ()), ("shared-model", ()), ("hospital", MUTUAL)]
+)
+def test_the_model_server_understands_what_it_is_told(
+    profile: str, asked: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifests = render(profile, *asked)
+    (container,) = of_kind(manifests, "Deployment")["model"]["spec"]["template"]["spec"]["containers"]
     for variable, value in environment(container).items():
         monkeypatch.setenv(variable, value)
     given: dict[str, Any] = {}
@@ -98,7 +110,17 @@ def test_the_model_server_understands_what_it_is_told(profile: str, monkeypatch:
     assert str(settings.media_dir) in mounts
     assert str(settings.checkpoint).startswith("/models/")
     assert str(settings.token_file) == "/etc/longview/secrets/model_token"
-    assert (settings.host, settings.port) == ("0.0.0.0", container["ports"][0]["containerPort"])
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    assert (settings.host, settings.port, settings.probe_port) == ("0.0.0.0", ports["http"], ports.get("operations", 0))
+    urls = {
+        environment(each)["LONGVIEW_MODEL_URL"]
+        for pod in pods(manifests).values()
+        for each in containers(pod)
+        if "LONGVIEW_MODEL_URL" in environment(each)
+    }
+    assert urls == (
+        set() if profile == "shared-model" else {f"{'https' if asked else 'http'}://lv-longview-model:8000"}
+    )
 
 
 @variants
@@ -277,6 +299,17 @@ def test_the_gateway_reaches_the_bus_and_not_the_archive() -> None:
     assert places("model") == places("schedules") == set()
 
 
+def test_helm_test_asks_the_inbox_where_a_way_leads_there() -> None:
+    def asked(*options: str) -> str:
+        return environment(pods(render("hospital", *options))["Pod test"]["spec"]["containers"][0])[
+            "LONGVIEW_INBOX_URL"
+        ]
+
+    assert asked() == "https://longview.general-hospital.example"
+    assert asked("--set", "networkPolicy.egress.inbox=null") == ""
+    assert asked("--set", "networkPolicy.egress.inbox=null,networkPolicy.enabled=false") == asked()
+
+
 def test_both_ends_of_a_way_within_the_release_are_open() -> None:
     """A worker's way out to the model server is a way in there, by the same port and for that worker's Pods alone."""
     policies = of_kind(render("trial"), "NetworkPolicy")
@@ -307,8 +340,10 @@ def test_probes_ask_what_the_process_says_of_itself(profile: str, asked: tuple[s
         if name.startswith("trial-"):
             assert all("part" in str(container[f"{probe}Probe"]) for probe in ("startup", "readiness", "liveness"))
             continue
-        told, port = environment(container), "http" if name == "model" else "operations"
-        assert ports[port] == int(told.get(f"{MODEL_PREFIX}PORT") or told["LONGVIEW_OPERATIONS_PORT"])
+        told, port = environment(container), "http" if name == "model" and "operations" not in ports else "operations"
+        assert ports[port] == int(
+            told.get(f"{MODEL_PREFIX}PROBE_PORT") or told.get(f"{MODEL_PREFIX}PORT") or told["LONGVIEW_OPERATIONS_PORT"]
+        )
         assert (told.get(f"{MODEL_PREFIX}HOST") or told["LONGVIEW_OPERATIONS_HOST"]) == "0.0.0.0"
         assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": port}
         assert container["livenessProbe"]["httpGet"] == {"path": "/health", "port": port}

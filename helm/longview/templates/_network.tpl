@@ -41,7 +41,7 @@ values says. An entry of the values is {cidr, except} or {namespace, pods}, and 
     "migrate" (list "database")
     "schedules" (list "temporal")
     "promote" (list "temporal")
-    "test" (concat $reading (list "kafka" "oidc" "audit")))
+    "test" (concat $reading (list "kafka" "oidc" "audit" "inbox")))
   "within" (dict
     "kafka" (dict "component" "trial-broker" "port" 9092)
     "temporal" (dict "component" "trial-temporal" "port" 7233)
