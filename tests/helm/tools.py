@@ -15,6 +15,23 @@ CHART = ROOT / "helm" / "longview"
 PROFILES = ("trial", "hospital", "multi-site", "shared-model")
 Manifest = dict[str, Any]
 
+KEDA = ("--set", "autoscaling.provider=keda", "--set", "autoscaling.prometheusAddress=http://prometheus:9090")
+CODEC = ("--set", "codec.enabled=true", "--set", "secrets.codec_operators_file.name=operators")
+MUTUAL = (
+    "--set",
+    "model.tls.secret=model-tls,model.tls.clients=true",
+    "--set",
+    "secrets.client_cert_file.name=us,secrets.client_key_file.name=us",
+)
+EVERYTHING = [
+    *((profile, ()) for profile in PROFILES),
+    ("hospital", (*KEDA, *CODEC)),
+    ("trial", ("--set", "worker.versioning=true")),
+    ("hospital", MUTUAL),
+    ("hospital", ("--set", "model.checkpoint.existingClaim=", "--set", "model.checkpoint.image.reference=models/medgemma@sha256:1")),
+]  # fmt: skip
+"""Profiles and options that together make every template."""
+
 
 def helm_program() -> Path | None:
     """helm in the folder LONGVIEW_TEST_CLUSTER, else in the user's cache; None if it is in neither."""
