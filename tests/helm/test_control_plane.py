@@ -12,6 +12,7 @@ import pytest
 from scripts.cluster.content import ROOMS
 from scripts.cluster.plane import control_plane, kubectl
 from services.parts.probes import NotReady
+from services.parts.process import is_alive
 from tests.helm.tools import ROOT
 
 
@@ -25,7 +26,7 @@ def test_stopped_nothing_is_left_and_started_again_its_data_is_there(tmp_path: P
         processes = [record.process for record in plane.records().values() if record.process]
         assert again == {"running", "done"}
         assert set(plane.down()) == {"etcd", "apiserver", "controllers", "scheduler", "kwok"}
-        assert not [process for process in processes if Path(f"/proc/{process.pid}").exists()]
+        assert not [process for process in processes if is_alive(process)]
         with pytest.raises(NotReady, match="refused"):
             kubectl(state, "get", "nodes")
 

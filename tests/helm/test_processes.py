@@ -7,11 +7,12 @@ taken by the scripted one), and one study goes through it. That every profile's 
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,10 +30,13 @@ from tests.integration.system import System
 
 pytestmark = pytest.mark.timeout(600)
 
-CODEC = ("--set", "codec.enabled=true", "--set", "secrets.codec_operators_file.name=longview-operators")
-"""The codec server too, which the trial leaves out by itself."""
-LAST = ("schedules", "promote", "test")
-"""Components that are run once the processes are there."""
+WHOLE = (
+    *("--set", "codec.enabled=true", "--set", "secrets.codec_operators_file.name=longview-operators"),
+    *("--set", "worker.versioning=true"),
+)
+"""What the trial leaves out by itself: the codec server, and workers of a version, which has to be promoted."""
+AFTERWARDS = ("schedules", "promote")
+"""Hooks that Helm runs once the processes are ready."""
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -59,7 +63,7 @@ class Running:
 
 @pytest.fixture(scope="module")
 def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The trial's parts and processes, each answering its own readiness probe; jobs that come after them have not run yet."""
+    """The trial's parts and processes, each answering its own readiness probe; then the hooks that follow."""
     machine = _machine(tmp_path_factory.mktemp("trial"))
     running = Running(machine, {})
     try:
@@ -67,6 +71,8 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             _start(running, workload)
         for command in running.commands.values():
             machine.await_probe(command, "readinessProbe")
+        for component in AFTERWARDS:
+            _run(machine, component)
         yield running
     finally:
         machine.close()
@@ -75,7 +81,7 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def _in_order(machine: Machine) -> list[Workload]:
     """The trial's own parts, the migration, the rest: Kubernetes would start again what came too early."""
     rank = {"migrate": 1, "model": 2}
-    known = [w for w in machine.workloads.values() if _label(w) not in LAST]
+    known = [w for w in machine.workloads.values() if _label(w) not in (*AFTERWARDS, "test")]
     return sorted(known, key=lambda w: 0 if _label(w).startswith("trial-") else rank.get(_label(w), 3))
 
 
@@ -123,15 +129,24 @@ def test_every_process_lives_and_is_ready(trial: Running) -> None:
         assert trial.machine.status(command, "operations", "/metrics") == 200
 
 
-@pytest.mark.parametrize("component", LAST)
-def test_what_comes_afterwards_ends_well(trial: Running, component: str) -> None:
-    """Schedules, the promotion of the workers' version, and what `helm test` runs (`longview doctor --deployed`)."""
-    found = [w for w in trial.machine.workloads.values() if _label(w) == component]
-    if not found:
-        pytest.skip(f"the trial has no {component}")
-    for workload in found:
-        for container in workload.containers:
-            trial.machine.run(trial.machine.command(workload, container))
+def test_helm_s_own_test_finds_nothing_wrong(trial: Running) -> None:
+    """`longview doctor --deployed`, with the settings of the Pod that `helm test` starts."""
+    _run(trial.machine, "test")
+
+
+def test_the_workers_version_is_the_one_for_new_studies(trial: Running) -> None:
+    """What the promotion did, asked with the promotion's own settings."""
+    (promote,) = [w for w in trial.machine.workloads.values() if _label(w) == "promote"]
+    command = trial.machine.command(promote, promote.containers[0])
+    listed = trial.machine.run(replace(command, arguments=[command.arguments[0], "workers", "list", "--json"]))
+    versions = {each["build_id"]: each for each in json.loads(listed)["versions"]}
+    assert versions[command.environment["LONGVIEW_WORKER_BUILD_ID"]]["state"] == "current"
+
+
+def _run(machine: Machine, component: str) -> None:
+    (workload,) = [w for w in machine.workloads.values() if _label(w) == component]
+    for container in workload.containers:
+        machine.run(machine.command(workload, container))
 
 
 def test_a_study_becomes_a_result(trial: Running) -> None:
@@ -159,7 +174,7 @@ def test_each_drains_and_ends_when_it_is_told_to(trial: Running) -> None:
 
 def _machine(folder: Path) -> Machine:
     """Every key of a Secret has a value: of the right form where a process looks at it, else a random word."""
-    manifests = render("trial", *CODEC)
+    manifests = render("trial", *WHOLE)
     keys, maps, _ = from_the_hospital(manifests)
     assert not maps, "the trial needs no file of the hospital"
     held = {secret: {key: _value(_setting(secret, key, manifests), folder) for key in keys[secret]} for secret in keys}
