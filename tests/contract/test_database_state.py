@@ -15,8 +15,6 @@ from services.db.oversight_models import DriftLook
 from services.db.state import StateReader
 from services.operations.database_state import KEPT_SECONDS, DatabaseState, Sample, of_gateway, of_inbox, of_worker
 from tests.contract.test_database import database as database
-from tests.contract.test_database import postgres as postgres
-from tests.contract.test_database import url as url
 from tests.contract.test_oversight_records import item, opened, posted
 
 NOW = datetime(2026, 11, 25, 4, tzinfo=UTC)
