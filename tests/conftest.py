@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("longview", deadline=None)  # a busy machine is no defect
+hypothesis.settings.load_profile("longview")
 
 TEST_DATA = Path(os.environ.get("LONGVIEW_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 

@@ -12,6 +12,7 @@ from schemas.inbox import EntryAcknowledged, EntryEscalated
 from schemas.oversight import ClosePass
 from services.db import Database, DeadLetterRecords, InboxReader, InboxRecords, OutboxRecords, ReconcileRecords
 from services.db.oversight_models import DriftLook
+from services.db.reading import Look
 from services.db.state import StateReader
 from services.operations.database_state import KEPT_SECONDS, DatabaseState, Sample, of_gateway, of_inbox, of_worker
 from tests.contract.test_database import database as database
@@ -62,7 +63,7 @@ def test_the_inbox_is_told_by_priority_and_what_was_opened_is_not_unread(
     first = posted(database, "1.2.3", days_ago=2, priority="stat", acknowledge_by="2026-11-24T00:00:00Z")
     posted(database, "1.2.4", days_ago=1, priority="stat", acknowledge_by="2026-11-26T00:00:00Z")
     posted(database, "1.2.5", days_ago=1, priority="routine", acknowledge_by=None)
-    InboxReader(database).mark_opened(first)
+    InboxReader(database).view(first, Look("result-opened", None, "127.0.0.1", opening=True))
     now = told(of_inbox(reader)(NOW))
     assert now["inbox_open_results/stat"] == 2
     assert now["inbox_open_results/routine"] == 1
