@@ -71,6 +71,7 @@ audit: setup ## licences of all locked packages; their known weaknesses, where P
 .PHONY: real-parts
 real-parts: setup ## fetch Apache Kafka, HAPI FHIR, HL7's validator, Orthanc and Chromium into the cache
 	@scripts/real_parts.sh
+	@scripts/prometheus.sh
 
 .PHONY: test-real
 test-real: setup ## contract suites, one whole journey and a day under faults against the real parts

@@ -37,6 +37,7 @@ case ${1:-} in
     mv "$target/bin" "$out$environment/bin"
     "$environment/bin/python" -m compileall -q --invalidation-mode unchecked-hash -s "$out" "$target"
     rm -f "$target/.lock" "$target"/longview-*.dist-info/uv_cache.json
+    sed -i -e '/uv_cache\.json/d' -e 's#^bin/#../../../bin/#' "$target"/longview-*.dist-info/RECORD
     cp -a "$out$environment/." "$environment/"
     mkdir -p "$out/usr/share/doc/longview"
     cp LICENSE "$out/usr/share/doc/longview/"

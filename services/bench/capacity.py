@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,7 @@ from services.bootstrap import fhir, temporal
 from services.clients.kafka import Producer
 from services.db import open_database
 from services.demo.phantom import Grid
+from services.parts.environment import child_environment
 from services.parts.launcher import Launcher
 from services.parts.ports import free_port
 from services.scripted_model.part import with_scripted_model
@@ -58,19 +62,32 @@ def run() -> dict[str, Any]:
 
 @contextmanager
 def _parts(folder: Path) -> Iterator[tuple[Settings, str]]:
-    """The worker alone has an operations port, where its requests are counted."""
-    given, port = Settings(state_dir=str(folder / "state"), reconcile_minutes="0"), free_port()
-    launcher = Launcher(given, parts=with_scripted_model())
-    counted = Launcher(
-        Settings(state_dir=given.state_dir, reconcile_minutes="0", operations_port=str(port)),
-        parts=with_scripted_model(),
-    )
+    """The worker is started here, with an operations port at which its requests are counted."""
+    launcher = Launcher(Settings(state_dir=str(folder / "state"), reconcile_minutes="0"), parts=with_scripted_model())
     try:
         launcher.up(PARTS)
-        counted.up(["worker"])
-        yield launcher.settings, f"http://127.0.0.1:{port}/metrics"
+        port, ready = free_port(), folder / "worker.ready"
+        environment = child_environment(replace(launcher.settings, operations_port=str(port)), ready_file=ready)
+        command = [sys.executable, "-P", "-m", "services.cli", "worker"]
+        with (
+            (folder / "worker.log").open("wb") as log,
+            subprocess.Popen(command, env=environment, stderr=log) as worker,
+        ):
+            try:
+                _wait(ready.exists)
+                yield launcher.settings, f"http://127.0.0.1:{port}/metrics"
+            finally:
+                worker.terminate()
     finally:
         launcher.down()
+
+
+def _wait(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not done():
+        if time.monotonic() > deadline:
+            raise PartUnavailable("bench-stuck", "the benchmark does not go on: see the logs.")
+        time.sleep(0.1)
 
 
 class _Capacity:
@@ -111,11 +128,7 @@ class _Capacity:
         with closing(Producer(self._settings.kafka_bootstrap)) as producer:
             for event in events:
                 producer.send_event(STUDY_TOPIC, event)
-        deadline = time.monotonic() + PATIENCE
-        while self._entries() < wanted:
-            if time.monotonic() > deadline:
-                raise PartUnavailable("bench-stuck", "the studies of the benchmark were not all read: see the logs.")
-            time.sleep(0.1)
+        _wait(lambda: self._entries() >= wanted)
         return events
 
     # -- counting

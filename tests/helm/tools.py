@@ -26,7 +26,7 @@ MUTUAL = (
 EVERYTHING = [
     *((profile, ()) for profile in PROFILES),
     ("hospital", (*KEDA, *CODEC)),
-    ("trial", ("--set", "worker.versioning=true")),
+    ("trial", ("--set", "worker.versioning=false")),
     ("hospital", MUTUAL),
     ("hospital", ("--set", "model.checkpoint.existingClaim=", "--set", "model.checkpoint.image.reference=models/medgemma@sha256:1")),
 ]  # fmt: skip

@@ -243,3 +243,12 @@ def test_a_study_goes_through_the_trial_image_alone(services: Image, trial: Imag
     )
     assert status == 0, said
     assert '"DiagnosticReport/' in said, said
+
+
+def test_nothing_tells_the_hour_of_its_installation(services: Image) -> None:
+    """Equal commits give equal trees: one time for all files, and a record of the project that lists what is there and nothing else."""
+    times = {path.lstat().st_mtime for path in (services.root / "opt/longview").rglob("*")}
+    assert len(times) == 1
+    (record,) = services.packages.glob("longview-*.dist-info/RECORD")
+    listed = [line.split(",")[0] for line in record.read_text().splitlines()]
+    assert [name for name in listed if not (services.packages / name).exists()] == []

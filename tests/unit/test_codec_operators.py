@@ -15,6 +15,7 @@ from services import bootstrap
 from services.cli import main
 from services.codec.operators import add_operator, read_operators, remove_operator
 from services.operations.process import Operations
+from services.parts.state import payload_key_file
 from services.settings import Settings
 
 NOW = datetime(2026, 11, 25, 8, tzinfo=UTC)
@@ -79,6 +80,8 @@ def test_keys_are_listed_rotated_and_removed_on_the_command_line(tmp_path: Path)
     import base64
     import json
 
+    assert "is not set" in run(tmp_path, "keys", "list").output, "where nothing was ever started no key is made"
+    payload_key_file(tmp_path / "state")  # as 'longview up' does first of all
     [first] = json.loads(run(tmp_path, "keys", "list", "--json").stdout)["keys"]
     rotated = run(tmp_path, "keys", "rotate").stdout.strip()
     listed = run(tmp_path, "keys", "list", "--json")
