@@ -82,7 +82,7 @@ test-browser: setup ## the inbox in headless Chromium
 	@exec $(BIN)/pytest tests/browser $(OPTIONS)
 
 .PHONY: cluster
-cluster: setup ## a Kubernetes control plane without containers, as processes on loopback (the first build takes 15 to 20 minutes)
+cluster: setup ## a Kubernetes control plane without containers, as processes on loopback (the first build takes 10 to 20 minutes)
 	@scripts/cluster/build.sh
 	@exec $(BIN)/python -m scripts.cluster up
 

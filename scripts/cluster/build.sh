@@ -85,7 +85,7 @@ cache=$(cd "$cache" && pwd)
 exec 9>"$cache/lock"
 flock 9 # two checkouts share the cache
 
-[ -e "$cache/bin/controlplane" ] || say all "a first build takes 15 to 20 minutes on two cores and 6 GB of disk, later ones seconds"
+[ -e "$cache/bin/controlplane" ] || say all "a first build takes 10 to 20 minutes on two cores and 6 GB of disk, later ones seconds"
 version=k8s.io/component-base/version
 ours controlplane "-X $version.gitVersion=v1.$kubernetes -X $version.gitMajor=1 -X $version.gitMinor=${kubernetes%.*}"
 ln -sf controlplane "$cache/bin/kubectl"
