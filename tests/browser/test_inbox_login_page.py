@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_inbox_page import chromium
 from tests.inbox_house import House, open_house
 from tests.integration.test_inbox_login import Clock, logins_at
 from tests.openid_provider import AUDITOR, PORTER, Provider, running_provider
 
-__all__ = ["chromium"]
 pytestmark = pytest.mark.browser
 
 

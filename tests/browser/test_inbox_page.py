@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests import inbox_samples as samples
 from tests.inbox_house import House, open_house
-from tests.real import parts
 from tests.unit.document_samples import encapsulated
 from tests.unit.injection.house import Hospital, chart, run
 from tests.unit.lab_reports import CHEMISTRY, table_pdf
@@ -20,15 +19,6 @@ from tests.unit.test_document_journey import FirstChoice
 pytestmark = pytest.mark.browser
 EXPECTED = ("status of 400", "ERR_CONNECTION", "ERR_INCOMPLETE_CHUNKED")
 """What Chromium itself says of a form that is refused and of a server that ends."""
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    program = parts.chromium()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
