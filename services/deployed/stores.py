@@ -71,7 +71,7 @@ def objects(settings: Settings) -> Iterator[Check]:
         ) from error
     yield Check("object store", "written, read back, deleted")
     free = used.free / GIB
-    short = free < LEAST_FREE_GIB or used.free < LEAST_FREE_PART * used.total
+    short = free < LEAST_FREE_GIB or used.free < LEAST_FREE_PART * (used.used + used.free)
     yield Check(
         "object store space",
         f"{free:.0f} GiB free",

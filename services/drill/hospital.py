@@ -15,7 +15,7 @@ from pathlib import Path
 from kafka import KafkaConsumer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
-from schemas.errors import PartUnavailable
+from schemas.errors import PartUnavailable, StaleWrite
 from schemas.events import INBOUND_TOPICS, STUDY_TOPIC
 from schemas.identifiers import study_workflow_id
 from schemas.oversight import PassOutcome
@@ -36,6 +36,7 @@ OURS = ("gateway", "worker", "inbox")
 PARTS = ("broker", "temporal", "fhir", "archive", "database", "model", *OURS)
 HISTORY = 5
 PATIENCE = 180.0
+REOPEN_SECONDS = 2.0
 PASSPHRASE = b"a passphrase for the drill alone"
 
 
@@ -102,6 +103,11 @@ class DrillHospital:
     async def _decide(self, studies: list[Told], outcome: str) -> None:
         reviewer = TemporalReviewer(await temporal(self.settings))
         for study in studies:
+            await self._decide_about(reviewer, study, outcome)
+
+    async def _decide_about(self, reviewer: TemporalReviewer, study: Told, outcome: str) -> None:
+        """As a human would: a result that a new reading has replaced since the page was opened is looked at again."""
+        for last in (False, False, True):
             entry = self.open_entry(study)
             act = ReviewAct.model_validate(
                 {
@@ -115,8 +121,15 @@ class DrillHospital:
                     "report_version": entry.report,
                 }
             )
-            await reviewer.submit(study_workflow_id(study.study_key), act)
-            study.outcome = outcome
+            try:
+                await reviewer.submit(study_workflow_id(study.study_key), act)
+            except StaleWrite:
+                if last:
+                    raise
+                await asyncio.sleep(REOPEN_SECONDS)
+            else:
+                study.outcome = outcome
+                return
 
     def open_entry(self, study: Told) -> Waiting:
         """The entry of the study's result that waits for a human; `PartUnavailable` if there is not exactly one."""
