@@ -21,7 +21,7 @@ def migrate_database(settings: Settings) -> Migrated:
 
 def ensure_schedules(settings: Settings) -> dict[str, str]:
     """Every Temporal schedule as the settings say; its name -> what it does now."""
-    from services.bootstrap import temporal
+    from services.adapters import temporal
     from services.worker.schedule import SCHEDULE, ensure_schedule
 
     async def ensure() -> None:
@@ -33,7 +33,7 @@ def ensure_schedules(settings: Settings) -> dict[str, str]:
 
 
 def list_worker_versions(settings: Settings) -> list[Version]:
-    from services.bootstrap import temporal
+    from services.adapters import temporal
     from services.worker.versions import list_versions
 
     async def look() -> list[Version]:
@@ -44,7 +44,7 @@ def list_worker_versions(settings: Settings) -> list[Version]:
 
 def promote_workers(settings: Settings, *, wait: float, force: bool) -> tuple[str, bool]:
     """The build id, and whether it was not the current one before."""
-    from services.bootstrap import temporal
+    from services.adapters import temporal
     from services.worker.deployment import deployment_version
     from services.worker.versions import promote
 

@@ -51,7 +51,7 @@ class Content:
 
 def extract(settings: Settings, target: str, *, ask: bool) -> Extracted:
     """`target` is a file, `DiagnosticReport/ID` or `DocumentReference/ID`; without `ask` rows are read by their geometry alone."""
-    from services.bootstrap import fhir, model
+    from services.adapters import fhir, model
     from services.clients.pdf_process import PdfInItsOwnProcess
     from services.clients.pixel_text import OcrTextInPixels
     from services.store import FolderObjectStore

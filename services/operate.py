@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.bootstrap import archive, fhir, history_model, kafka_access, model, payload_keys, temporal
+from services.adapters import archive, fhir, history_model, kafka_access, model, payload_keys, temporal
 from services.settings import Settings
 
 if TYPE_CHECKING:

@@ -82,9 +82,9 @@ def reconcile_now(settings: Settings) -> PassOutcome:
 
 
 async def _client(settings: Settings) -> Client:
-    from services import bootstrap
+    from services.adapters import temporal
 
-    return await bootstrap.temporal(settings)
+    return await temporal(settings)
 
 
 def list_passes(settings: Settings) -> dict[str, Any]:

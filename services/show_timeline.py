@@ -25,7 +25,7 @@ class Shown:
 
 def gather(settings: Settings, patient: str, study: str, as_of: str | None, tokens: int | None) -> Shown:
     """Read the patient's record from FHIR and build its timeline, as `gather_timeline` does for a study."""
-    from services.bootstrap import fhir
+    from services.adapters import fhir
 
     client = fhir(settings)
     try:

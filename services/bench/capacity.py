@@ -33,8 +33,8 @@ from schemas.codes import Canonical
 from schemas.errors import PartUnavailable
 from schemas.events import OUTBOUND_TOPICS, STUDY_TOPIC, CloudEvent
 from schemas.identifiers import patient_workflow_id, study_workflow_id
+from services.adapters import fhir, temporal
 from services.bench.small_studies import GRID, SmallStudies
-from services.bootstrap import fhir, temporal
 from services.clients.kafka import Producer
 from services.db import open_database
 from services.demo.phantom import Grid

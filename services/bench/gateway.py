@@ -24,7 +24,7 @@ from schemas.errors import InvalidEvent, PartUnavailable
 from schemas.events import OBSERVATION_AVAILABLE, CloudEvent, dataschema, now_rfc3339
 from schemas.facts import PatientEvent, PatientInput
 from schemas.identifiers import patient_workflow_id
-from services.bootstrap import temporal
+from services.adapters import temporal
 from services.clients.kafka import Consumer, Producer, Record, ensure_topics
 from services.gateway.intake import Intake
 from services.gateway.routing import routed

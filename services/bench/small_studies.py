@@ -10,7 +10,7 @@ import numpy as np
 
 from schemas.events import CloudEvent
 from schemas.identifiers import Namespace
-from services.bootstrap import archive, fhir
+from services.adapters import archive, fhir
 from services.demo.ct import PatientTags, StudyTags, ct_series
 from services.demo.load import Index, SeriesIndex, StudyIndex, load_chart, store_images
 from services.demo.phantom import Grid

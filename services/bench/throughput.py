@@ -33,8 +33,8 @@ from schemas.errors import PartUnavailable
 from schemas.events import STUDY_TOPIC
 from schemas.facts import PatientInput
 from schemas.identifiers import patient_workflow_id, study_workflow_id
+from services.adapters import temporal
 from services.bench.small_studies import SmallStudies
-from services.bootstrap import temporal
 from services.clients.kafka import Producer
 from services.db import open_database
 from services.parts.launcher import Launcher

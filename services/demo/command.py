@@ -151,7 +151,7 @@ class Demo:
 
     def tell(self, subject: Subject) -> dict[str, Any]:
         """Load, announce, follow, read back; returns what the run came to."""
-        from services.bootstrap import archive, fhir
+        from services.adapters import archive, fhir
 
         server = fhir(self._settings)
         count = store_images(archive(self._settings), subject.files())

@@ -75,7 +75,7 @@ class TemporalProgress:
             ) from error
 
     async def _query(self) -> StudyProgress:
-        from services.bootstrap import temporal
+        from services.adapters import temporal
 
         if self._client is None:
             self._client = await temporal(self._settings)

@@ -30,7 +30,7 @@ def publish_study(settings: Settings, study_instance_uid: str, patient: str) -> 
     """Publish the event of a study that the archive holds; the same instance set always gives the same event id."""
     if not _PATIENT.fullmatch(patient):
         raise PermanentFailure("patient-reference", "the patient is not a reference: write it as Patient/ID.")
-    from services.bootstrap import archive, kafka_access
+    from services.adapters import archive, kafka_access
     from services.clients.kafka import Producer
 
     with closing(archive(settings)) as pacs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from schemas.events import INBOUND_TOPICS, OUTBOUND_TOPICS, dead_letter_topic
-from services.bootstrap import GATEWAY_GROUP, kafka_access
+from services.adapters import GATEWAY_GROUP, kafka_access
 from services.parts.doctor import Check
 from services.settings import Settings
 

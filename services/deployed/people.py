@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from services.bootstrap import trust
+from services.adapters import trust
 from services.parts.doctor import Check
 from services.parts.probes import NotReady, fhir_ok, http_ok
 from services.settings import Settings

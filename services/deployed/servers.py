@@ -7,7 +7,7 @@ from contextlib import closing
 from datetime import date
 
 from schemas.codes import Canonical
-from services.bootstrap import archive, fhir, history_model, model, shadow_model, smart_tokens
+from services.adapters import archive, fhir, history_model, model, shadow_model, smart_tokens
 from services.parts.doctor import Check
 from services.settings import Settings
 from services.store import FolderObjectStore

@@ -37,7 +37,7 @@ def look(settings: Settings) -> Iterator[Check]:
 
 
 async def _look(settings: Settings) -> list[Check]:
-    from services.bootstrap import temporal
+    from services.adapters import temporal
 
     client = await temporal(settings)
     checks = [await _namespace(client)]

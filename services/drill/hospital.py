@@ -20,9 +20,9 @@ from schemas.events import INBOUND_TOPICS, STUDY_TOPIC
 from schemas.identifiers import study_workflow_id
 from schemas.oversight import PassOutcome
 from schemas.report import ReviewAct
+from services.adapters import GATEWAY_GROUP, temporal
 from services.backup import Manifest, Part, create_backup, restore_backup
 from services.bench.small_studies import SmallStudies
-from services.bootstrap import GATEWAY_GROUP, temporal
 from services.clients.kafka import Producer
 from services.clients.reviews import TemporalReviewer
 from services.db import Filter, InboxReader, open_database

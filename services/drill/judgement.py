@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 from schemas.codes import Canonical
 from schemas.events import RESULT_AVAILABLE, RESULT_REVIEWED, RESULT_TOPIC, CloudEvent, parse_event
 from schemas.identifiers import study_workflow_id
-from services.bootstrap import fhir, temporal
+from services.adapters import fhir, temporal
 from services.drill.hospital import DrillHospital, Told, Waiting
 
 DECIDED = {"accepted": "preliminary", "rejected": "entered-in-error"}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from schemas.errors import PartUnavailable
-from services.bootstrap import kafka_access, temporal_access, trust
+from services.adapters import kafka_access, temporal_access, trust
 from services.parts import probes
 from services.settings import Settings
 

@@ -129,7 +129,7 @@ def ready_file_ok(path: Path) -> None:
 
 def fhir_preflight(settings: Settings) -> list[str]:
     """What the FHIR server lacks of what we rely on (contract 6), and its authorization server of what we ask for; empty if nothing."""
-    from services.bootstrap import fhir, smart_tokens
+    from services.adapters import fhir, smart_tokens
 
     try:
         if (tokens := smart_tokens(settings)) is not None:

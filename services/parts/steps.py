@@ -53,7 +53,7 @@ def sekmet_settings(address: str, folder: Path) -> bytes:
 def create_topics(launch: Launch) -> dict[str, str]:
     """The topics in and out and their dead-letter topics, where they are absent."""
     from schemas.events import INBOUND_TOPICS, OUTBOUND_TOPICS, dead_letter_topic
-    from services.bootstrap import kafka_access
+    from services.adapters import kafka_access
     from services.clients.kafka import ensure_topics
 
     topics = (*INBOUND_TOPICS, *OUTBOUND_TOPICS, *map(dead_letter_topic, INBOUND_TOPICS))

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.events import INBOUND_TOPICS
 from schemas.identifiers import background_queue
-from services.bootstrap import GATEWAY_GROUP
+from services.adapters import GATEWAY_GROUP
 from tests.helm.tools import (
     KEDA,
     environment,

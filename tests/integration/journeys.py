@@ -19,7 +19,7 @@ from schemas.identifiers import hex_from_ni
 from schemas.inference import ModelRequest
 from schemas.report import ReviewAct
 from schemas.runs import ReviewWritten
-from services.bootstrap import temporal
+from services.adapters import temporal
 from services.clients.kafka import Record
 from services.clients.reviews import TemporalReviewer
 from services.demo.publish import study_event

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from schemas.codes import Canonical
 from schemas.events import CloudEvent
 from schemas.runs import StudyProgress
-from services.bootstrap import archive, fhir
+from services.adapters import archive, fhir
 from services.clients.kafka import Producer
 from services.db import RunRow, open_database
 from services.db.runs import RunRecords

@@ -30,7 +30,7 @@ from schemas.events import (
 from schemas.facts import ObservationAvailable
 from schemas.identifiers import patient_workflow_id
 from schemas.report import ReviewAct
-from services.bootstrap import temporal
+from services.adapters import temporal
 from services.clients.kafka import Producer
 from services.demo.load import Index, load_chart, store_images
 from services.demo.own_chart import read_chart

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.bootstrap import temporal
+from services.adapters import temporal
 from services.clients.kafka import Producer
 from services.demo.publish import publish_study
 from services.demo.subject import Subject, phantom_subject

@@ -17,7 +17,7 @@ from temporalio.api.enums.v1 import EventType
 
 from schemas.errors import PermanentFailure
 from schemas.report import ReviewAct
-from services.bootstrap import temporal
+from services.adapters import temporal
 from services.db import InboxReader, open_database
 from services.demo.subject import Subject
 from services.deploy import ensure_schedules, list_worker_versions, migrate_database, promote_workers

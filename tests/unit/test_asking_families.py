@@ -26,7 +26,7 @@ from schemas.pictures import Pictures, encode_pictures
 from schemas.report import Finding, Reading
 from schemas.timeline import TimelineEntry
 from schemas.volume import Volume, encode_volume
-from services.bootstrap import history_model
+from services.adapters import history_model
 from services.clients.model import VllmModel
 from services.settings import Settings
 from services.store import FolderObjectStore

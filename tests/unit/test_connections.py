@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from schemas.errors import PartUnavailable
-from services.bootstrap import kafka_access, smart_tokens
+from services.adapters import kafka_access, smart_tokens
 from services.cli import main
 from services.clients.fhir import FhirClient
 from services.clients.smart_keys import add_key, read_keys

@@ -53,7 +53,7 @@ class Chart:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    monkeypatch.setattr("services.bootstrap.fhir", lambda settings: Chart())
+    monkeypatch.setattr("services.adapters.fhir", lambda settings: Chart())
     monkeypatch.setattr("services.parts.launcher.connected_settings", lambda settings: settings)
     monkeypatch.setattr(Settings, "from_environment", classmethod(lambda cls: cls(state_dir=str(tmp_path))))
     return lambda *arguments: CliRunner().invoke(main, ["timeline", *arguments], catch_exceptions=False)

@@ -93,7 +93,7 @@ spec:
     {{- end }}
 {{- end }}
 
-{{/* Records that the gateway has not read: the inbound topics of schemas/events.py, and the group of services/bootstrap.py. */}}
+{{/* Records that the gateway has not read: the inbound topics of schemas/events.py, and the group of services/adapters.py. */}}
 {{- define "longview.kafkaTrigger" -}}
 {{- $settings := include "longview.settings" . | fromJson -}}
 {{- $security := get $settings "kafka_security" | default "plaintext" -}}

@@ -19,7 +19,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from schemas.events import INBOUND_TOPICS, CloudEvent, dead_letter_topic, parse_event
 from schemas.facts import KnownStudy, ObservationAvailable, PatientEvent, ReportStudyInput, StudyEvent
-from services.bootstrap import GATEWAY_GROUP, temporal
+from services.adapters import GATEWAY_GROUP, temporal
 from services.settings import Settings
 from workflows.patient.policies import BURST_QUIET
 
