@@ -171,17 +171,8 @@ def archive(settings: Settings) -> DicomWebArchive:
 
 
 def model(settings: Settings, store: FolderObjectStore) -> VllmModel:
-    from services.clients.model import VllmModel
-
-    release = Path(settings.require("model_release"))
-    return VllmModel(
-        settings.require("model_url"),
-        release,
-        store.path,
-        media=settings.media,
-        token=settings.bearer_of_model(),
-        verify=trust(settings).context(),
-    )
+    release, url = settings.require("model_release"), settings.require("model_url")
+    return _vllm(settings, store, url, release, settings.bearer_of_model())
 
 
 def site(settings: Settings) -> Site:
@@ -226,35 +217,20 @@ def oversight_activities(
 
 def history_model(settings: Settings, store: FolderObjectStore) -> VllmModel | None:
     """The model of the second pass, where it is another one than that of the images."""
-    from services.clients.model import VllmModel
-
-    if not settings.history_model_url:
-        return None
-    release, token = Path(settings.history_model_release), settings.history_model_token
-    return VllmModel(
-        settings.history_model_url,
-        release,
-        store.path,
-        media=settings.media,
-        token=token,
-        verify=trust(settings).context(),
-        part="history-model",
-    )
+    url, release, token = settings.history_model_url, settings.history_model_release, settings.history_model_token
+    return _vllm(settings, store, url, release, token, "history-model") if url else None
 
 
 def shadow_model(settings: Settings, store: FolderObjectStore) -> VllmModel | None:
     """The second release, where one is configured."""
+    url, release, token = settings.shadow_model_url, settings.shadow_model_release, settings.shadow_model_token
+    return _vllm(settings, store, url, release, token, "shadow-model") if url else None
+
+
+def _vllm(
+    settings: Settings, store: FolderObjectStore, url: str, release: str, token: str, part: str = "model"
+) -> VllmModel:
     from services.clients.model import VllmModel
 
-    if not settings.shadow_model_url:
-        return None
-    release, token = Path(settings.shadow_model_release), settings.shadow_model_token
-    return VllmModel(
-        settings.shadow_model_url,
-        release,
-        store.path,
-        media=settings.media,
-        token=token,
-        verify=trust(settings).context(),
-        part="shadow-model",
-    )
+    verify = trust(settings).context()
+    return VllmModel(url, Path(release), store.path, media=settings.media, token=token, verify=verify, part=part)

@@ -229,15 +229,16 @@ async def codec(settings: Settings, stop: asyncio.Event, operations: Operations)
             "codec-operators", "nobody may log in to the codec server: add one with 'longview codec --add-user NAME'."
         )
     database = open_migrated(settings.database)
+    keys, store = payload_keys(settings), FolderObjectStore(settings.store)
     deps = CodecDeps(
         trail=AuditTrail(database),
-        codec=EncryptionCodec(payload_keys(settings)),
-        storage=ObjectStoreDriver(FolderObjectStore(settings.store)),
+        codec=EncryptionCodec(keys),
+        storage=ObjectStoreDriver(store),
         login=Login(settings.codec_operators, Brake()),
         origin=settings.codec_ui_origin,
     )
-    operations.needs("keys", payload_keys(settings).current)
-    operations.needs("store", FolderObjectStore(settings.store).ask)
+    operations.needs("keys", keys.current)
+    operations.needs("store", store.ask)
     operations.needs("database", database.ask)
     try:
         listener = listen(settings.codec_host, int(settings.codec_port), "codec", "LONGVIEW_CODEC_HOST")

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from schemas.errors import PermanentFailure, TransientFailure
@@ -65,4 +65,14 @@ class FolderObjectStore:
         """Where the object lies (or would lie); a digest is never taken for a path."""
         if not _DIGEST.fullmatch(digest):
             raise PermanentFailure("object-address", "an address is not a SHA-256")
-        return self._root / digest[:2] / digest[2:4] / digest
+        return place_of(self._root, digest)
+
+
+def place_of(root: Path, digest: str) -> Path:
+    """Where an object of this address lies below `root`."""
+    return root / digest[:2] / digest[2:4] / digest
+
+
+def objects_in(root: Path) -> Iterator[Path]:
+    """Every object below `root`."""
+    return (path for path in root.glob("??/??/*") if _DIGEST.fullmatch(path.name))

@@ -14,15 +14,13 @@ from pathlib import Path
 
 from schemas.errors import PartUnavailable, PermanentFailure
 from schemas.volume import MAGIC as VOLUME_MAGIC
-from services.backup.manifest import DATABASE, KEYS, OBJECTS, BackupFolder, Manifest, StoredFile, is_digest, write_file
+from services.backup.manifest import DATABASE, GZIP, KEYS, OBJECTS, BackupFolder, Manifest, StoredFile, write_file
 from services.backup.rows import batches, dump, one_view
 from services.backup.sealing import PIECE
 from services.clients.keyring import read_keyring
 from services.db import newest_revision, open_database, present_revision
 from services.settings import Settings
-
-_GZIP = 31
-"""zlib's `wbits` for the format of gzip."""
+from services.store import objects_in
 
 
 def create_backup(
@@ -92,7 +90,7 @@ def _write(backup: BackupFolder, name: str, file: str, lines: Iterable[bytes]) -
 
 
 def _compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    packer = zlib.compressobj(6, zlib.DEFLATED, _GZIP)
+    packer = zlib.compressobj(6, zlib.DEFLATED, GZIP)
     for piece in pieces:
         yield packer.compress(piece)
     yield packer.flush()
@@ -122,11 +120,6 @@ def _objects(store: Path, backup: BackupFolder, *, pixels: bool) -> tuple[dict[s
 def _is_volume(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(len(VOLUME_MAGIC)) == VOLUME_MAGIC
-
-
-def objects_in(store: Path) -> Iterator[Path]:
-    """Every object of a store's folder."""
-    return (path for path in store.glob("??/??/*") if is_digest(path.name))
 
 
 def _checked(path: Path) -> Iterator[bytes]:

@@ -19,11 +19,13 @@ from schemas.identifiers import canonical_json
 from schemas.model import Record
 from services.backup.sealing import SALT_BYTES, Form, Plain, Sealed
 from services.private_file import locked, replace_file
+from services.store import place_of
 
 FORMAT = 1
+GZIP = 31
+"""zlib's `wbits` for the format of gzip, in which rows and lists are kept."""
 DATABASE, OBJECTS, KEYS = "database", "objects", "keys"
 _SNAPSHOT = re.compile(r"\d{8}T\d{6}Z(-\d+)?")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class StoredFile(Record):
@@ -120,7 +122,7 @@ class BackupFolder:
         return self.root / "snapshots" / name
 
     def object(self, digest: str) -> Path:
-        return self.root / "objects" / digest[:2] / digest[2:4] / digest
+        return place_of(self.root / "objects", digest)
 
     def write_manifest(self, manifest: Manifest) -> None:
         body = canonical_json(manifest.model_dump(mode="json"))
@@ -162,7 +164,3 @@ def write_file(path: Path, data: Iterable[bytes]) -> StoredFile:
         Path(temporary).unlink(missing_ok=True)
         raise
     return StoredFile(sha256=digest.hexdigest(), size=size)
-
-
-def is_digest(text: str) -> bool:
-    return _DIGEST.fullmatch(text) is not None

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 from schemas.errors import PartUnavailable, PermanentFailure
-from services.backup.create import objects_in
 from services.backup.manifest import DATABASE, KEYS, BackupFolder, Manifest, write_file
 from services.backup.rows import is_empty, load
 from services.backup.verify import faults, listed, read_lines, read_object
@@ -17,6 +16,7 @@ from services.clients.keyring import read_keyring
 from services.db import migrate, newest_revision, open_database, present_revision
 from services.private_file import replace_file
 from services.settings import Settings
+from services.store import objects_in, place_of
 
 Part = Literal["database", "objects", "keys"]
 NAMED = 3
@@ -142,7 +142,7 @@ def _objects(store: Path, backup: BackupFolder, manifest: Manifest) -> int:
     store.mkdir(mode=0o700, parents=True, exist_ok=True)
     copied = 0
     for digest, size in listed(backup, manifest):
-        target = store / digest[:2] / digest[2:4] / digest
+        target = place_of(store, digest)
         if not _whole(target, size):
             write_file(target, read_object(backup, digest))
             copied += 1

@@ -14,11 +14,9 @@ from typing import Literal
 import orjson
 
 from schemas.errors import PermanentFailure
-from services.backup.manifest import DATABASE, OBJECTS, BackupFolder, Manifest
+from services.backup.manifest import DATABASE, GZIP, OBJECTS, BackupFolder, Manifest
 from services.backup.rows import lines_of
-from services.backup.sealing import PIECE, Damaged
-
-_GZIP = 31
+from services.backup.sealing import Damaged
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def read_lines(backup: BackupFolder, manifest: Manifest, file: str) -> Iterator[
 
 
 def _unpacked(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    packed = zlib.decompressobj(_GZIP)
+    packed = zlib.decompressobj(GZIP)
     for piece in pieces:
         yield packed.decompress(piece)
     yield packed.flush()
@@ -117,11 +115,8 @@ def _rows_agree(backup: BackupFolder, manifest: Manifest) -> bool:
 
 
 def _digest_of(path: Path) -> str | None:
-    digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while piece := file.read(PIECE):
-                digest.update(piece)
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
-    return digest.hexdigest()

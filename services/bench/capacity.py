@@ -34,7 +34,7 @@ from schemas.errors import PartUnavailable
 from schemas.events import OUTBOUND_TOPICS, STUDY_TOPIC, CloudEvent
 from schemas.identifiers import patient_workflow_id, study_workflow_id
 from services.adapters import fhir, temporal
-from services.bench.small_studies import GRID, SmallStudies
+from services.bench.small_studies import GRID, SmallStudies, count_entries
 from services.clients.kafka import Producer
 from services.db import open_database
 from services.demo.phantom import Grid
@@ -43,6 +43,7 @@ from services.parts.launcher import Launcher
 from services.parts.ports import free_port
 from services.scripted_model.part import with_scripted_model
 from services.settings import Settings
+from services.store import objects_in
 
 STUDIES, HISTORY = 10, 20
 LARGE = Grid(slices=40, thickness=2.0, first_z=-40.0, rows=128, columns=128, pixel=2.5)
@@ -124,17 +125,17 @@ class _Capacity:
 
     def _read(self, studies: SmallStudies, count: int) -> list[CloudEvent]:
         events = [studies.load(HISTORY) for _ in range(count)]
-        wanted = self._entries() + count
+        wanted = count_entries(self._settings) + count
         with closing(Producer(self._settings.kafka_bootstrap)) as producer:
             for event in events:
                 producer.send_event(STUDY_TOPIC, event)
-        _wait(lambda: self._entries() >= wanted)
+        _wait(lambda: count_entries(self._settings) >= wanted)
         return events
 
     # -- counting
 
     def _sizes(self) -> dict[str, float]:
-        objects = [path for path in self._settings.store.glob("??/??/*") if path.is_file()]
+        objects = list(objects_in(self._settings.store))
         return {
             "store": sum(path.stat().st_size for path in objects),
             "store_objects": len(objects),
@@ -154,14 +155,6 @@ class _Capacity:
         finally:
             database.close()
         return (ask[0] - ask[1]) * ask[2]
-
-    def _entries(self) -> int:
-        database = open_database(self._settings.database)
-        try:
-            with database.reading() as session:
-                return int(session.scalar(text("SELECT count(*) FROM inbox_entry")) or 0)
-        finally:
-            database.close()
 
     def _requests(self) -> Counter[str]:
         """Requests of the worker to the FHIR server so far, by kind: read, search, write."""

@@ -7,10 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+from sqlalchemy import func, select
 
 from schemas.events import CloudEvent
 from schemas.identifiers import Namespace
 from services.adapters import archive, fhir
+from services.db import open_database
+from services.db.models import InboxEntry
 from services.demo.ct import PatientTags, StudyTags, ct_series
 from services.demo.load import Index, SeriesIndex, StudyIndex, load_chart, store_images
 from services.demo.phantom import Grid
@@ -47,6 +50,16 @@ class SmallStudies:
             load_chart(server, _chart(patient, history, self._started), patient, [index], Index(base, accessions))
             store_images(pacs, ct_series(tags, study, grid, voxels.astype(np.int16)))
             return study_event(self._settings, pacs.find_study(study.study_uid), patient)
+
+
+def count_entries(settings: Settings) -> int:
+    """Results in the inbox: one more for each study that has been read."""
+    database = open_database(settings.database)
+    try:
+        with database.reading() as session:
+            return session.scalar(select(func.count()).select_from(InboxEntry)) or 0
+    finally:
+        database.close()
 
 
 def _chart(patient: str, history: int, started: datetime) -> dict[str, Any]:

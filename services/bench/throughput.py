@@ -24,7 +24,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
 from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
@@ -34,9 +33,8 @@ from schemas.events import STUDY_TOPIC
 from schemas.facts import PatientInput
 from schemas.identifiers import patient_workflow_id, study_workflow_id
 from services.adapters import temporal
-from services.bench.small_studies import SmallStudies
+from services.bench.small_studies import SmallStudies, count_entries
 from services.clients.kafka import Producer
-from services.db import open_database
 from services.parts.launcher import Launcher
 from services.scripted_model.part import with_scripted_model
 from services.settings import Settings
@@ -127,25 +125,17 @@ class _Bench:
         """Seconds a study, and the activities of one."""
         events = [self._studies.load(history) for _ in range(studies)]
         producer = Producer(self._settings.kafka_bootstrap)
-        before = self._entries()
+        before = count_entries(self._settings)
         began = time.perf_counter()
         for event in events:
             producer.send_event(STUDY_TOPIC, event)
-        while self._entries() < before + studies:
+        while count_entries(self._settings) < before + studies:
             if time.perf_counter() - began > PATIENCE:
                 raise PartUnavailable("bench-stuck", "the studies of the benchmark were not all read: see the logs.")
             time.sleep(0.02)
         seconds = (time.perf_counter() - began) / studies
         producer.close()
         return seconds, asyncio.run(self._activities(study_workflow_id(events[-1].partitionkey)))
-
-    def _entries(self) -> int:
-        database = open_database(self._settings.database)
-        try:
-            with database.reading() as session:
-                return int(session.scalar(text("SELECT count(*) FROM inbox_entry")) or 0)
-        finally:
-            database.close()
 
     async def _activities(self, workflow_id: str) -> int:
         client = await temporal(self._settings)

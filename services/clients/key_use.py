@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeScheduleRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from schemas.errors import PartUnavailable
-from services.clients.keyring import Keyring
+from services.clients.keyring import Keyring, rfc3339
 from services.clients.payloads import KEY_ID
 
 LATE = timedelta(hours=1)
@@ -64,8 +64,8 @@ def use_of(ring: Keyring, key_id: str, now: datetime) -> str:
 
 async def _runs(client: Client, ring: Keyring, place: int) -> tuple[int, int]:
     """Open and closed runs between the key's beginning and its successor's; the oldest key's beginning is not known for sure."""
-    before = f'StartTime < "{_at(ring.keys[place + 1].encrypts_from + LATE)}"' if place + 1 < len(ring.keys) else ""
-    since = f'CloseTime >= "{_at(ring.keys[place].encrypts_from)}"' if place else ""
+    before = f'StartTime < "{rfc3339(ring.keys[place + 1].encrypts_from + LATE)}"' if place + 1 < len(ring.keys) else ""
+    since = f'CloseTime >= "{rfc3339(ring.keys[place].encrypts_from)}"' if place else ""
     opened = await client.count_workflows(_all('ExecutionStatus = "Running"', before))
     closed = await client.count_workflows(_all('ExecutionStatus != "Running"', before, since))
     return opened.count, closed.count
@@ -90,7 +90,3 @@ async def _retention_days(client: Client) -> float:
 
 def _all(*conditions: str) -> str:
     return " AND ".join(condition for condition in conditions if condition)
-
-
-def _at(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -140,7 +140,7 @@ class KeyFile(KeySource):
 
 def fixed(secret: bytes) -> KeySource:
     """A ring of one key."""
-    return KeySource(Keyring((PayloadKey(_checked(secret), _rfc3339(0.0)),)))
+    return KeySource(Keyring((PayloadKey(_checked(secret), rfc3339(datetime.fromtimestamp(0.0, UTC))),)))
 
 
 # -- the file ------------------------------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def read_keyring(path: Path) -> Keyring:
             "payload-key", "LONGVIEW_PAYLOAD_KEY_FILE cannot be read: point it at 32 bytes in base64, or at a keyring."
         ) from error
     if not data.startswith(b"{"):
-        return Keyring((PayloadKey(_checked(_decoded(data)), _rfc3339(made)),))
+        return Keyring((PayloadKey(_checked(_decoded(data)), rfc3339(datetime.fromtimestamp(made, UTC))),))
     try:
         ring = Keyring(tuple(_entry(entry) for entry in orjson.loads(data)["keys"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -167,8 +167,8 @@ def read_keyring(path: Path) -> Keyring:
 
 def rotated(ring: Keyring, now: datetime, use_in: timedelta = timedelta()) -> Keyring:
     """The ring with one more key, which encrypts after `use_in`."""
-    use_from = _rfc3339((now + use_in).timestamp()) if use_in else ""
-    return Keyring((*ring.keys, PayloadKey(os.urandom(KEY_BYTES), _rfc3339(now.timestamp()), use_from)))
+    use_from = rfc3339(now + use_in) if use_in else ""
+    return Keyring((*ring.keys, PayloadKey(os.urandom(KEY_BYTES), rfc3339(now), use_from)))
 
 
 def without(ring: Keyring, key_id: str, now: datetime) -> Keyring:
@@ -247,5 +247,6 @@ def _changing(path: Path) -> Iterator[None]:
         yield
 
 
-def _rfc3339(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+def rfc3339(moment: datetime) -> str:
+    """In UTC, to the second."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -21,6 +21,7 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
 from schemas.errors import LongviewError, PartUnavailable, TransientFailure
+from services.connection_rules import is_loopback
 
 ALGORITHMS = ("RS256", "ES256")
 SCOPE = "openid profile"
@@ -29,7 +30,6 @@ METADATA_SECONDS = 3600.0
 KEYS_AGAIN_SECONDS = 10.0
 """A token with a key we do not know makes us ask the issuer again, at most this often: made-up key ids must not become requests to it."""
 TIMEOUT = httpx.Timeout(10.0, connect=5.0)
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Claims = dict[str, Any]
 
 
@@ -73,7 +73,7 @@ class OpenIdIssuer:
     ) -> None:
         """`PartUnavailable` for an issuer without TLS, unless it is on this very machine."""
         self.issuer, self._client_id, self._secret, self._now = issuer, client_id, client_secret, now
-        local = urlsplit(issuer).hostname in _LOOPBACK
+        local = is_loopback(issuer)
         if not (issuer.startswith("https://") or (local and issuer.startswith("http://"))):
             raise PartUnavailable("oidc-issuer", "LONGVIEW_OIDC_ISSUER is no https URL: logins need TLS.")
         self._allowed = ("https://", "http://") if local else ("https://",)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import func, select, text
+from sqlalchemy import text
 
 from schemas.errors import PartUnavailable
 from services.parts.doctor import GIB, Check
@@ -23,6 +23,7 @@ KEY_AGE = timedelta(days=365)
 
 def database(settings: Settings) -> Iterator[Check]:
     from services.db import newest_revision, open_database, present_revision, require_schema
+    from services.db.state import StateReader
 
     require_schema(settings.database)
     yield Check("database schema", f"{present_revision(settings.database)}, this version writes {newest_revision()}")
@@ -32,15 +33,12 @@ def database(settings: Settings) -> Iterator[Check]:
             if opened.engine.dialect.name == "postgresql":
                 theirs = session.scalar(text("SELECT clock_timestamp()"))
                 yield _clock(abs(theirs - datetime.now(UTC)) if isinstance(theirs, datetime) else timedelta())
-            from services.db.models import Outbox
-
-            waiting = select(func.count(), func.min(Outbox.created_at)).where(Outbox.published_at.is_(None))
-            count, oldest = session.execute(waiting).one()
+        bus = StateReader(opened).bus()
     finally:
         opened.close()
-    late = oldest is not None and datetime.now(UTC) - oldest > MOST_WAIT
+    late = bus.oldest_event is not None and datetime.now(UTC) - bus.oldest_event > MOST_WAIT
     mend = "results wait in the outbox and do not reach the bus: look at the gateway's log." if late else ""
-    yield Check("outbox", f"{count} events wait", mend)
+    yield Check("outbox", f"{bus.waiting_events} events wait", mend)
 
 
 def _clock(skew: timedelta) -> Check:

@@ -26,6 +26,7 @@ from services.bench.small_studies import SmallStudies
 from services.clients.kafka import Producer
 from services.clients.reviews import TemporalReviewer
 from services.db import Filter, InboxReader, open_database
+from services.db.inbox import UNREVIEWED
 from services.oversight import reconcile_now
 from services.parts.launcher import Launcher
 from services.scripted_model.part import with_scripted_model
@@ -133,9 +134,7 @@ class DrillHospital:
 
     def open_entry(self, study: Told) -> Waiting:
         """The entry of the study's result that waits for a human; `PartUnavailable` if there is not exactly one."""
-        found = [
-            row for row in self.entries() if row.thread_id == study.thread_id and row.status in ("unread", "opened")
-        ]
+        found = [row for row in self.entries() if row.thread_id == study.thread_id and row.status in UNREVIEWED]
         if len(found) != 1:
             raise PartUnavailable("drill-entry", f"a study that waits for a human has {len(found)} open entries.")
         return found[0]

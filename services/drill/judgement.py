@@ -16,7 +16,9 @@ from schemas.codes import Canonical
 from schemas.events import RESULT_AVAILABLE, RESULT_REVIEWED, RESULT_TOPIC, CloudEvent, parse_event
 from schemas.identifiers import study_workflow_id
 from services.adapters import fhir, temporal
+from services.db.inbox import UNREVIEWED
 from services.drill.hospital import DrillHospital, Told, Waiting
+from services.store import place_of
 
 DECIDED = {"accepted": "preliminary", "rejected": "entered-in-error"}
 """Outcome -> status of the report (contract 2)."""
@@ -38,8 +40,8 @@ def breaches(hospital: DrillHospital) -> list[str]:
 def without_pictures(hospital: DrillHospital) -> int:
     """Open entries whose pictures are no longer in the store: their reports stand, their pages show none."""
     store = hospital.settings.store
-    open_entries = [entry for entry in hospital.entries() if entry.status in ("unread", "opened")]
-    return sum(any(not (store / d[:2] / d[2:4] / d).exists() for d in entry.pictures) for entry in open_entries)
+    open_entries = [entry for entry in hospital.entries() if entry.status in UNREVIEWED]
+    return sum(any(not place_of(store, d).exists() for d in entry.pictures) for entry in open_entries)
 
 
 def _results(hospital: DrillHospital) -> Iterator[str]:
@@ -57,7 +59,7 @@ def _entries(hospital: DrillHospital, entries: list[Waiting]) -> Iterator[str]:
     """What is undecided is open once; what is decided is open nowhere."""
     for study in hospital.told:
         mine = [entry.status for entry in entries if entry.thread_id == study.thread_id]
-        opened = [status for status in mine if status in ("unread", "opened")]
+        opened = [status for status in mine if status in UNREVIEWED]
         if len(mine) > 1:
             yield f"a study has {len(mine)} entries in the inbox"
         if not study.outcome and not opened:
@@ -84,7 +86,7 @@ async def _attended(hospital: DrillHospital) -> list[str]:
 
 def _events(hospital: DrillHospital) -> Iterator[str]:
     """The bus tells of a result once and of a decision once, however often the records come."""
-    told = {event.id: event for event in read_results(hospital.settings.kafka_bootstrap)}.values()
+    told = {event.id: event for event in read_topic(hospital.settings.kafka_bootstrap, RESULT_TOPIC)}.values()
     for kind in (RESULT_AVAILABLE, RESULT_REVIEWED):
         counted = Counter(str(event.data["resultId"]) for event in told if event.type == kind)
         yield from (f"the bus tells of a result {n} times ({kind})" for n in counted.values() if n > 1)
@@ -92,16 +94,16 @@ def _events(hospital: DrillHospital) -> Iterator[str]:
             yield f"the bus tells of {len(counted)} results of {len(hospital.told)}"
 
 
-def read_results(bootstrap: str) -> list[CloudEvent]:
-    """Every record of the topic of results."""
+def read_topic(bootstrap: str, topic: str) -> list[CloudEvent]:
+    """Every record of a topic, in order within each partition."""
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
     try:
-        partitions = [TopicPartition(RESULT_TOPIC, p) for p in consumer.partitions_for_topic(RESULT_TOPIC) or ()]
+        partitions = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]
         consumer.assign(partitions)
         consumer.seek_to_beginning(*partitions)
         found, silent = list[CloudEvent](), 0
         while silent < SILENT_POLLS:
-            polled = consumer.poll(timeout_ms=300)
+            polled = consumer.poll(timeout_ms=500)
             silent = 0 if polled else silent + 1
             found += [parse_event(m.headers, m.value) for messages in polled.values() for m in messages]
         return found
@@ -113,7 +115,7 @@ def _pages(hospital: DrillHospital, entries: list[Waiting]) -> Iterator[str]:
     """Each open result can be looked at."""
     with httpx.Client(base_url=hospital.settings.inbox_url, trust_env=False, timeout=20.0) as browser:
         for entry in entries:
-            if entry.status in ("unread", "opened"):
+            if entry.status in UNREVIEWED:
                 status = browser.get(f"/results/{entry.result_id}").status_code
                 if status != 200:
                     yield f"the page of an open result answers {status}"

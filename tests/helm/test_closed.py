@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-import pytest
 import yaml
 
 from model_runtime.settings import PREFIX as MODEL_PREFIX
@@ -12,21 +11,14 @@ from services.settings import PREFIX, Settings
 from tests.helm.tools import (
     CHART,
     CODEC,
-    EVERYTHING,
     Manifest,
     containers,
     environment,
-    helm_program,
     of_kind,
     pods,
     render,
+    variants,
 )
-
-pytestmark = [
-    pytest.mark.helm,
-    pytest.mark.skipif(helm_program() is None, reason="helm is not here: run 'make cluster' first"),
-]
-variants = pytest.mark.parametrize(("profile", "asked"), EVERYTHING)
 
 
 @variants

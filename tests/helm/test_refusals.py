@@ -8,12 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.helm.tools import CHART, Refused, helm, helm_program, render
-
-pytestmark = [
-    pytest.mark.helm,
-    pytest.mark.skipif(helm_program() is None, reason="helm is not here: run 'make cluster' first"),
-]
+from tests.helm.tools import CHART, Refused, helm, render
 
 REFUSED = {
     "settings.kafka_bootstrap=": "the gateway has no bus",

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-
 from schemas.events import INBOUND_TOPICS
 from schemas.identifiers import background_queue
 from services.adapters import GATEWAY_GROUP
 from tests.helm.tools import (
     KEDA,
     environment,
-    helm_program,
     of_kind,
     render,
 )
-
-pytestmark = [
-    pytest.mark.helm,
-    pytest.mark.skipif(helm_program() is None, reason="helm is not here: run 'make cluster' first"),
-]
 
 
 def test_workers_of_two_versions_live_side_by_side() -> None:

@@ -23,24 +23,17 @@ from services.worker.service import GRACE
 from tests.helm.tools import (
     CHART,
     CODEC,
-    EVERYTHING,
     MUTUAL,
     Manifest,
     containers,
     environment,
     helm,
-    helm_program,
     of_kind,
     parsed,
     pods,
     render,
+    variants,
 )
-
-pytestmark = [
-    pytest.mark.helm,
-    pytest.mark.skipif(helm_program() is None, reason="helm is not here: run 'make cluster' first"),
-]
-variants = pytest.mark.parametrize(("profile", "asked"), EVERYTHING)
 
 
 def _with_files(told: dict[str, str], pod: Manifest, container: Manifest, folder: Path) -> dict[str, str]:

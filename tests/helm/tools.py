@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+
+from scripts.cluster.plane import tools
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "longview"
@@ -31,13 +33,7 @@ EVERYTHING = [
     ("hospital", ("--set", "model.checkpoint.existingClaim=", "--set", "model.checkpoint.image.reference=models/medgemma@sha256:1")),
 ]  # fmt: skip
 """Profiles and options that together make every template."""
-
-
-def helm_program() -> Path | None:
-    """helm in the folder LONGVIEW_TEST_CLUSTER, else in the user's cache; None if it is in neither."""
-    cache = Path(os.environ.get("LONGVIEW_CACHE") or Path.home() / ".cache" / "longview")
-    folder = Path(os.environ.get("LONGVIEW_TEST_CLUSTER") or cache / "cluster")
-    return next((path for path in (folder / "bin" / "helm", folder / "helm") if os.access(path, os.X_OK)), None)
+variants = pytest.mark.parametrize(("profile", "asked"), EVERYTHING)
 
 
 class Refused(AssertionError):
@@ -46,7 +42,7 @@ class Refused(AssertionError):
 
 def helm(*arguments: str, environment: dict[str, str] | None = None, patience: float = 60.0) -> str:
     """What helm prints; `Refused` with its words if it fails. `environment` (ours) names the cluster."""
-    command = [str(helm_program()), *arguments]
+    command = [str(tools() / "helm"), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=patience, check=False)
     if done.returncode:
         raise Refused(done.stderr.strip() or done.stdout.strip())

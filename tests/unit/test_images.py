@@ -254,7 +254,7 @@ def test_installed_packages_of_the_system_are_listed_with_their_licences(tmp_pat
 def test_no_address_is_left_in_a_list_of_parts() -> None:
     part = {
         "name": "b",
-        "externalReferences": [{"url": "https://example.org/b.whl"}],
+        "externalReferences": [{"url": "https://example.org/b"}],
         "description": "see https://example.org/b now",
     }
     found = sbom.completed(

@@ -8,7 +8,8 @@ from typing import Any
 from schemas.codes import Canonical
 from schemas.events import OUTBOUND_TOPICS, CloudEvent
 from schemas.identifiers import Namespace
-from tests.integration.faults.witness import Histories, dead_letter_topics, read_all, read_histories, read_topic
+from services.drill.judgement import read_topic
+from tests.integration.faults.witness import Histories, dead_letter_topics, read_all, read_histories
 from tests.integration.system import System
 
 Resource = dict[str, Any]

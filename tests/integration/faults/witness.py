@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from schemas.events import INBOUND_TOPICS, CloudEvent, dead_letter_topic, parse_event
+from schemas.events import INBOUND_TOPICS, dead_letter_topic
 from schemas.facts import KnownStudy, ObservationAvailable, PatientEvent, ReportStudyInput, StudyEvent
 from services.adapters import GATEWAY_GROUP, temporal
 from services.settings import Settings
@@ -165,23 +165,6 @@ async def _note(
 async def _decoded(client: Client, payloads: Iterable[Payload], kind: Any) -> Any:
     [value] = await client.data_converter.decode(list(payloads), [kind])
     return value
-
-
-def read_topic(bootstrap: str, topic: str) -> list[CloudEvent]:
-    """Every record of a topic, in order within each partition."""
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
-    try:
-        partitions = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]
-        consumer.assign(partitions)
-        consumer.seek_to_beginning(*partitions)
-        found, silent = [], 0
-        while silent < 3:
-            polled = consumer.poll(timeout_ms=500)
-            silent = 0 if polled else silent + 1
-            found += [parse_event(m.headers, m.value) for messages in polled.values() for m in messages]
-        return found
-    finally:
-        consumer.close()
 
 
 def dead_letter_topics() -> list[str]:
