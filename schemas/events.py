@@ -9,15 +9,17 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
 import orjson
-from jsonschema import Draft202012Validator, FormatChecker
 from pydantic import Field, ValidationError
 
 from schemas.errors import InvalidEvent
 from schemas.model import Record
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
 
 TYPE_PREFIX = "org.example.longview."
 STUDY_AVAILABLE = TYPE_PREFIX + "imaging.study.available.v1"
@@ -83,6 +85,9 @@ def _schema() -> dict[str, Any]:
 
 @cache
 def _validator() -> Draft202012Validator:
+    """Imported for the first event that is refused: building its checkers of formats takes 1.5 s of processor time."""
+    from jsonschema import Draft202012Validator, FormatChecker
+
     return Draft202012Validator(_schema(), format_checker=FormatChecker())
 
 
@@ -133,7 +138,7 @@ def _known_names() -> frozenset[str]:
         own = set(node.get("properties", {})) if isinstance(node.get("properties"), dict) else set()
         return own.union(*map(names, node.values())) if node else own
 
-    return frozenset(names(_validator().schema))
+    return frozenset(names(_schema()))
 
 
 def parse_event(headers: Headers, value: bytes | None) -> CloudEvent:

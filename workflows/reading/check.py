@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import jsonschema_rs
 import orjson
-from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from schemas.errors import PermanentFailure
@@ -38,7 +38,7 @@ def read_answer(answer: ModelAnswer, request: ModelRequest) -> FindingsAnswer:
         parsed = FindingsAnswer.model_validate(body, strict=False)
     except (orjson.JSONDecodeError, ValidationError) as error:
         raise PermanentFailure("model-output-invalid", "the answer is not the JSON that was asked for") from error
-    if not Draft202012Validator(request.answer_schema).is_valid(body):
+    if not jsonschema_rs.Draft202012Validator(request.answer_schema).is_valid(body):
         raise PermanentFailure("model-output-invalid", "the answer breaks the schema that was asked for")
     return parsed
 
