@@ -156,7 +156,9 @@ def refusals(packages: Iterable[Package], exceptions: Mapping[str, Mapping[str, 
 
 
 def locked_names(lock: str) -> list[str]:
-    return sorted({canonicalize_name(name) for name in re.findall(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==", lock, re.M)})
+    """The packages that this lock installs on this Python; those of another version's marker are judged there."""
+    pins = map(Requirement, re.findall(r"^([A-Za-z0-9][^\\\n]*==[^\\\n]*)", lock, re.M))
+    return sorted({canonicalize_name(pin.name) for pin in pins if pin.marker is None or pin.marker.evaluate()})
 
 
 def shipped_names() -> set[str]:
