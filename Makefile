@@ -13,6 +13,7 @@ export PYTHON LONGVIEW_CACHE STUDY PATIENT TARGET
 unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 READY := test -x $(BIN)/longview || { echo "make $@: nothing is set up here: run 'make setup' first." >&2; exit 1; }
+PARALLEL := -n 4 --dist loadgroup
 EMBEDDED := not real and not browser and not gpu and not bench
 
 .PHONY: help
@@ -39,9 +40,13 @@ down: ## stop every part
 status: ## what is running
 	@$(READY); exec $(BIN)/longview status
 
+.PHONY: check
+check: setup ## ruff, mypy --strict, import rules and the unit tests, side by side: after each change (about 2 minutes)
+	@exec $(PYTHON) scripts/tiers.py check
+
 .PHONY: test
-test: setup ## unit, contract and integration tests on the embedded parts
-	@exec $(BIN)/pytest tests/unit tests/contract tests/integration -m "$(EMBEDDED)" $(OPTIONS)
+test: setup ## unit, contract and integration tests on the embedded parts (about 10 minutes)
+	@exec $(BIN)/pytest tests/unit tests/contract tests/integration -m "$(EMBEDDED)" $(PARALLEL) $(OPTIONS)
 
 .PHONY: test-faults
 test-faults: setup ## 1,000 events of 50 patients while processes are killed, FHIR fails 30 % of the calls and events come twice (about 7 minutes)

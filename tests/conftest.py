@@ -8,6 +8,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.progress import Progress
+
 hypothesis.settings.register_profile("longview", deadline=None)  # a busy machine is no defect
 hypothesis.settings.load_profile("longview")
 
@@ -22,6 +24,16 @@ FOREIGN_WARNINGS = (
 def pytest_configure(config: pytest.Config) -> None:
     for line in FOREIGN_WARNINGS:
         config.addinivalue_line("filterwarnings", line)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """After the terminal's reporter is there; a worker of xdist shows nothing by itself."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and not hasattr(session.config, "workerinput"):
+        progress = Progress(reporter)
+        session.config.pluginmanager.register(progress, "longview-progress")
+        progress.start()
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from schemas.events import OBSERVATION_AVAILABLE, CloudEvent, dataschema, now_rf
 from schemas.facts import PatientEvent, PatientInput
 from schemas.identifiers import patient_workflow_id
 from services.adapters import temporal
+from services.bench import rounds
 from services.clients.kafka import Consumer, Producer, Record, ensure_topics
 from services.gateway.intake import Intake
 from services.gateway.routing import routed
@@ -71,7 +72,7 @@ async def _measure(settings: Settings, events: int) -> dict[str, list[float]]:
     client = await temporal(settings)
     rates: dict[str, list[float]] = {"bare": [], "gateway": []}
     await _bare(client, settings, _events(settings, PATIENTS, "warm-up"))
-    for number in range(ROUNDS):
+    for number in range(rounds(ROUNDS)):
         for name, measure in (("bare", _bare), ("gateway", _gateway)):
             told = _events(settings, events, f"{name}-{number}")
             seconds = await measure(client, settings, told)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from schemas.codes import LABELS
 from schemas.errors import PartUnavailable, PermanentFailure
 from schemas.inference import VolumeItem
 from schemas.volume import Volume, encode_volume
+from services.bench import rounds
 from services.bench.model_server import ModelServer, memory_mib, runtime, serving
 from services.clients.model import VllmModel
 from services.parts.environment import cache_folder
@@ -122,9 +124,10 @@ class Reader:
         return {code: (f.presence, f.likelihood, f.side) for code, f in answered.findings.items()}
 
 
+@cache
 def run() -> dict[str, Any]:
-    """`ratios` (`int8_to_bf16_decode` and so on, and shares of agreement), `rounds` (least and most of a speed's
-    ratios), `table` of absolute values, `agreement`, `worse`, `notes`."""
+    """`ratios` (`int8_to_bf16_decode` and so on, and shares of agreement), `rounds` (least and most of a speed's ratios), `table` of absolute values,
+    `agreement`, `worse`, `notes`. Measured once in a process: the runtime's benchmark takes the ratios in."""
     with tempfile.TemporaryDirectory(prefix="longview-bench-") as name, ExitStack() as running:
         checkpoints, seconds = _checkpoints(Path(name))
         readers = {}
@@ -153,7 +156,7 @@ def _speeds(readers: Mapping[str, Reader]) -> Speeds:
     """Of rounds in which each is asked once, with words of the round's own, in an order that turns; after one round that does not count."""
     measured: Speeds = {kind: {"prefill": [], "decode": []} for kind in readers}
     kinds = list(readers)
-    for number in range(ROUNDS + 1):
+    for number in range(rounds(ROUNDS) + 1):
         for kind in kinds[number % len(kinds) :] + kinds[: number % len(kinds)]:
             prefill = readers[kind].prefill(words(number, PREFILL_WORDS))
             decode = readers[kind].decode(words(number, PROMPT_WORDS))

@@ -25,6 +25,7 @@ import orjson
 
 from schemas.errors import PartUnavailable
 from schemas.volume import MAX_MODEL_SLICES, model_slices
+from services.bench import rounds
 from services.bench.model_server import COMMAND_SECONDS, ModelServer, runtime, serving
 from services.bench.studies import Part, Reader, Studies, phantom
 from services.parts.environment import cache_folder, model_environment
@@ -83,7 +84,7 @@ def measured(server: ModelServer) -> dict[str, Any]:
 def _images(reader: Reader, studies: Studies) -> dict[str, float]:
     """A study that was never seen, and the same request again; as one part and as PNG files with labels, both read from the media folder."""
     seconds: dict[str, list[float]] = {f"{kind}_{when}": [] for kind in ("volume", "images") for when in WHEN}
-    for _ in range(ROUNDS):
+    for _ in range(rounds(ROUNDS)):
         volume, images = studies.both()
         for when in WHEN:
             seconds[f"volume_{when}"].append(reader.seconds([volume]))
@@ -103,7 +104,7 @@ def _priors(reader: Reader, studies: Studies) -> dict[str, Any]:
         reader.seconds(seen)
     cached: dict[int, list[float]] = {n: [] for n in PRIORS}
     counters: dict[str, dict[str, float]] = {}
-    for _ in range(ROUNDS):
+    for _ in range(rounds(ROUNDS)):
         for n in PRIORS:
             request = [*seen[:n], studies.volume(MAX_MODEL_SLICES)]
             before = reader.counters()
@@ -124,7 +125,7 @@ def _since(before: dict[str, float], after: dict[str, float]) -> dict[str, float
 
 def _depths(reader: Reader, studies: Studies) -> dict[int, float]:
     seconds: dict[int, list[float]] = {depth: [] for depth in DEPTHS}
-    for _ in range(ROUNDS):
+    for _ in range(rounds(ROUNDS)):
         for depth in DEPTHS:
             seconds[depth].append(reader.seconds([studies.volume(depth)]))
     return {depth: statistics.median(times) for depth, times in seconds.items()}
@@ -140,10 +141,10 @@ def _stat(server: ModelServer, reader: Reader, studies: Studies) -> dict[str, fl
         seconds[name].append(reader.seconds([study], tokens=STAT_TOKENS, priority=priority))
 
     for _ in range(PHASES):
-        for _ in range(ROUNDS // PHASES + 1):
+        for _ in range(rounds(ROUNDS) // PHASES + 1):
             ask("idle", STAT)
         with _full(server, others):
-            for _ in range(ROUNDS // PHASES + 1):
+            for _ in range(rounds(ROUNDS) // PHASES + 1):
                 ask("stat", STAT)
             ask("fifo", ROUTINE)
     return {name: statistics.median(times) for name, times in seconds.items()}

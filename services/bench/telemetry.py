@@ -20,6 +20,7 @@ from typing import Any
 from schemas.telemetry import traces
 from schemas.telemetry.fields import fields
 from schemas.telemetry.logs import LineFormatter
+from services.bench import rounds
 from services.settings import Settings
 from services.telemetry.http import TracedClient
 from services.telemetry.process import traced
@@ -58,7 +59,7 @@ def run() -> dict[str, Any]:
 def _alternating(measure: Callable[[], float], on: Settings) -> tuple[float, float]:
     """Medians of seconds, off and on."""
     off_rounds, on_rounds = [], []
-    for _ in range(ROUNDS):
+    for _ in range(rounds(ROUNDS)):
         off_rounds.append(measure())
         with traced(on, "bench"):
             on_rounds.append(measure())

@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from schemas.codes import LOINC, SCT, UCUM
+from services.bench import rounds
 from workflows.timeline import build_timeline
 
 SMALL, LARGE = 1_000, 100_000
@@ -50,8 +51,8 @@ PROBLEMS = (("162864005", "Body mass index 30+ - obesity (finding)"), ("59621000
 def run(small: int = SMALL, large: int = LARGE, pairs: int = PAIRS_SMALL) -> dict[str, Any]:
     """`to_orjson`: our time to orjson's at `small` resources; `growth_100k_per_1k`: our time per resource at `large` to that at `small`."""
     build_timeline(PATIENT, make_resources(200), study_instance_uid=STUDY)  # units are learnt once a process
-    ours, theirs = _pairs(small, pairs)
-    ours_large, theirs_large = _pairs(large, PAIRS_LARGE)
+    ours, theirs = _pairs(small, rounds(pairs))
+    ours_large, theirs_large = _pairs(large, rounds(PAIRS_LARGE))
     ratios = [our / their for our, their in zip(ours, theirs, strict=True)]
     each, each_large = statistics.median(ours) / small, statistics.median(ours_large) / large
     return {

@@ -25,6 +25,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from schemas.errors import PartUnavailable
 from services.archive.files import read_series_files
+from services.bench import rounds
 
 SLICES, ROWS, COLUMNS = 300, 512, 512
 ROUNDS = 3
@@ -38,13 +39,13 @@ Voxels = npt.NDArray[Any]
 Reader = Callable[[Path], Voxels]
 
 
-def run(slices: int = SLICES, rounds: int = ROUNDS) -> dict[str, Any]:
+def run(slices: int = SLICES, repeats: int = ROUNDS) -> dict[str, Any]:
     """`ratios`: our time to dicomsdl's, and MONAI's to ours; `milliseconds_per_slice` of each; `PartUnavailable` where a peer is not installed."""
     readers = {"dicomsdl": _dicomsdl(), "ours": read_ours, "monai": _monai()}
     with tempfile.TemporaryDirectory(prefix="longview-bench-") as folder:
         write_series(Path(folder), slices)
         _check_equal(readers, Path(folder))
-        seconds = _measure(readers, Path(folder), rounds)
+        seconds = _measure(readers, Path(folder), rounds(repeats))
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     return {
         "ratios": {
@@ -55,9 +56,9 @@ def run(slices: int = SLICES, rounds: int = ROUNDS) -> dict[str, Any]:
     }
 
 
-def _measure(readers: dict[str, Reader], folder: Path, rounds: int) -> dict[str, list[float]]:
+def _measure(readers: dict[str, Reader], folder: Path, repeats: int) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {name: [] for name in readers}
-    for _ in range(rounds):
+    for _ in range(repeats):
         for name in (*("ours", "dicomsdl") * FAST_RUNS, "monai"):
             start = time.perf_counter()
             voxels = readers[name](folder)
