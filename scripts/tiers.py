@@ -1,7 +1,7 @@
 """`python3 scripts/tiers.py check|ci [TIER...]`: runs tiers of checks side by side as far as the cores allow, and says where it is.
 
-Needs Python alone, so that it can begin before the environment is there. A tier is a command with a share of the cores: it starts, in the order
-below, as soon as those it needs have ended and its share is free. What it prints goes to a file of its own in `build/tiers`, and to the screen only if
+Needs Python alone, so that it can begin before the environment is there. A tier is a command with a share of the cores: it starts, in the
+order below, as soon as those it needs have ended and its share is free. What it prints goes to a file in `build/tiers`, and to the screen only if
 it fails; the end is one screen. Exit status 0 if every tier passed, 1 if one failed, 2 for a tier that is not there.
 """
 
