@@ -33,7 +33,7 @@ class Tier:
     name: str
     command: str
     share: float = CORES
-    minutes: int = 10
+    minutes: float = 10
     after: tuple[str, ...] = ()
     skip_status: int | None = None
     """The exit status that says: it cannot be had here, which is no failure."""
@@ -55,6 +55,23 @@ CI = (
     make("setup", minutes=10),
     make("test", share=2.0, minutes=30, after=("setup",)),
     make("lint", share=0.5, minutes=5, after=("setup",)),
+    make("real-parts", share=0.5, minutes=15, after=("setup",)),
+    Tier("cluster", "scripts/cluster/build.sh", share=1.5, minutes=30, after=("setup",), skip_status=2),
+    make("audit", share=0.5, minutes=5, after=("setup",)),
+    make("lock-gpu-check", share=0.5, minutes=5, after=("setup",)),
+    make("test-helm", share=1.0, minutes=30, after=("setup", "cluster", "test")),
+    make("test-real", share=1.0, minutes=30, after=("setup", "real-parts", "test")),
+    make("test-browser", share=1.0, minutes=10, after=("setup", "real-parts", "test")),
+    make("images-check", share=1.0, minutes=20, after=("setup", "test")),
+    make("test-faults", share=1.0, minutes=30, after=("setup", "test")),
+    make("test-fuzz", share=1.0, minutes=30, after=("setup", "test")),
+    Tier(
+        "bench",
+        "LONGVIEW_BENCH_ROUNDS=1 LONGVIEW_BENCH_OPEN=1000 make bench",
+        share=1.0,
+        minutes=30,
+        after=("setup", "test"),
+    ),
 )
 """Every tier."""
 

@@ -58,6 +58,8 @@ class Progress:
             terminalreporter.write_line(f"skipped in {tier}: {count} x {reason[:150]}")
         slowest = sorted(self._seconds.items(), key=lambda item: -item[1])[:SLOWEST]
         for nodeid, seconds in slowest:
+            if seconds < 1.0:
+                break
             terminalreporter.write_line(f"{seconds:8.1f} s  {nodeid.removeprefix('tests/')[:130]}")
 
     def _name_long_ones(self) -> None:
