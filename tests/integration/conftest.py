@@ -1,4 +1,7 @@
-"""One system for all tests of this folder that need the whole of it: it takes half a minute to start."""
+"""What takes long to start and is shared by all tests of a process: a whole system, one with the scripted model, and one vLLM server.
+
+A file that uses one of them names its group (`pytest.mark.xdist_group`), so that all its users are in one process and it is started once.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.collector import Collector
+    from tests.integration.model_server import Server
     from tests.integration.system import System
 
 
@@ -38,3 +43,29 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield started
     finally:
         started.down()
+
+
+@pytest.fixture(scope="session")
+def model_traces() -> Iterator[Collector]:
+    """Where the shared vLLM server sends its traces."""
+    from tests.collector import collecting
+
+    with collecting() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="session")
+def shared_vllm(tmp_path_factory: pytest.TempPathFactory, model_traces: Collector) -> Iterator[Server]:
+    """One vLLM server of the untrained checkpoint, with traces on and no network; take it through `vllm_server`."""
+    from tests.integration.model_server import offline, running, vllm
+
+    traced = {"LONGVIEW_MODEL_SERVER_TRACES_URL": model_traces.url}
+    with running(vllm, tmp_path_factory.mktemp("vllm"), offline() | traced) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def vllm_server(shared_vllm: Server) -> Server:
+    """The shared server, started again if a module before this one has ended it. Counters and the log hold what other modules did."""
+    shared_vllm.revive()
+    return shared_vllm
