@@ -1,4 +1,7 @@
-"""One system for all tests of this folder that need the whole of it: it takes half a minute to start."""
+"""What takes long to start and is shared by all tests of a process: a whole system, one with the scripted model, and one vLLM server.
+
+A file that uses one of them names its group (`pytest.mark.xdist_group`), so that all its users are in one process and it is started once.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,24 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.collector import Collector
+    from tests.integration.model_server import Server
     from tests.integration.system import System
+
+LONGEST_FIRST = (
+    "vllm", "test_storm", "system", "quick", "test_drill", "model-families", "pictures", "quantized-models", "test_upgrade", "test_operations",
+)  # fmt: skip
+"""Groups by what they take alone. Begun last, one of them would leave every other process waiting for its end (`--no-loadscope-reorder`)."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    groups = {mark.args[0] for mark in item.iter_markers("xdist_group")}
+    return next((n for n, group in enumerate(LONGEST_FIRST) if group in groups), len(LONGEST_FIRST))
 
 
 @pytest.fixture(scope="session")
@@ -25,16 +45,53 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         started.down()
 
 
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """Every part, with the scripted model in the place of vLLM."""
+@pytest.fixture(scope="session")
+def quick_traces() -> Iterator[Collector]:
+    """Where the quick system sends its traces."""
+    from tests.collector import collecting
+
+    with collecting() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory: pytest.TempPathFactory, quick_traces: Collector) -> Iterator[System]:
+    """Every part, with the scripted model in the place of vLLM, traces on and the log in JSON."""
     from services.scripted_model.part import with_scripted_model
     from services.settings import Settings
     from tests.integration.system import System
 
-    started = System(Settings(state_dir=str(tmp_path_factory.mktemp("quick") / "state")), parts=with_scripted_model())
+    folder = str(tmp_path_factory.mktemp("quick") / "state")
+    settings = Settings(state_dir=folder, traces_url=quick_traces.url, log_format="json")
+    started = System(settings, parts=with_scripted_model())
     started.up()
     try:
         yield started
     finally:
         started.down()
+
+
+@pytest.fixture(scope="session")
+def model_traces() -> Iterator[Collector]:
+    """Where the shared vLLM server sends its traces."""
+    from tests.collector import collecting
+
+    with collecting() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="session")
+def shared_vllm(tmp_path_factory: pytest.TempPathFactory, model_traces: Collector) -> Iterator[Server]:
+    """One vLLM server of the untrained checkpoint, with traces on and no network; take it through `vllm_server`."""
+    from tests.integration.model_server import offline, running, vllm
+
+    traced = {"LONGVIEW_MODEL_SERVER_TRACES_URL": model_traces.url}
+    with running(vllm, tmp_path_factory.mktemp("vllm"), offline() | traced) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def vllm_server(shared_vllm: Server) -> Server:
+    """The shared server, started again if a module before this one has ended it. Counters and the log hold what other modules did."""
+    shared_vllm.revive()
+    return shared_vllm

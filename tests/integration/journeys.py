@@ -6,11 +6,15 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
+import numpy as np
+import numpy.typing as npt
 
 from schemas.codes import Canonical
 from schemas.errors import InvalidEvent
@@ -22,6 +26,8 @@ from schemas.runs import ReviewWritten
 from services.adapters import temporal
 from services.clients.kafka import Record
 from services.clients.reviews import TemporalReviewer
+from services.demo import story
+from services.demo.phantom import Chest, Grid, Sphere, make_vessels, scan
 from services.demo.publish import study_event
 from services.demo.subject import Subject, phantom_subject
 from services.gateway.intake import Intake
@@ -29,7 +35,7 @@ from services.store import FolderObjectStore
 from tests.integration.system import System
 from workflows.report.kept import RENDERED_PROMPT
 
-SEEDS = iter(range(1, 90))
+SEEDS = iter(range(1, 900))
 DETECTED = "260373001"
 ABSENT = {
     "presence": "not-detected",
@@ -40,8 +46,16 @@ ABSENT = {
 }
 
 
+@cache
+def scanned(grid: Grid, nodule: Sphere) -> npt.NDArray[np.int16]:
+    """The chest with a nodule of this size, on this day's grid: to compute it takes longer than all that a test asks of it."""
+    return scan(Chest(make_vessels(7, nodule), nodule), grid, 7)
+
+
 def phantom(system: System) -> Subject:
-    return phantom_subject(next(SEEDS), system.settings.canonical_base, system.settings.accessions)
+    """Another patient with a chart and studies of their own; the voxels are everybody's."""
+    with mock.patch.object(story, "scan", lambda chest, grid, seed: scanned(grid, chest.nodule)):
+        return phantom_subject(next(SEEDS), system.settings.canonical_base, system.settings.accessions)
 
 
 def uid_of(subject: Subject) -> str:

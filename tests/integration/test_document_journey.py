@@ -20,7 +20,7 @@ from tests.integration.system import System
 from tests.unit.document_samples import encapsulated, scan
 from tests.unit.lab_reports import CHEMISTRY, scanned, table_pdf
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.xdist_group("pictures")]
 MORE = [
     ("Chloride", "101", "mmol/L", "98 - 107", ""),
     ("Calcium", "2.31", "mmol/L", "2.15 - 2.55", ""),
@@ -147,12 +147,3 @@ def test_a_document_that_cannot_be_opened_is_a_failed_run_with_a_name(quick: Sys
     quick.load(subject)
     run = quick.failed_run(quick.announce(subject).study_key)
     assert (run.stage, run.code, run.retryable) == ("fetch-images", "document-unreadable", False)
-
-
-@pytest.mark.parametrize(("make", "source"), [(as_pdf, "text-layer"), (as_scan, "ocr")], ids=["pdf", "scan"])
-def test_the_real_model_server_answers_about_documents_too(system: System, make: Any, source: str) -> None:
-    """vLLM with random weights under guided decoding: what it says stands in the document all the same."""
-    subject = reported(system, make)
-    system.load(subject)
-    system.result(system.announce(subject).workflow_id)
-    check_result(system, subject, source)

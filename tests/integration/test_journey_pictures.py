@@ -18,7 +18,7 @@ from tests.integration.films import NODULE_BOX, film_study, mr_study, patient_fi
 from tests.integration.journeys import ABSENT, DETECTED, answering_model, asked, codes, page_of, read, start_on, uid_of
 from tests.integration.system import System, until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.xdist_group("pictures")]
 NUMBERS = itertools.count(1)
 CHEST_FILM = (
     "pulmonary-nodule", "pleural-effusion", "consolidation", "pneumothorax", "cardiomegaly", "pulmonary-oedema", "atelectasis",
@@ -107,17 +107,3 @@ def test_an_mr_of_several_sequences_is_asked_as_several_stacks(quick: System, tm
     assert [(v.kind, v.heading) for v in request.volumes] == [("volume", f"STUDY 1, SERIES {n}") for n in (1, 2, 3)]
     assert [v.slices for v in request.volumes] == [28, 29, 28]
     assert "slice" in page_of(quick, subject)
-
-
-def test_a_film_on_the_real_server(system: System, tmp_path: Path) -> None:
-    """vLLM with our runtime: the padded square as a picture container, earlier picture first."""
-    report = read(system, films(tmp_path))
-    assert report["status"] == "partial"
-    assert "Compared with the study of 2025-09-05" in report["conclusion"]
-
-
-def test_an_mr_of_several_sequences_on_the_real_server(system: System, tmp_path: Path) -> None:
-    patient = f"MRI{next(NUMBERS)}"
-    mr_study(tmp_path / "study", patient)
-    report = read(system, own_subject(tmp_path / "study", patient_file(tmp_path, patient)))
-    assert report["status"] == "partial"

@@ -19,7 +19,7 @@ from tests.integration.system import System, until
 from tests.unit.slide_files import write_tiff
 from tests.unit.slide_samples import paint
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.xdist_group("pictures")]
 NUMBERS = itertools.count(1)
 LABELS = ("tissue-tumour", "tissue-inflammation", "tissue-necrosis")
 WIDTH, HEIGHT = 6000, 5000
@@ -115,12 +115,3 @@ def test_the_same_slide_again_is_one_result(quick: System, tmp_path: Path) -> No
     quick.load(again)
     quick.announce(again)
     assert [report["id"] for report in quick.reports(uid_of(again))] == [first["id"]]
-
-
-def test_a_slide_on_the_real_server(system: System, tmp_path: Path) -> None:
-    """vLLM with our runtime: nine patches as one picture container."""
-    subject = slide(tmp_path)
-    report = read(system, subject)
-    assert (report["status"], codes(report["code"])) == ("partial", ["11526-1"])
-    assert [item.slices for item in asked(system, subject).volumes] == [9]
-    assert "Overview" in page_of(system, subject)

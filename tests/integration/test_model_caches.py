@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,9 +11,11 @@ import numpy as np
 import pytest
 
 from schemas.volume import MAX_MODEL_SLICES, Volume, encode_volume
-from tests.integration.model_server import BEARER, Server, running, vllm
+from tests.integration.model_server import BEARER, Server
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.xdist_group("vllm")]
+LONG = 700
+"""Tokens of an answer that takes some seconds beside three others."""
 COUNTERS = {
     "encoded": 'longview_encoder_items_total{result="encoded"}',
     "kept": 'longview_encoder_items_total{result="cached"}',
@@ -28,9 +29,8 @@ COUNTERS = {
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(vllm, tmp_path_factory.mktemp("model")) as started:
-        yield started
+def server(vllm_server: Server) -> Server:
+    return vllm_server
 
 
 def study(server: Server, seed: int) -> str:
@@ -95,10 +95,10 @@ def test_a_stat_study_is_answered_while_the_server_is_full(server: Server) -> No
     """Eight routine studies on four places, each with a long answer: the STAT study comes last and is answered first, and the others lose nothing."""
     routine, stat = [study(server, 200 + k) for k in range(8)], study(server, 300)
     with ThreadPoolExecutor(len(routine)) as readers:
-        waiting = [readers.submit(read, server, [each], 1500) for each in routine]
+        waiting = [readers.submit(read, server, [each], LONG) for each in routine]
         while counted(server)["running"] < 4:
             time.sleep(0.05)
         read(server, [stat], 20, priority=0)
         assert not any(each.done() for each in waiting)
-        answers = [each.result() for each in waiting]
-    assert answers == [read(server, [each], 1500) for each in routine]
+        disturbed = [each.result() for each in waiting]
+        assert disturbed == list(readers.map(lambda each: read(server, [each], LONG), routine))

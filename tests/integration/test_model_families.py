@@ -25,6 +25,7 @@ from services.parts.ports import free_port
 from services.parts.process import ProcessId, is_alive, spawn, stop
 from services.store import FolderObjectStore
 from tests.contract.written_bundles import context, reading
+from tests.integration.model_server import LONG, START_SECONDS, by_session, ends_well
 from workflows.reading.check import read_answer
 from workflows.reading.fits import prompt_tokens
 from workflows.reading.history_prompt import fitting_excerpt, history_request
@@ -34,11 +35,11 @@ from workflows.reading.weigh import read_weighed
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.timeout(300),
+    pytest.mark.xdist_group("model-families"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 LABELS = [("pneumothorax", "Pneumothorax"), ("pleural-effusion", "Pleural effusion")]
-START_SECONDS = 120
 
 
 @dataclass
@@ -136,6 +137,13 @@ def test_a_volume_a_second_picture_and_a_long_question_are_refused_before_anythi
     with pytest.raises(PermanentFailure, match="this is a volume"):
         llava.model.ask(mislabelled)
     unreachable.close()
+
+
+def test_told_to_end_with_all_its_processes_it_gives_the_answer_it_owes(llava: Served) -> None:
+    """As the launcher ends it. Last of this family, because it takes the server away."""
+    long = chat(llava, []) | {"max_tokens": LONG, "min_tokens": LONG, "ignore_eos": True}
+    with httpx.Client(base_url=llava.url, trust_env=False, timeout=120) as client:
+        ends_well(client, llava.process, by_session, long)
 
 
 # -- BioMedLM ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ Token ids are equal, and so is the log-likelihood of every token of prompt and a
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -18,17 +18,16 @@ from PIL import Image
 
 from schemas.pictures import Pictures, encode_pictures
 from schemas.volume import Volume, encode_volume
-from tests.integration.model_server import BEARER, Server, running, vllm
+from tests.integration.model_server import BEARER, Server
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.xdist_group("vllm")]
 Part = dict[str, Any]
 WINDOWS = ((-1024, 1024), (-135, 215), (0, 80))
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(vllm, tmp_path_factory.mktemp("model")) as started:
-        yield started
+def server(vllm_server: Server) -> Server:
+    return vllm_server
 
 
 def text(words: str) -> Part:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,31 +21,29 @@ from schemas.telemetry.otlp import ENGINE_FIELDS, PREFIX
 from schemas.telemetry.traces import TraceContext
 from schemas.volume import MAX_MODEL_SLICES, Volume, encode_volume
 from services.clients.model import VllmModel
-from services.parts.process import members, stop
-from tests.collector import Collector, Seen, collecting
-from tests.integration.model_server import BEARER, TOKEN, Server, running, scripted, vllm
+from services.parts.process import members
+from tests.collector import Collector, Seen
+from tests.integration.model_server import BEARER, TOKEN, Server, running, scripted
 from tests.integration.system import until
 from workflows.reading.check import read_answer
 from workflows.reading.prompt import build_request
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.xdist_group("vllm")]
 LABELS = [("pulmonary-nodule", "Pulmonary nodule"), ("pleural-effusion", "Pleural effusion")]
 
 
 @pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    with collecting() as listening:
-        yield listening
-
-
-@pytest.fixture(scope="module", params=[vllm, scripted], ids=["vllm", "scripted"])
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, collector: Collector
-) -> Iterator[Server]:
-    """With traces on: that they are off is what every other test has."""
-    traced = {**os.environ, "LONGVIEW_MODEL_SERVER_TRACES_URL": collector.url}
-    with running(request.param, tmp_path_factory.mktemp("model"), traced) as started:
+def scripted_server(tmp_path_factory: pytest.TempPathFactory, model_traces: Collector) -> Iterator[Server]:
+    traced = {**os.environ, "LONGVIEW_MODEL_SERVER_TRACES_URL": model_traces.url}
+    with running(scripted, tmp_path_factory.mktemp("model"), traced) as started:
         yield started
+
+
+@pytest.fixture(scope="module", params=["vllm_server", "scripted_server"], ids=["vllm", "scripted"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """With traces on: that they are off is what the servers of whole systems have."""
+    started: Server = request.getfixturevalue(request.param)
+    return started
 
 
 @pytest.fixture
@@ -236,7 +233,7 @@ def test_the_log_holds_neither_prompts_nor_addresses_of_volumes(server: Server, 
 
 
 def test_the_spans_of_server_and_engine_go_on_with_the_callers_trace(
-    server: Server, model: VllmModel, collector: Collector
+    server: Server, model: VllmModel, model_traces: Collector
 ) -> None:
     """vLLM's own span is below ours, with its numbers; what it says of paths and of the request's id stays here."""
     caller, request = TraceContext("5" * 32, os.urandom(8).hex()), question(volume(server, 5, seed=90))
@@ -245,11 +242,11 @@ def test_the_spans_of_server_and_engine_go_on_with_the_callers_trace(
     engine = not (server.log.parent / "release.json").exists()  # the scripted model's release lies beside its log
 
     def complete() -> list[Seen] | None:
-        found = [span for span in collector.spans if span.parent == caller.span_id]
-        below = [span for span in collector.spans if found and span.parent == found[0].id]
+        found = [span for span in model_traces.spans if span.parent == caller.span_id]
+        below = [span for span in model_traces.spans if found and span.parent == found[0].id]
         return [*found, *below] if found and (below or not engine) else None
 
-    answer, *computed = until(complete, "the spans", 30)
+    answer, *computed = until(complete, "the spans")
     assert (answer.name, answer.trace) == ("answer", caller.trace_id)
     assert answer.attributes == {PREFIX + "operation": "chat"}
     assert [(span.name, span.service) for span in computed] == [("llm_request", "longview-model-server")][:engine]
@@ -257,22 +254,16 @@ def test_the_spans_of_server_and_engine_go_on_with_the_callers_trace(
         assert answer.start <= span.start <= span.end <= answer.end + 10**9
         assert span.attributes["gen_ai.usage.prompt_tokens"] > 0
         assert all(ENGINE_FIELDS.fullmatch(name) for name in span.attributes)
-    assert {span.name for span in collector.spans} <= {"answer", "llm_request"}
-    assert request.instruction[:40].encode() not in b"".join(collector.bodies)
+    assert {span.name for span in model_traces.spans} <= {"answer", "llm_request"}
+    assert request.instruction[:40].encode() not in b"".join(model_traces.bodies)
 
 
 def test_a_killed_server_leaves_nothing_behind_and_comes_back_on_its_port(server: Server, model: VllmModel) -> None:
     """Last, because it takes the server away for a while."""
     request = question(volume(server, 2, 27))
     os.kill(server.process.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while list(members(server.process)):
-        assert time.monotonic() < deadline, "a child outlived the server"
-        time.sleep(0.1)
+    until(lambda: not list(members(server.process)) or None, "the end of every child")
     with pytest.raises(TransientFailure):
         model.ask(request)
     server.process = server.start()
     sound(model.ask(request), request)
-    assert not stop(server.process, 20), "SIGTERM was not enough"
-    with pytest.raises(TransientFailure):
-        model.ask(request)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-import signal
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,30 +15,21 @@ import numpy as np
 import pytest
 
 from schemas.volume import Volume
-from services.parts.process import ProcessId, members
 from tests.integration.model_fuzz.cases import case
 from tests.integration.model_fuzz.grounds import CANARY, ask, container, data_url, lay_out, part, png
-from tests.integration.model_server import BEARER, TOKEN, Server, running, vllm
+from tests.integration.model_server import BEARER, LONG, TOKEN, Server, by_process, ends_well
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.xdist_group("vllm")]
 CASES = int(os.environ.get("LONGVIEW_TEST_FUZZ") or 300)
 SEED = int(os.environ.get("LONGVIEW_TEST_FUZZ_SEED") or 6)
 ROUND = 100
 """After so many cases a sound question is asked."""
-NOWHERE = "http://127.0.0.1:9"
-NO_NETWORK = dict.fromkeys(
-    ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "HF_ENDPOINT"), NOWHERE
-)
-LONG = 1500
-"""Tokens of an answer that takes some seconds."""
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Every request that leaves the machine would end at a port where nobody listens."""
-    hostile = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"} | NO_NETWORK
-    with running(vllm, tmp_path_factory.mktemp("serving"), hostile) as started:
-        yield started
+def server(vllm_server: Server) -> Server:
+    """Every request that leaves the machine would end at a port where nobody listens (`model_server.offline`)."""
+    return vllm_server
 
 
 @pytest.fixture
@@ -141,6 +129,7 @@ def test_hostile_requests_are_answered_and_nothing_outside_is_read(
     outside = tmp_path / "outside"
     grounds = lay_out(model, server.store.path("0" * 64).parents[2], outside)
     bad: list[str] = []
+    before = server.log.stat().st_size
     statuses: dict[int, int] = {}
     with opened_in(outside) as events:
         for number in range(CASES):
@@ -158,7 +147,7 @@ def test_hostile_requests_are_answered_and_nothing_outside_is_read(
     assert not bad, f"seed {SEED}: " + "; ".join(bad[:20])
     assert not events, "something outside the media folder was opened"
     sound(client, model)
-    log = server.log.read_text(errors="replace")
+    log = server.log.read_bytes()[before:].decode(errors="replace")
     for secret in (TOKEN, str(outside), "Traceback"):
         assert secret not in log
 
@@ -171,48 +160,8 @@ def sound(client: httpx.Client, model: str) -> None:
 # -- how it ends -------------------------------------------------------------------------------------------------------
 
 
-def by_process(process: ProcessId) -> None:
-    """As Kubernetes does: the first process of the container alone."""
-    os.kill(process.pid, signal.SIGTERM)
-
-
-def by_session(process: ProcessId) -> None:
-    """As the launcher does: everything that it started, the engine too."""
-    for pid in list(members(process)):
-        os.kill(pid, signal.SIGTERM)
-
-
-@pytest.mark.parametrize("tell", [by_process, by_session])
 def test_a_server_that_is_told_to_end_gives_the_answer_it_owes(
-    server: Server, client: httpx.Client, model: str, tell: Callable[[ProcessId], None]
+    server: Server, client: httpx.Client, model: str
 ) -> None:
-    """Last, because it takes the server away."""
-    if not list(members(server.process)):
-        server.process = server.start()
-    long = ask(model, max_tokens=LONG, min_tokens=LONG, ignore_eos=True)
-    with ThreadPoolExecutor(1) as pool:
-        owed = pool.submit(chat, client, long)
-        until(lambda: "vllm:num_requests_running{" in (text := client.get("/metrics").text) and computed(text) == 1)
-        tell(server.process)
-        until(lambda: client.get("/ready").status_code == 503, 2)
-        late = chat(client, ask(model))
-        assert (late.status_code, late.headers["retry-after"]) == (503, "5")
-        assert client.get("/health").status_code == 200, "it lives, and is not to be killed"
-        assert not owed.done(), "the answer was too short to prove anything"
-        answer = owed.result()
-    assert answer.status_code == 200
-    assert answer.json()["usage"]["completion_tokens"] == LONG
-    until(lambda: not list(members(server.process)), 30)
-
-
-def computed(metrics: str) -> float:
-    return float(
-        next(line for line in metrics.splitlines() if line.startswith("vllm:num_requests_running{")).split()[-1]
-    )
-
-
-def until(true: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    """Last, because it takes the server away; how the launcher ends one is in test_model_families."""
+    ends_well(client, server.process, by_process, ask(model, max_tokens=LONG, min_tokens=LONG, ignore_eos=True))

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import uuid
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -32,14 +31,12 @@ from services.clients.kafka import Consumer
 from services.demo.publish import study_event
 from services.demo.subject import Subject
 from services.operate import list_runs
-from services.scripted_model.part import with_scripted_model
-from services.settings import Settings
-from tests.collector import Collector, Seen, collecting
+from tests.collector import Collector, Seen
 from tests.integration.identifiers import named_in, secrets
 from tests.integration.journeys import decide, phantom, uid_of
 from tests.integration.system import System, until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.xdist_group("quick")]
 STEPS = [
     "gather_timeline",
     "take_inventory",
@@ -56,22 +53,14 @@ OURS = {"time", "level", "logger", "event", "trace_id", "span_id", *NAMES}
 
 
 @pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    with collecting() as running:
-        yield running
+def collector(quick_traces: Collector) -> Collector:
+    return quick_traces
 
 
 @pytest.fixture(scope="module")
-def traced(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[System]:
-    """Every part, with the scripted model, traces on and the log in JSON."""
-    folder = str(tmp_path_factory.mktemp("traced") / "state")
-    settings = Settings(state_dir=folder, traces_url=collector.url, log_format="json")
-    started = System(settings, parts=with_scripted_model())
-    started.up()
-    try:
-        yield started
-    finally:
-        started.down()
+def traced(quick: System) -> System:
+    """Other tests used it before: what never may be said, they have not brought it to say either."""
+    return quick
 
 
 def new_trace() -> TraceContext:
@@ -99,7 +88,7 @@ def outgoing(system: System, kind: str, trace: TraceContext) -> dict[str, str]:
         return None
 
     try:
-        return until(found, kind, 30)
+        return until(found, kind)
     finally:
         consumer.close()
 
@@ -111,7 +100,7 @@ def spans_of(collector: Collector, trace: TraceContext, *needed: str) -> list[Se
         return set(needed) - {span.name for span in collector.of(trace.trace_id)}
 
     with suppress(AssertionError):
-        until(lambda: not missing() or None, "spans", 30)
+        until(lambda: not missing() or None, "spans")
     assert not missing(), sorted({span.name for span in collector.of(trace.trace_id)})
     return sorted(collector.of(trace.trace_id), key=lambda span: span.start)
 
@@ -124,6 +113,16 @@ def study(traced: System) -> tuple[Subject, TraceContext, str]:
     workflow = announce(traced, subject, trace)
     traced.result(workflow)
     return subject, trace, workflow
+
+
+@pytest.fixture(scope="module")
+def failing(traced: System) -> tuple[Subject, TraceContext]:
+    """A study that is announced under a patient whom FHIR does not know."""
+    subject, trace = phantom(traced), new_trace()
+    traced.load(subject)
+    announce(traced, replace(subject, patient="Patient/not-this-one"), trace)
+    traced.failed_run(traced.settings.namespace.study_key(uid_of(subject)))
+    return subject, trace
 
 
 def test_one_trace_from_the_buss_header_to_the_outgoing_event(
@@ -219,12 +218,9 @@ def test_what_comes_later_has_a_trace_of_its_own_and_the_reviewers_act_too(
 
 
 def test_a_failed_step_is_marked_with_its_code_and_nothing_of_its_text(
-    traced: System, collector: Collector, study: tuple[Subject, TraceContext, str]
+    traced: System, collector: Collector, failing: tuple[Subject, TraceContext]
 ) -> None:
-    """The study is announced under a patient whom FHIR does not know."""
-    subject, trace = phantom(traced), new_trace()
-    traced.load(subject)
-    announce(traced, replace(subject, patient="Patient/not-this-one"), trace)
+    subject, trace = failing
     spans = spans_of(collector, trace, "activity gather_timeline", "activity record_failure")
     [failed] = [span for span in spans if span.name == "activity gather_timeline"]
     assert failed.error
@@ -250,7 +246,7 @@ def test_nothing_that_left_names_a_patient_or_has_no_place_in_the_list(
 
 
 def test_the_log_is_json_with_fields_of_the_list_and_the_trace(
-    traced: System, study: tuple[Subject, TraceContext, str]
+    traced: System, study: tuple[Subject, TraceContext, str], failing: tuple[Subject, TraceContext]
 ) -> None:
     known, trace = secrets(study[0]), study[1].trace_id
     lines = {}
@@ -261,5 +257,9 @@ def test_the_log_is_json_with_fields_of_the_list_and_the_trace(
     for line in itertools.chain(*lines.values()):
         assert set(line) <= OURS
     assert [line["event"] for line in lines["gateway"] if line.get("trace_id") == trace] == ["event-taken"]
-    [failed] = [line for line in lines["worker"] if line["event"] == "step-failed"]
+    [failed] = [
+        line
+        for line in lines["worker"]
+        if (line["event"], line.get("trace_id")) == ("step-failed", failing[1].trace_id)
+    ]
     assert (failed["activity"], failed["logger"]) == ("gather_timeline", "services.worker.interceptor")
