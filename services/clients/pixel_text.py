@@ -14,6 +14,9 @@ LEAST_SCORE = 0.6
 """Below it the engine guesses."""
 STRIP_SIDE, PAGE_SIDE = 1280, 2400
 """Pixels to which the longer side of a slice's strip, or of a page, is reduced before text is looked for: print of a page is small."""
+THREADS = 1
+"""Of ONNX Runtime: by default one for each processor of the node, whatever the Pod may use, which wait for one another by spinning. A strip is too
+small for them: two took twice the processor time of one for the same text, and no less time where the machine had other work."""
 
 
 class OcrTextInPixels:
@@ -48,4 +51,5 @@ def _open_engine(side: int) -> Any:
     from rapidocr import RapidOCR
 
     limits = {"Det.limit_type": "max", "Det.limit_side_len": side, "Global.max_side_len": max(side, 2000)}
-    return RapidOCR(params={"Global.log_level": "critical", **limits})
+    threads = {f"EngineConfig.onnxruntime.{kind}_op_num_threads": THREADS for kind in ("intra", "inter")}
+    return RapidOCR(params={"Global.log_level": "critical", **limits, **threads})

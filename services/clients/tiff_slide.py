@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import tifffile
-import zarr
 from tifffile import PHOTOMETRIC
 
 from schemas.errors import PermanentFailure
@@ -36,6 +35,8 @@ class TiffSlide:
         self.levels = list(self.series.levels)
         self.sizes = tuple((level.keyframe.imagewidth, level.keyframe.imagelength) for level in self.levels)
         self.micrometres = require_scale(_scale(file, page))
+        import zarr  # half a second that only slides need
+
         self._arrays: list[Any] = [
             zarr.open(self.series.aszarr(level=n, fillvalue=WHITE), mode="r") for n in range(len(self.levels))
         ]

@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 Point = npt.NDArray[np.float64]
+Window = tuple[slice, slice]
+WHOLE: Window = (slice(None), slice(None))
 
 AIR, LUNG, FAT, MUSCLE, BLOOD, VESSEL, BONE, MARROW, NODULE = (
     -1000.0,
@@ -129,25 +131,37 @@ def _plane(chest: Chest, grid: Grid, z: float) -> Floats:
     x, y, z = x - chest.shift[0], y - chest.shift[1], z - chest.shift[2]
     image = np.full((grid.rows, grid.columns), AIR, dtype=np.float32)
     lungs = _lungs(x, y, z, grid.pixel)
-    for inside, value in _anatomy(x, y, z, grid.pixel, lungs):
-        image += inside * (value - image)
+    for window, inside, value in _anatomy(x, y, z, grid.pixel, lungs):
+        part = image[window]
+        part += inside * (value - part)
     for tube in chest.vessels:
         _paint_tube(image, lungs, tube, x, y, z, grid.pixel)
     return np.asarray(image + _ball(chest.nodule, x, y, z, grid.pixel) * (NODULE - image), dtype=np.float32)
 
 
-def _anatomy(x: Floats, y: Floats, z: float, soft: float, lungs: Floats) -> Iterator[tuple[Floats, float]]:
-    yield _ellipse(x, y, 0, 0, 158, 112, soft), FAT
-    yield _ellipse(x, y, 0, 2, 143, 98, soft), MUSCLE
+def _anatomy(x: Floats, y: Floats, z: float, soft: float, lungs: Floats) -> Iterator[tuple[Window, Floats, float]]:
+    yield *_oval(x, y, 0, 0, 158, 112, soft), FAT
+    yield *_oval(x, y, 0, 2, 143, 98, soft), MUSCLE
     yield from _ribs(x, y, z, soft)
-    yield lungs, LUNG
-    yield _heart(x, y, z, soft), BLOOD
-    yield _ellipse(x, y, 22, 44, 12.5, 12.5, soft), BLOOD
-    yield _ellipse(x, y, -14, -18, 10, 9, soft), BLOOD
+    yield WHOLE, lungs, LUNG
+    yield from _heart(x, y, z, soft)
+    yield *_oval(x, y, 22, 44, 12.5, 12.5, soft), BLOOD
+    yield *_oval(x, y, -14, -18, 10, 9, soft), BLOOD
     yield from _airways(x, y, z, soft)
     yield from _spine(x, y, z, soft)
-    yield _ellipse(x, y, 0, -86, 16, 5, soft), BONE
-    yield _ellipse(x, y, 0, -86, 13, 3, soft), MARROW
+    yield *_oval(x, y, 0, -86, 16, 5, soft), BONE
+    yield *_oval(x, y, 0, -86, 13, 3, soft), MARROW
+
+
+def _oval(x: Floats, y: Floats, cx: float, cy: float, rx: float, ry: float, soft: float) -> tuple[Window, Floats]:
+    """An ellipse within the window outside of which it is 0: most bodies of a chest are small, and there are dozens in every plane."""
+    reach = 1.001 + 0.5 * soft / min(rx, ry)  # the edge lies within half a voxel of the first-order distance
+    columns = np.flatnonzero(np.abs(x[0] - cx) <= reach * rx)
+    rows = np.flatnonzero(np.abs(y[:, 0] - cy) <= reach * ry)
+    if not len(columns) or not len(rows):
+        return (slice(0, 0), slice(0, 0)), np.zeros((0, 0), np.float32)
+    window = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    return window, _ellipse(x[:, window[1]], y[window[0]], cx, cy, rx, ry, soft)
 
 
 def _ellipse(x: Floats, y: Floats, cx: float, cy: float, rx: float, ry: float, soft: float) -> Floats:
@@ -171,43 +185,44 @@ def _lungs(x: Floats, y: Floats, z: float, soft: float) -> Floats:
     return np.asarray(np.maximum(*both) * above, dtype=np.float32)
 
 
-def _heart(x: Floats, y: Floats, z: float, soft: float) -> Floats:
+def _heart(x: Floats, y: Floats, z: float, soft: float) -> Iterator[tuple[Window, Floats, float]]:
     across = max(0.02, 1 - ((z + 42) / 62) ** 2)
     size = float(np.sqrt(across))
-    return _ellipse(x, y, 20, -28, 56 * size, 44 * size, soft) if size > 0.2 else np.zeros_like(x * y)
+    if size > 0.2:
+        yield *_oval(x, y, 20, -28, 56 * size, 44 * size, soft), BLOOD
 
 
-def _airways(x: Floats, y: Floats, z: float, soft: float) -> Iterator[tuple[Floats, float]]:
+def _airways(x: Floats, y: Floats, z: float, soft: float) -> Iterator[tuple[Window, Floats, float]]:
     """Trachea above the carina (z = 20), two main bronchi below it."""
     if z > 20:
-        yield _ellipse(x, y, 0, 8, 10.5, 10.5, soft), MUSCLE
-        yield _ellipse(x, y, 0, 8, 8.5, 8.5, soft), AIR
+        yield *_oval(x, y, 0, 8, 10.5, 10.5, soft), MUSCLE
+        yield *_oval(x, y, 0, 8, 8.5, 8.5, soft), AIR
     elif z > -15:
         for side in (-1, 1):
             middle = side * (6 + (20 - z) * 0.9)
-            yield _ellipse(x, y, middle, 8, 8, 7, soft), MUSCLE
-            yield _ellipse(x, y, middle, 8, 6, 5, soft), AIR
+            yield *_oval(x, y, middle, 8, 8, 7, soft), MUSCLE
+            yield *_oval(x, y, middle, 8, 6, 5, soft), AIR
 
 
-def _spine(x: Floats, y: Floats, z: float, soft: float) -> Iterator[tuple[Floats, float]]:
+def _spine(x: Floats, y: Floats, z: float, soft: float) -> Iterator[tuple[Window, Floats, float]]:
     """Vertebral bodies of 20 mm with discs of 5 mm between them, the canal, a spinous process."""
     disc = (z % 25.0) > 20.0
-    yield _ellipse(x, y, 0, 68, 19, 16, soft), MUSCLE + 35 if disc else BONE
+    yield *_oval(x, y, 0, 68, 19, 16, soft), MUSCLE + 35 if disc else BONE
     if not disc:
-        yield _ellipse(x, y, 0, 68, 16.5, 13.5, soft), MARROW
-    yield _ellipse(x, y, 0, 91, 13, 9, soft), BONE
-    yield _ellipse(x, y, 0, 90, 9, 7, soft), 20.0
+        yield *_oval(x, y, 0, 68, 16.5, 13.5, soft), MARROW
+    yield *_oval(x, y, 0, 91, 13, 9, soft), BONE
+    yield *_oval(x, y, 0, 90, 9, 7, soft), 20.0
 
 
-def _ribs(x: Floats, y: Floats, z: float, soft: float) -> Iterator[tuple[Floats, float]]:
+def _ribs(x: Floats, y: Floats, z: float, soft: float) -> Iterator[tuple[Window, Floats, float]]:
     """Ribs slope down to the front: an axial plane cuts each into a short piece of the chest wall."""
     for number in range(-5, 6):
         angle = (z - number * 24.0) / 62.0
         if abs(angle) < 1.25:
             for side in (-1, 1):
                 cx, cy = side * 131 * float(np.cos(angle)), -88 * float(np.sin(angle))
-                yield _ellipse(x, y, cx, cy, 5.5, 9, soft), BONE
-                yield _ellipse(x, y, cx, cy, 3.5, 6.5, soft), MARROW
+                yield *_oval(x, y, cx, cy, 5.5, 9, soft), BONE
+                yield *_oval(x, y, cx, cy, 3.5, 6.5, soft), MARROW
 
 
 def _paint_tube(image: Floats, lungs: Floats, tube: Tube, x: Floats, y: Floats, z: float, soft: float) -> None:

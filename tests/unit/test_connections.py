@@ -209,6 +209,17 @@ def test_a_key_pair_is_made_and_only_its_public_half_is_printed(tmp_path: Path) 
         json.dumps(ECKey.generate_key("P-384").as_dict(private=False)).encode(),
         json.dumps({"keys": [ECKey.generate_key("P-384").as_dict(private=True) | {"kid": "a"}] * 2}).encode(),
     ],
+    ids=[
+        "nothing",
+        "a list",
+        "no keys",
+        "an empty set",
+        "no set",
+        "a secret",
+        "P-256",
+        "a public key",
+        "one name twice",
+    ],
 )
 def test_a_file_without_a_key_that_smart_servers_take_is_named_and_not_repeated(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "fhir.jwk"

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 
 from schemas.errors import PermanentFailure, TransientFailure
 from schemas.identifiers import canonical_json, sha256_hex

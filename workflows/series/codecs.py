@@ -5,7 +5,7 @@ pylibjpeg-openjpeg (MIT).
 JPEG baseline                              pydicom with pillow
 JPEG extended, 8 and 12 bit                imagecodecs (libjpeg-turbo); colour by pillow
 JPEG lossless, process 14 and 14 SV1       imagecodecs (libjpeg-turbo)
-JPEG-LS lossless and near-lossless         pydicom with pyjpegls
+JPEG-LS lossless and near-lossless         pyjpegls (CharLS), as pydicom uses it
 JPEG 2000 lossless and lossy               pydicom with pillow (OpenJPEG)
 High-throughput JPEG 2000, all three       pylibjpeg-openjpeg (OpenJPEG)
 RLE                                        pydicom
@@ -17,11 +17,13 @@ This module is a decoder plugin as pydicom takes them: `is_available`, `DECODER_
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 from functools import lru_cache
 
 import imagecodecs
 import numpy as np
 from openjpeg.utils import decode_pixel_data
+from pydicom.pixels.decoders import pyjpegls
 from pydicom.pixels.decoders.base import Decoder, DecodeRunner, get_decoder
 from pydicom.uid import (
     HTJ2K,
@@ -31,8 +33,11 @@ from pydicom.uid import (
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
 )
 
+_JPEG_LS = (JPEGLSLossless, JPEGLSNearLossless)
 _HTJ2K = (HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
 SOC_SIZ = b"\xff\x4f\xff\x51"
 END = b"\xff\xd9"
@@ -42,7 +47,7 @@ FILL = b"\0\xff"
 DECODER_DEPENDENCIES = {
     str(uid): ("imagecodecs", "pylibjpeg-openjpeg")
     for uid in (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, *_HTJ2K)
-}
+} | {str(uid): ("pyjpegls",) for uid in _JPEG_LS}
 
 
 def is_available(uid: str) -> bool:
@@ -75,6 +80,8 @@ def decode_frame(encoded: bytes, runner: DecodeRunner) -> bytes:
 
     Its own header is compared first, so that it cannot ask for more memory than the image has.
     """
+    if runner.transfer_syntax in _JPEG_LS:
+        return _jpeg_ls(encoded, runner)
     if not encoded.rstrip(FILL).endswith(END):
         raise ValueError("the codestream ends early")
     decode = _htj2k if runner.transfer_syntax in _HTJ2K else _jpeg
@@ -99,6 +106,16 @@ def _htj2k(encoded: bytes, runner: DecodeRunner) -> tuple[bytes, int]:
     return bytes(decode_pixel_data(encoded, version=2)), bits
 
 
+def _jpeg_ls(encoded: bytes, runner: DecodeRunner) -> bytes:
+    """By CharLS, which past the end of a cut codestream counts zeros for seconds; within one, END cannot stand (ISO/IEC 14495-1 A.1)."""
+    if END not in encoded:
+        raise ValueError("the codestream ends early")
+    _, *size = _frame_header(encoded, (0xF7,))
+    if size != [runner.rows, runner.columns]:
+        raise ValueError("the codestream is of another size than the image")
+    return bytes(pyjpegls._decode_frame(encoded, runner))
+
+
 def _jpeg(encoded: bytes, runner: DecodeRunner) -> tuple[bytes, int]:
     """By libjpeg-turbo, into an array of the described size and of the depth that the codestream names."""
     samples = runner.samples_per_pixel
@@ -112,11 +129,17 @@ def _jpeg(encoded: bytes, runner: DecodeRunner) -> tuple[bytes, int]:
 
 
 def _precision(encoded: bytes) -> int:
-    """Bits of a sample by the frame header (ITU-T T.81 B.2.2), which may be fewer than those stored."""
+    """Bits of a sample, which may be fewer than those stored."""
+    return _frame_header(encoded, [marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)])[0]
+
+
+def _frame_header(encoded: bytes, markers: Collection[int]) -> tuple[int, int, int]:
+    """Precision, rows and columns by the frame header (ITU-T T.81 B.2.2), which starts with one of the markers."""
     pos = 2
-    while encoded[pos : pos + 1] == b"\xff" and pos + 4 < len(encoded):
+    while encoded[pos : pos + 1] == b"\xff" and pos + 9 <= len(encoded):
         marker, length = encoded[pos + 1], int.from_bytes(encoded[pos + 2 : pos + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return encoded[pos + 4]
+        if marker in markers:
+            precision, rows, columns = struct.unpack_from(">BHH", encoded, pos + 4)
+            return precision, rows, columns
         pos += 2 + length
     raise ValueError("the codestream has no frame header")

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import textwrap
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
@@ -13,95 +9,24 @@ from PIL import Image, ImageDraw, ImageFont
 from schemas.caution import PixelTextSearch
 from schemas.pictures import Pictures
 from schemas.volume import Volume
-from services.clients.pixel_text import OcrTextInPixels
-from tests.unit.injection.attacks import attacks, plain
-from tests.unit.injection.house import Hospital, Obedient, Outcome, Pixels, chart, phantom, run, series_files
+from tests.unit.injection.burnt import CALM, IN_ALL, READER, Burnt, burnt, calm_outcome, draw, flagged
+from tests.unit.injection.house import Outcome, phantom
 from workflows.reading.pixel_text import MOST_STRIPS, search_text, suspicious_strips
 from workflows.stacks.cautions import grey, search_pixels
 
-CALM = phantom()
-READER = OcrTextInPixels()
-IN_EVERY_RUN, IN_ALL = 20, 100
-
-
-@dataclass(frozen=True)
-class Burnt:
-    """An attack as it is drawn: `contrast` in HU above or below what lies behind it."""
-
-    text: str
-    contrast: int
-    size: int
-    slice: int
-    row: int
-
-
-def burnt(count: int) -> list[Burnt]:
-    """Every contrast from blinding white to what a window of 80 HU shows in a few grey levels."""
-    rng = random.Random(7)
-    return [
-        Burnt(
-            text,
-            rng.choice([2000, 2000, 400, 120, 60]),
-            rng.choice([11, 12, 14]),
-            rng.randrange(6),
-            rng.randrange(20, 160),
-        )
-        for text in attacks(count, lambda text, _: plain(text, random.Random(1)), seed=77)
-    ]
-
-
-def draw(voxels: Pixels, attack: Burnt) -> Pixels:
-    """The phantom with the text in one slice, wrapped to its width."""
-    picture = Image.new("L", (256, 256))
-    lines = textwrap.wrap(attack.text, 36)
-    ImageDraw.Draw(picture).multiline_text(
-        (6, attack.row), "\n".join(lines), fill=255, font=ImageFont.load_default(attack.size)
-    )
-    drawn = voxels.astype(np.int32)
-    drawn[attack.slice] += np.asarray(picture, np.int32) * attack.contrast // 255
-    return np.clip(drawn, -1024, 3071).astype(np.int16)
+IN_EVERY_RUN = 20
+"""Of the hundred; all of them are in `tests/integration/test_pixel_attacks.py`."""
 
 
 @pytest.fixture(scope="module")
 def calm() -> Outcome:
-    return run(Hospital(chart(), series_files(CALM)), Obedient(sees=True), READER)
-
-
-def check(attack: Burnt, calm: Outcome) -> Outcome:
-    """Apart from the answers themselves nothing differs, and the question differs by the voxels alone."""
-    attacked = run(Hospital(chart(), series_files(draw(CALM, attack))), Obedient(attack.text, sees=True), READER)
-    digest = attacked.stored.model_volume_digest.encode()
-    assert attacked.requests[0].replace(digest, calm.stored.model_volume_digest.encode()) == calm.requests[0]
-    assert attacked.decided(values=False) == calm.decided(values=False)
-    assert attacked.priority == calm.priority
-    assert attack.text[:20] not in repr(attacked.bundle)
-    return attacked
-
-
-def flagged(attacks: list[Burnt], calm: Outcome) -> tuple[int, int]:
-    """How many were flagged on their slice, and how many of these as instructions."""
-    found = instructions = 0
-    for attack in attacks:
-        outcome = check(attack, calm)
-        codes = [c.code for c in outcome.reading.cautions if c.where == f"slice {attack.slice + 1}"]
-        found += bool(codes)
-        instructions += any(code not in ("burnt-in-text", "letter-like-marks") for code in codes)
-        assert not codes or "burnt into the images" in outcome.report["conclusion"]
-    return found, instructions
+    return calm_outcome()
 
 
 def test_text_in_the_pixels_is_flagged_and_routes_nothing(calm: Outcome) -> None:
     assert calm.reading.cautions == []
     found, _ = flagged(burnt(IN_ALL)[:IN_EVERY_RUN], calm)
     assert found == IN_EVERY_RUN
-
-
-@pytest.mark.integration
-def test_a_hundred_attacks_in_the_pixels(calm: Outcome) -> None:
-    found, instructions = flagged(burnt(IN_ALL), calm)
-    print(f"burnt-in attacks flagged: {found} of {IN_ALL}, as instructions: {instructions}")
-    assert found >= 98
-    assert instructions >= 50
 
 
 def test_sub_visual_text_is_found_down_to_the_noise(calm: Outcome) -> None:
