@@ -15,6 +15,7 @@ from services.db.engine import database_url
 from services.parts.launcher import Launcher
 from services.settings import Settings
 from tests.real import parts
+from tests.shared_services import stopped_with_the_run as stopped_with_the_run
 
 
 @pytest.fixture(scope="module", params=["sekmet", pytest.param("hapi", marks=pytest.mark.real)])

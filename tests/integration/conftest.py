@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.shared_services import stopped_with_the_run as stopped_with_the_run
+
 if TYPE_CHECKING:
     from tests.integration.system import System
 

@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, get_type_hints
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -25,7 +24,7 @@ from schemas import facts, lifecycle, oversight, runs
 from schemas.report import Priority, ReviewAct
 from schemas.telemetry import traces
 from services.clients.temporal import data_converter
-from tests.contract.temporal_server import KEY, Server, patiently
+from tests.contract.temporal_server import KEY, own_namespace
 from workflows.patient.workflow import PatientWorkflow
 from workflows.report_study.activities import ReportStudyActivities
 from workflows.report_study.lifecycle import LifecycleActivities
@@ -185,18 +184,18 @@ class Script:
 
 
 @asynccontextmanager
-async def working(folder: Path, script: Script, runner: WorkflowRunner | None = None) -> AsyncIterator[Client]:
-    server = Server(folder)
-    async with server.running():
-        client = await patiently(server.address)
-        async with Worker(
-            client,
-            task_queue=QUEUE,
-            workflows=[ReportStudyWorkflow, PatientWorkflow],
-            activities=script.activities(),
-            workflow_runner=runner or SandboxedWorkflowRunner(),
-        ):
-            yield client
+async def working(script: Script, runner: WorkflowRunner | None = None) -> AsyncIterator[Client]:
+    """A client of a namespace of its own, in which a worker does what the script says."""
+    place = await own_namespace()
+    client = await place.client()
+    async with Worker(
+        client,
+        task_queue=QUEUE,
+        workflows=[ReportStudyWorkflow, PatientWorkflow],
+        activities=script.activities(),
+        workflow_runner=runner or SandboxedWorkflowRunner(),
+    ):
+        yield client
 
 
 async def announce(client: Client, inventory: str = "one", completeness: str = "quiescent", event: str = "") -> Handle:

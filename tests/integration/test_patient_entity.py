@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,8 +49,8 @@ def script() -> Script:
     return Script()
 
 
-async def test_a_study_that_is_announced_is_read_once_however_often_it_comes(tmp_path: Path, script: Script) -> None:
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+async def test_a_study_that_is_announced_is_read_once_however_often_it_comes(script: Script) -> None:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         event = about(available("one"))
         entity = await tell(client, event, event, event)
         await called(script, "create_inbox_entry")
@@ -62,9 +61,9 @@ async def test_a_study_that_is_announced_is_read_once_however_often_it_comes(tmp
         await replayed(entity)
 
 
-async def test_a_panel_of_labs_is_one_update(tmp_path: Path, script: Script) -> None:
+async def test_a_panel_of_labs_is_one_update(script: Script) -> None:
     script.relevant.update({"Observation/inr", "Observation/platelets"})
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         await tell(client, about(available("one")))
         await called(script, "create_inbox_entry")
         panel = [observation(name) for name in ("sodium", "inr", "platelets", "potassium")]
@@ -76,11 +75,9 @@ async def test_a_panel_of_labs_is_one_update(tmp_path: Path, script: Script) -> 
         await replayed(entity)
 
 
-async def test_a_report_that_is_final_before_the_images_are_announced_is_waiting_for_them(
-    tmp_path: Path, script: Script
-) -> None:
+async def test_a_report_that_is_final_before_the_images_are_announced_is_waiting_for_them(script: Script) -> None:
     """It names no study, only the accession number; the study is announced later and is not read."""
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         await tell(client, about(final_report(), facts.StudyAddress(accession="issuer|A1")))
         await asyncio.sleep(0.5)
         assert not script.calls
@@ -93,8 +90,8 @@ async def test_a_report_that_is_final_before_the_images_are_announced_is_waiting
         assert not script.calls["ask_model"]
 
 
-async def test_an_accession_of_another_issuer_is_another_study(tmp_path: Path, script: Script) -> None:
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+async def test_an_accession_of_another_issuer_is_another_study(script: Script) -> None:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         await tell(client, about(available("one")))
         await called(script, "create_inbox_entry")
         await tell(client, about(final_report(), facts.StudyAddress(accession="elsewhere|A1")))
@@ -102,8 +99,8 @@ async def test_an_accession_of_another_issuer_is_another_study(tmp_path: Path, s
         assert not script.calls["close_result"]
 
 
-async def test_a_cancelled_order_finds_its_study_by_the_order(tmp_path: Path, script: Script) -> None:
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+async def test_a_cancelled_order_finds_its_study_by_the_order(script: Script) -> None:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         ordered = available("one").model_copy(update={"service_request": "ServiceRequest/order-1/_history/2"})
         await tell(client, about(ordered))
         await until_there(client)
@@ -123,8 +120,8 @@ async def until_there(client: Client) -> None:
     raise AssertionError("the study's workflow did not begin")
 
 
-async def test_events_after_the_decision_begin_a_run_of_their_own(tmp_path: Path, script: Script) -> None:
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+async def test_events_after_the_decision_begin_a_run_of_their_own(script: Script) -> None:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         await tell(client, about(available("one")))
         await until_there(client)
         await until(study_of(client), waits_for_review)
@@ -135,10 +132,8 @@ async def test_events_after_the_decision_begin_a_run_of_their_own(tmp_path: Path
         assert script.calls["close_result"][0].result_id == "result-of-one"
 
 
-async def test_a_merge_hands_the_studies_to_the_survivor_and_an_unmerge_gives_them_back(
-    tmp_path: Path, script: Script
-) -> None:
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+async def test_a_merge_hands_the_studies_to_the_survivor_and_an_unmerge_gives_them_back(script: Script) -> None:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         retired = await tell(client, about(available("one")), key="retired")
         await until_there(client)
         await until(study_of(client), waits_for_review)
@@ -181,10 +176,8 @@ async def until_known(entity: Entity, count: int) -> None:
     raise AssertionError("the entity did not learn of the observation")
 
 
-async def test_events_of_a_patient_who_was_merged_before_anything_was_known_go_to_the_survivor(
-    tmp_path: Path, script: Script
-) -> None:
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+async def test_events_of_a_patient_who_was_merged_before_anything_was_known_go_to_the_survivor(script: Script) -> None:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         merge = merged("Patient/survivor", "survivor", PATIENT, "retired")
         survivor = await tell(client, facts.PatientEvent(event=merge), key="survivor")
         await asyncio.sleep(0.5)
@@ -199,12 +192,10 @@ def replaced() -> ApplicationError:
     return ApplicationError("patient-replaced", "the record was merged", 1, type="patient-replaced", non_retryable=True)
 
 
-async def test_a_study_that_met_the_merge_before_the_bus_told_of_it_is_read_under_the_survivor(
-    tmp_path: Path, script: Script
-) -> None:
+async def test_a_study_that_met_the_merge_before_the_bus_told_of_it_is_read_under_the_survivor(script: Script) -> None:
     """FHIR refuses the retired record; a panel of labs has begun another run of the study meanwhile."""
     script.fails["gather_timeline"] = [replaced()]
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         retired = await tell(client, about(available("one")), key="retired")
         await called(script, "record_failure")
         await tell(client, observation("sodium"), key="retired")
@@ -217,11 +208,9 @@ async def test_a_study_that_met_the_merge_before_the_bus_told_of_it_is_read_unde
         await replayed(retired)
 
 
-async def test_a_report_that_waits_for_its_study_goes_with_the_record_to_the_survivor(
-    tmp_path: Path, script: Script
-) -> None:
+async def test_a_report_that_waits_for_its_study_goes_with_the_record_to_the_survivor(script: Script) -> None:
     """It came under the retired name before its study, which is announced under the survivor's."""
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         retired = await tell(client, about(final_report(), facts.StudyAddress(accession="issuer|A1")), key="retired")
         merge = merged("Patient/survivor", "survivor", PATIENT, "retired")
         await tell(client, facts.PatientEvent(event=merge), key="survivor")
@@ -233,13 +222,11 @@ async def test_a_report_that_waits_for_its_study_goes_with_the_record_to_the_sur
         await replayed(retired)
 
 
-async def test_an_order_that_is_cancelled_after_a_failed_reading_ends_as_withdrawn(
-    tmp_path: Path, script: Script
-) -> None:
+async def test_an_order_that_is_cancelled_after_a_failed_reading_ends_as_withdrawn(script: Script) -> None:
     script.held_at = "gather_timeline"
     script.hold.clear()
     script.fails["gather_timeline"] = [replaced()]
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         await tell(client, about(available("one")))
         await called(script, "gather_timeline")
         await tell(client, about(order("cancelled")))
