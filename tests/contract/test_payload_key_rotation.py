@@ -26,7 +26,7 @@ from services.clients.key_use import key_use
 from services.clients.keyring import KeyFile, Keyring, PayloadKey, ring_bytes, rotated
 from services.clients.payloads import KEY_ID
 from services.clients.temporal import connect
-from tests.contract.temporal_server import KEY, Server, patiently
+from tests.contract.temporal_server import KEY, Place, own_namespace
 from tests.contract.test_temporal import heard, say
 from tests.contract.thread_workflow import ThreadInput, ThreadWorkflow
 from tests.secret_mount import mount
@@ -45,22 +45,22 @@ class Pod:
     def receives(self, ring: Keyring) -> None:
         mount(self._folder, {"keyring": ring_bytes(ring)})
 
-    async def connected(self, server: Server) -> Client:
+    async def connected(self, place: Place) -> Client:
         looks = itertools.count(0, 10)  # it looks at the file each time before it encrypts
         return await connect(
-            server.address, "default", KeyFile(self._folder / "keyring", clock=lambda: float(next(looks)))
+            place.address, place.namespace, KeyFile(self._folder / "keyring", clock=lambda: float(next(looks)))
         )
 
 
 @asynccontextmanager
 async def cluster(tmp_path: Path) -> AsyncIterator[tuple[Pod, Client, Pod]]:
     """The gateway's pod and client, and the worker's pod, which works."""
-    server, gateway, worker = Server(tmp_path), Pod(tmp_path / "gateway", FIRST), Pod(tmp_path / "worker", FIRST)
-    async with server.running():
-        await patiently(server.address)
-        sends = await gateway.connected(server)
-        async with Worker(await worker.connected(server), task_queue=QUEUE, workflows=[ThreadWorkflow]):
-            yield gateway, sends, worker
+    gateway, worker = Pod(tmp_path / "gateway", FIRST), Pod(tmp_path / "worker", FIRST)
+    place = await own_namespace()
+    await place.client()
+    sends = await gateway.connected(place)
+    async with Worker(await worker.connected(place), task_queue=QUEUE, workflows=[ThreadWorkflow]):
+        yield gateway, sends, worker
 
 
 async def failed_tasks(handle: WorkflowHandle[Any, Any]) -> int:
