@@ -78,7 +78,7 @@ async def a_patient(client: Client) -> WorkflowHandle[PatientWorkflow, None]:
             event_id=f"o-{number}", observation=f"Observation/{number}", patient=scripted.PATIENT, status="final"
         )
         handle = await scripted.tell(client, PatientEvent(event=fact))
-    for _ in range(400):
+    for _ in range(1200):
         told = [event async for event in handle.fetch_history_events()]
         if (
             sum(event.HasField("timer_fired_event_attributes") for event in told)

@@ -40,6 +40,7 @@ class Pod:
 
     def __init__(self, folder: Path, ring: Keyring) -> None:
         self._folder = folder
+        self.now = datetime.now(UTC)
         self.receives(ring)
 
     def receives(self, ring: Keyring) -> None:
@@ -47,9 +48,8 @@ class Pod:
 
     async def connected(self, place: Place) -> Client:
         looks = itertools.count(0, 10)  # it looks at the file each time before it encrypts
-        return await connect(
-            place.address, place.namespace, KeyFile(self._folder / "keyring", clock=lambda: float(next(looks)))
-        )
+        keys = KeyFile(self._folder / "keyring", clock=lambda: float(next(looks)), now=lambda: self.now)
+        return await connect(place.address, place.namespace, keys)
 
 
 @asynccontextmanager
@@ -80,12 +80,12 @@ async def test_a_key_that_waits_until_every_process_has_it_disturbs_nobody(tmp_p
     async with cluster(tmp_path) as (gateway, sends, worker):
         thread = f"study-{uuid.uuid4()}"
         handle = await say(sends, thread, "before")
-        ring = rotated(FIRST, datetime.now(UTC), timedelta(seconds=4))
+        ring = rotated(FIRST, datetime.now(UTC), timedelta(hours=1))
         gateway.receives(ring)
         await say(sends, thread, "while the worker has the old ring")
         assert len(await heard(handle, 2)) == 2
         worker.receives(ring)
-        await asyncio.sleep(4.2)
+        gateway.now = worker.now = datetime.now(UTC) + timedelta(hours=1, seconds=1)
         await say(sends, thread, "after")
         assert len(await heard(handle, 3)) == 3
         assert await keys_of_signals(handle) == [FIRST.newest.id, FIRST.newest.id, ring.newest.id]
@@ -101,7 +101,7 @@ async def test_a_key_that_is_used_at_once_holds_the_work_up_until_the_worker_has
         ring = rotated(FIRST, datetime.now(UTC))
         gateway.receives(ring)
         await say(sends, thread, "sealed with a key that the worker has not")
-        for _ in range(100):
+        for _ in range(600):
             if await failed_tasks(handle):
                 break
             await asyncio.sleep(0.1)
@@ -136,7 +136,7 @@ async def test_a_key_is_needed_while_runs_and_schedules_of_its_time_are_kept(tmp
         _, old = await key_use(sends, aged, now)
         assert (old.open, old.closed, old.schedules) == (0, 0, 1)
         await sends.get_schedule_handle("nightly").delete()
-        for _ in range(100):
+        for _ in range(600):
             _, old = await key_use(sends, aged, now)
             if old.removable:
                 break
@@ -146,7 +146,7 @@ async def test_a_key_is_needed_while_runs_and_schedules_of_its_time_are_kept(tmp
 
 async def eventually(client: Client, ring: Keyring, counts: tuple[int, int, int]) -> bool:
     """Temporal's visibility follows its histories a moment later."""
-    for _ in range(100):
+    for _ in range(600):
         _, old = await key_use(client, ring, datetime.now(UTC))
         if (old.open, old.closed, old.schedules) == counts:
             return True

@@ -21,6 +21,7 @@ from schemas.identifiers import background_queue
 from services.worker.deployment import build_id, deployment_version, pinned
 from services.worker.versions import Version, list_versions, promote
 from tests.contract.temporal_server import KEY, own_namespace
+from tests.contract.test_worker_versions import until_read_by
 from tests.contract.versioned_workflows import Patient, Study
 
 QUEUE = "versions"
@@ -52,7 +53,8 @@ async def test_new_studies_follow_the_promotion_and_a_waiting_one_keeps_the_old_
         await releases.enter_async_context(release(client, NEW))
         study = await client.start_workflow(Study.run, id="w", task_queue=QUEUE, start_signal="told")
         patient = await client.start_workflow(Patient.run, id="p", task_queue=QUEUE, start_signal="told")
-        await asyncio.sleep(1)
+        for begun in (study, patient):
+            assert await until_read_by(begun, 1) == [OLD.build_id]
         assert await promote(client, NEW, QUEUE, wait=20)
         assert not await promote(client, NEW, QUEUE), "promoting twice is promoting once"
         old, new = await seen(client, OLD), await seen(client, NEW)

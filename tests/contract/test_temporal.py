@@ -46,7 +46,7 @@ async def say(client: Client, thread: str, *texts: str) -> WorkflowHandle[Thread
 
 async def heard(handle: WorkflowHandle[ThreadWorkflow, None], count: int) -> list[str]:
     texts: list[str] = []
-    for _ in range(200):
+    for _ in range(1200):
         texts = await handle.query(ThreadWorkflow.heard)
         if len(texts) >= count:
             break

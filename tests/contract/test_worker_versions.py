@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
-from temporalio.common import VersioningBehavior
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker
 from temporalio.workflow import _Definition
 
@@ -19,6 +19,7 @@ from schemas.errors import PartUnavailable
 from schemas.facts import PatientInput
 from services.worker.deployment import build_id, deployment_version, make_current, pinned
 from services.worker.service import run_worker
+from services.worker.versions import list_versions
 from tests.contract.temporal_server import own_namespace
 from tests.contract.versioned_workflows import Patient, Study
 from tests.integration import scripted
@@ -50,12 +51,21 @@ async def read_by(handle: WorkflowHandle[Any, Any]) -> list[str]:
 
 async def until_read_by(handle: WorkflowHandle[Any, Any], count: int) -> list[str]:
     builds: list[str] = []
-    for _ in range(200):
+    for _ in range(1200):
         builds = await read_by(handle)
         if len(builds) >= count:
             break
         await asyncio.sleep(0.05)
     return builds
+
+
+async def until_registered(client: Client, version: WorkerDeploymentVersion) -> None:
+    """Temporal knows the version by its worker's polls for work."""
+    for _ in range(1200):
+        if version.build_id in {each.build_id for each in await list_versions(client, version.deployment_name, QUEUE)}:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the worker of the version does not poll")
 
 
 async def test_a_study_stays_on_its_version_and_a_patient_moves_on() -> None:
@@ -80,7 +90,7 @@ async def test_without_a_current_version_nothing_runs_until_it_is_made_so() -> N
     client = await (await own_namespace()).client()
     async with working(client, NEW):
         handle = await client.start_workflow(Study.run, id="study-k", task_queue=QUEUE)
-        await asyncio.sleep(1.5)
+        await until_registered(client, NEW)
         assert await read_by(handle) == []
         await make_current(client, NEW)
         assert await until_read_by(handle, 1) == [NEW.build_id]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 import pytest
@@ -10,7 +9,7 @@ from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner
 
-from tests.integration.scripted import Script, act_on, announce, replayed, until, waits_for_review, working
+from tests.integration.scripted import Script, act_on, announce, replayed, settled, until, waits_for_review, working
 from workflows.report_study import policies
 from workflows.report_study.workflow import ReportStudyWorkflow
 
@@ -33,9 +32,8 @@ async def test_a_study_is_read_reviewed_and_done() -> None:
 async def test_a_partial_study_waits_and_a_complete_one_is_read() -> None:
     script = Script()
     async with working(script) as client:
-        await announce(client, "half", "partial")
-        await asyncio.sleep(0.5)
-        assert not script.calls
+        waiting = await announce(client, "half", "partial")
+        assert await settled(waiting) == []
         handle = await announce(client, "whole", "declared-complete")
         assert (await until(handle, waits_for_review)).written is not None
         assert len(script.calls["ask_model"]) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +20,9 @@ from tests.integration.scripted import (
     act_on,
     announce,
     fast_forward,
+    ran_ahead,
     replayed,
+    settled,
     until,
     waits_for_review,
     working,
@@ -102,11 +103,7 @@ async def read(script: Script) -> AsyncIterator[tuple[Client, Handle]]:
 
 
 async def called(script: Script, step: str, times: int = 1) -> None:
-    for _ in range(300):
-        if len(script.calls[step]) >= times:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"{step} was called {len(script.calls[step])} times")
+    await script.until_called(step, times)
 
 
 # -- escalation -------------------------------------------------------------------------------------------------------
@@ -138,8 +135,8 @@ async def test_an_acknowledgement_stops_the_clock_and_the_decision_comes_later()
         await until(handle, waits_for_review)
         await handle.execute_update(ReportStudyWorkflow.acknowledge, acknowledged())
         await fast_forward(client, handle, timedelta(days=2))
-        await asyncio.sleep(0.5)
-        assert len(script.calls["notify_step"]) == 1
+        await ran_ahead(handle)
+        assert (await settled(handle)).count("notify_step") == len(script.calls["notify_step"]) == 1
         [answer] = script.calls["record_acknowledgement"]
         assert (answer.step, answer.policy) == (1, "acknowledge@v1")
         assert answer.available_at < answer.deadline
@@ -234,7 +231,7 @@ async def test_an_order_that_becomes_stat_moves_the_study_up_while_it_is_read() 
         handle = await announce(client)
         await called(script, "fetch_study")
         await told(handle, order("priority-changed", "stat"))
-        await asyncio.sleep(0.3)
+        await settled(handle)
         script.hold.set()
         await until(handle, waits_for_review)
         await called(script, "reprioritise")
