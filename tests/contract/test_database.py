@@ -45,13 +45,15 @@ from services.db.models import Base, DeadLetter, InboxChange, InboxEntry, Outbox
 from tests.inbox_samples import available, failure, key, result, review, reviewed
 
 OPENED = Look("result-opened", None, "127.0.0.1", opening=True)
-SPAWN = multiprocessing.get_context("spawn")
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    [__name__]
+)  # each process of a test is forked from one that has imported all this once
 
 
 @pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    migrate(url)
-    opened = open_migrated(url)
+def database(migrated_url: str) -> Iterator[Database]:
+    opened = open_database(migrated_url)
     yield opened
     opened.close()
 
@@ -99,14 +101,17 @@ def add(url: str, run_id: str, told: Any) -> None:
 # -- the schema --------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_migrations_make_exactly_the_tables_of_the_models(database: Database) -> None:
+def test_the_migrations_make_exactly_the_tables_of_the_models(url: str) -> None:
+    migrate(url)
+    database = open_migrated(url)
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
+    database.close()
 
 
 def test_several_processes_may_migrate_at_once(url: str) -> None:
-    processes = [SPAWN.Process(target=migrate, args=(url,)) for _ in range(3)]
+    processes = [PROCESSES.Process(target=migrate, args=(url,)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
@@ -306,11 +311,11 @@ def test_an_unchanged_run_does_not_become_reviewed_with_the_first(runs: RunRecor
 
 
 def test_the_same_result_from_two_processes_is_one_entry_one_change_one_event(
-    url: str, database: Database, runs: RunRecords
+    migrated_url: str, database: Database, runs: RunRecords
 ) -> None:
     told, run_id = result(), open_run(runs)
-    processes = [SPAWN.Process(target=add, args=(url, run_id, told)) for _ in range(2)]
-    threads = [threading.Thread(target=add, args=(url, run_id, told)) for _ in range(2)]
+    processes = [PROCESSES.Process(target=add, args=(migrated_url, run_id, told)) for _ in range(2)]
+    threads = [threading.Thread(target=add, args=(migrated_url, run_id, told)) for _ in range(2)]
     for each in (*processes, *threads):
         each.start()
     for each in (*processes, *threads):
@@ -331,11 +336,11 @@ def _hang_with_the_entry_written(url: str, run_id: str, told: Any, told_parent: 
 
 
 def test_a_worker_killed_in_the_middle_leaves_nothing_and_the_next_one_writes_it_all(
-    url: str, database: Database, runs: RunRecords, inbox: InboxRecords
+    migrated_url: str, database: Database, runs: RunRecords, inbox: InboxRecords
 ) -> None:
     told, run_id = result(), open_run(runs)
-    ours, theirs = SPAWN.Pipe()
-    worker = SPAWN.Process(target=_hang_with_the_entry_written, args=(url, run_id, told, theirs))
+    ours, theirs = PROCESSES.Pipe()
+    worker = PROCESSES.Process(target=_hang_with_the_entry_written, args=(migrated_url, run_id, told, theirs))
     worker.start()
     assert ours.recv() == "written, not committed"
     os.kill(worker.pid or 0, signal.SIGKILL)
@@ -589,7 +594,7 @@ def test_the_document_comes_back_as_it_was_written(runs: RunRecords, inbox: Inbo
 
 
 def test_a_reader_that_follows_the_feed_while_many_write_misses_nothing(
-    url: str, database: Database, runs: RunRecords, reader: InboxReader
+    migrated_url: str, database: Database, runs: RunRecords, reader: InboxReader
 ) -> None:
     studies = [f"study-{n}" for n in range(24)]
     for study in studies:
@@ -597,7 +602,7 @@ def test_a_reader_that_follows_the_feed_while_many_write_misses_nothing(
 
     def write(mine: list[str]) -> None:
         for study in mine:
-            add(url, f"run-{study}", result(study=study))
+            add(migrated_url, f"run-{study}", result(study=study))
 
     writers = [threading.Thread(target=write, args=(studies[n::4],)) for n in range(4)]
     for writer in writers:
@@ -616,11 +621,11 @@ def test_a_reader_that_follows_the_feed_while_many_write_misses_nothing(
 
 
 def test_a_writer_waits_until_the_one_before_has_committed(
-    url: str, database: Database, runs: RunRecords, reader: InboxReader
+    migrated_url: str, database: Database, runs: RunRecords, reader: InboxReader
 ) -> None:
     """Otherwise a row with a lower `seq` could become visible after one with a higher, and the feed's reader would pass it by."""
     told, run_id = result(), open_run(runs)
-    late = threading.Thread(target=add, args=(url, run_id, told))
+    late = threading.Thread(target=add, args=(migrated_url, run_id, told))
     with database.writing() as session:
         session.execute(text("SELECT 1"))
         late.start()
@@ -704,11 +709,11 @@ def test_a_refused_row_is_a_named_failure_that_repeats_no_value(
 
 
 def test_a_database_that_is_busy_for_too_long_is_a_transient_failure(
-    url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+    migrated_url: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.db.engine.BUSY_SECONDS", 1)
     monkeypatch.setattr("services.db.engine._PG_TIMEOUTS", "-c lock_timeout=1s")
-    impatient = open_database(url)
+    impatient = open_database(migrated_url)
     with database.writing() as session:
         session.execute(text("SELECT 1"))
         error = failing(lambda: RunRecords(impatient).open_run("r", "s", "t", "d", "release"))

@@ -26,7 +26,7 @@ from services.clients.key_use import key_use
 from services.clients.keyring import KeyFile, Keyring, PayloadKey, ring_bytes, rotated
 from services.clients.payloads import KEY_ID
 from services.clients.temporal import connect
-from tests.contract.temporal_server import KEY, Server, patiently
+from tests.contract.temporal_server import KEY, Place, own_namespace
 from tests.contract.test_temporal import heard, say
 from tests.contract.thread_workflow import ThreadInput, ThreadWorkflow
 from tests.secret_mount import mount
@@ -40,27 +40,27 @@ class Pod:
 
     def __init__(self, folder: Path, ring: Keyring) -> None:
         self._folder = folder
+        self.now = datetime.now(UTC)
         self.receives(ring)
 
     def receives(self, ring: Keyring) -> None:
         mount(self._folder, {"keyring": ring_bytes(ring)})
 
-    async def connected(self, server: Server) -> Client:
+    async def connected(self, place: Place) -> Client:
         looks = itertools.count(0, 10)  # it looks at the file each time before it encrypts
-        return await connect(
-            server.address, "default", KeyFile(self._folder / "keyring", clock=lambda: float(next(looks)))
-        )
+        keys = KeyFile(self._folder / "keyring", clock=lambda: float(next(looks)), now=lambda: self.now)
+        return await connect(place.address, place.namespace, keys)
 
 
 @asynccontextmanager
 async def cluster(tmp_path: Path) -> AsyncIterator[tuple[Pod, Client, Pod]]:
     """The gateway's pod and client, and the worker's pod, which works."""
-    server, gateway, worker = Server(tmp_path), Pod(tmp_path / "gateway", FIRST), Pod(tmp_path / "worker", FIRST)
-    async with server.running():
-        await patiently(server.address)
-        sends = await gateway.connected(server)
-        async with Worker(await worker.connected(server), task_queue=QUEUE, workflows=[ThreadWorkflow]):
-            yield gateway, sends, worker
+    gateway, worker = Pod(tmp_path / "gateway", FIRST), Pod(tmp_path / "worker", FIRST)
+    place = await own_namespace()
+    await place.client()
+    sends = await gateway.connected(place)
+    async with Worker(await worker.connected(place), task_queue=QUEUE, workflows=[ThreadWorkflow]):
+        yield gateway, sends, worker
 
 
 async def failed_tasks(handle: WorkflowHandle[Any, Any]) -> int:
@@ -80,12 +80,12 @@ async def test_a_key_that_waits_until_every_process_has_it_disturbs_nobody(tmp_p
     async with cluster(tmp_path) as (gateway, sends, worker):
         thread = f"study-{uuid.uuid4()}"
         handle = await say(sends, thread, "before")
-        ring = rotated(FIRST, datetime.now(UTC), timedelta(seconds=4))
+        ring = rotated(FIRST, datetime.now(UTC), timedelta(hours=1))
         gateway.receives(ring)
         await say(sends, thread, "while the worker has the old ring")
         assert len(await heard(handle, 2)) == 2
         worker.receives(ring)
-        await asyncio.sleep(4.2)
+        gateway.now = worker.now = datetime.now(UTC) + timedelta(hours=1, seconds=1)
         await say(sends, thread, "after")
         assert len(await heard(handle, 3)) == 3
         assert await keys_of_signals(handle) == [FIRST.newest.id, FIRST.newest.id, ring.newest.id]
@@ -101,7 +101,7 @@ async def test_a_key_that_is_used_at_once_holds_the_work_up_until_the_worker_has
         ring = rotated(FIRST, datetime.now(UTC))
         gateway.receives(ring)
         await say(sends, thread, "sealed with a key that the worker has not")
-        for _ in range(100):
+        for _ in range(600):
             if await failed_tasks(handle):
                 break
             await asyncio.sleep(0.1)
@@ -136,7 +136,7 @@ async def test_a_key_is_needed_while_runs_and_schedules_of_its_time_are_kept(tmp
         _, old = await key_use(sends, aged, now)
         assert (old.open, old.closed, old.schedules) == (0, 0, 1)
         await sends.get_schedule_handle("nightly").delete()
-        for _ in range(100):
+        for _ in range(600):
             _, old = await key_use(sends, aged, now)
             if old.removable:
                 break
@@ -146,7 +146,7 @@ async def test_a_key_is_needed_while_runs_and_schedules_of_its_time_are_kept(tmp
 
 async def eventually(client: Client, ring: Keyring, counts: tuple[int, int, int]) -> bool:
     """Temporal's visibility follows its histories a moment later."""
-    for _ in range(100):
+    for _ in range(600):
         _, old = await key_use(client, ring, datetime.now(UTC))
         if (old.open, old.closed, old.schedules) == counts:
             return True

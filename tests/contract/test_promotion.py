@@ -20,7 +20,8 @@ from schemas.errors import PartUnavailable, PermanentFailure
 from schemas.identifiers import background_queue
 from services.worker.deployment import build_id, deployment_version, pinned
 from services.worker.versions import Version, list_versions, promote
-from tests.contract.temporal_server import KEY, Server, patiently
+from tests.contract.temporal_server import KEY, own_namespace
+from tests.contract.test_worker_versions import until_read_by
 from tests.contract.versioned_workflows import Patient, Study
 
 QUEUE = "versions"
@@ -43,67 +44,61 @@ async def seen(client: Client, version: WorkerDeploymentVersion) -> Version | No
     return next((each for each in found if each.build_id == version.build_id), None)
 
 
-async def test_new_studies_follow_the_promotion_and_a_waiting_one_keeps_the_old_version_alive(tmp_path: Path) -> None:
-    server = Server(tmp_path)
-    async with server.running():
-        client = await patiently(server.address)
-        assert await list_versions(client, NAME, QUEUE) == []
-        async with AsyncExitStack() as releases:
-            await releases.enter_async_context(release(client, OLD))
-            assert await promote(client, OLD, QUEUE, wait=20)
-            await releases.enter_async_context(release(client, NEW))
-            study = await client.start_workflow(Study.run, id="w", task_queue=QUEUE, start_signal="told")
-            patient = await client.start_workflow(Patient.run, id="p", task_queue=QUEUE, start_signal="told")
-            await asyncio.sleep(1)
-            assert await promote(client, NEW, QUEUE, wait=20)
-            assert not await promote(client, NEW, QUEUE), "promoting twice is promoting once"
-            old, new = await seen(client, OLD), await seen(client, NEW)
+async def test_new_studies_follow_the_promotion_and_a_waiting_one_keeps_the_old_version_alive() -> None:
+    client = await (await own_namespace()).client()
+    assert await list_versions(client, NAME, QUEUE) == []
+    async with AsyncExitStack() as releases:
+        await releases.enter_async_context(release(client, OLD))
+        assert await promote(client, OLD, QUEUE, wait=20)
+        await releases.enter_async_context(release(client, NEW))
+        study = await client.start_workflow(Study.run, id="w", task_queue=QUEUE, start_signal="told")
+        patient = await client.start_workflow(Patient.run, id="p", task_queue=QUEUE, start_signal="told")
+        for begun in (study, patient):
+            assert await until_read_by(begun, 1) == [OLD.build_id]
+        assert await promote(client, NEW, QUEUE, wait=20)
+        assert not await promote(client, NEW, QUEUE), "promoting twice is promoting once"
+        old, new = await seen(client, OLD), await seen(client, NEW)
+        assert old is not None
+        assert new is not None
+        assert (old.state, old.open_workflows, old.may_go) == ("draining", 1, False), "the patient moves on by itself"
+        assert (new.state, new.reading_pollers, new.background_pollers) == ("current", 1, 1)
+        await study.signal("told")
+        await study.result()
+        await patient.signal("told")
+        assert await patient.result() == 2
+
+
+async def test_a_release_is_promoted_only_when_both_of_its_queues_are_served() -> None:
+    client = await (await own_namespace()).client()
+    with pytest.raises(PartUnavailable, match="serves versions and versions-background"):
+        await promote(client, NEW, QUEUE)
+    async with release(client, NEW, background=False):
+        with pytest.raises(PartUnavailable, match="serves versions-background"):
+            await promote(client, NEW, QUEUE, wait=3)
+
+
+async def test_a_late_job_of_the_old_release_does_not_undo_the_new_one_and_a_rollback_does() -> None:
+    client = await (await own_namespace()).client()
+    async with release(client, OLD):
+        await promote(client, OLD, QUEUE, wait=20)
+        async with release(client, NEW):
+            await promote(client, NEW, QUEUE, wait=20)
+            with pytest.raises(PermanentFailure, match="--force"):
+                await promote(client, OLD, QUEUE)
+            assert await promote(client, OLD, QUEUE, force=True)
+            old = await seen(client, OLD)
             assert old is not None
-            assert new is not None
-            assert (old.state, old.open_workflows, old.may_go) == ("draining", 1, False), (
-                "the patient moves on by itself"
-            )
-            assert (new.state, new.reading_pollers, new.background_pollers) == ("current", 1, 1)
-            await study.signal("told")
-            await study.result()
-            await patient.signal("told")
-            assert await patient.result() == 2
-
-
-async def test_a_release_is_promoted_only_when_both_of_its_queues_are_served(tmp_path: Path) -> None:
-    server = Server(tmp_path)
-    async with server.running():
-        client = await patiently(server.address)
-        with pytest.raises(PartUnavailable, match="serves versions and versions-background"):
-            await promote(client, NEW, QUEUE)
-        async with release(client, NEW, background=False):
-            with pytest.raises(PartUnavailable, match="serves versions-background"):
-                await promote(client, NEW, QUEUE, wait=3)
-
-
-async def test_a_late_job_of_the_old_release_does_not_undo_the_new_one_and_a_rollback_does(tmp_path: Path) -> None:
-    server = Server(tmp_path)
-    async with server.running():
-        client = await patiently(server.address)
-        async with release(client, OLD):
-            await promote(client, OLD, QUEUE, wait=20)
-            async with release(client, NEW):
-                await promote(client, NEW, QUEUE, wait=20)
-                with pytest.raises(PermanentFailure, match="--force"):
-                    await promote(client, OLD, QUEUE)
-                assert await promote(client, OLD, QUEUE, force=True)
-                old = await seen(client, OLD)
-                assert old is not None
-                assert old.state == "current"
+            assert old.state == "current"
 
 
 async def test_the_jobs_of_a_release_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`longview workers promote --wait`, `list` and `drained` as the chart's jobs call them, with the build id of this code."""
-    server = Server(tmp_path)
+    place = await own_namespace()
     (tmp_path / "key").write_bytes(b64encode(KEY))
     for name, value in {
         "STATE_DIR": str(tmp_path),
-        "TEMPORAL_ADDRESS": server.address,
+        "TEMPORAL_ADDRESS": place.address,
+        "TEMPORAL_NAMESPACE": place.namespace,
         "PAYLOAD_KEY_FILE": str(tmp_path / "key"),
         "TASK_QUEUE": QUEUE,
         "WORKER_DEPLOYMENT": NAME,
@@ -116,16 +111,15 @@ async def test_the_jobs_of_a_release_from_the_command_line(tmp_path: Path, monke
         said, _ = await process.communicate()
         return process.returncode or 0, said.decode()
 
-    async with server.running():
-        client = await patiently(server.address)
-        async with release(client, deployment_version(NAME)):
-            assert await ask("workers", "promote", "--wait") == (0, f"{build_id()} is current now\n")
-            assert await ask("workers", "promote", "--wait") == (0, f"{build_id()} is current already\n")
-            status, listed = await ask("workers", "list", "--json")
-            assert [v["state"] for v in json.loads(listed)["versions"]] == ["current"]
-            status, said = await ask("workers", "drained", "--version", build_id())
-            assert status == 1
-            assert "leave its workers" in said
-            assert (await ask("workers", "drained", "--version", "0.0.9-gone"))[0] == 0, "Temporal forgot it long ago"
-            status, said = await ask("schedules")
-            assert (status, said) == (0, "longview-reconcile: every 60 minutes\n")
+    client = await place.client()
+    async with release(client, deployment_version(NAME)):
+        assert await ask("workers", "promote", "--wait") == (0, f"{build_id()} is current now\n")
+        assert await ask("workers", "promote", "--wait") == (0, f"{build_id()} is current already\n")
+        status, listed = await ask("workers", "list", "--json")
+        assert [v["state"] for v in json.loads(listed)["versions"]] == ["current"]
+        status, said = await ask("workers", "drained", "--version", build_id())
+        assert status == 1
+        assert "leave its workers" in said
+        assert (await ask("workers", "drained", "--version", "0.0.9-gone"))[0] == 0, "Temporal forgot it long ago"
+        status, said = await ask("schedules")
+        assert (status, said) == (0, "longview-reconcile: every 60 minutes\n")

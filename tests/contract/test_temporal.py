@@ -16,21 +16,16 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 from schemas.errors import PermanentFailure
-from tests.contract.temporal_server import Server, patiently
+from tests.contract.temporal_server import Place, Server, own_namespace, patiently
 from tests.contract.thread_workflow import Entry, ThreadInput, ThreadWorkflow
 
 QUEUE = "contract"
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Server:
-    return Server(tmp_path)
-
-
 @asynccontextmanager
-async def working(server: Server) -> AsyncIterator[Client]:
+async def working(place: Place) -> AsyncIterator[Client]:
     """A client, and a worker that runs the workflow."""
-    client = await patiently(server.address)
+    client = await place.client()
     async with Worker(client, task_queue=QUEUE, workflows=[ThreadWorkflow]):
         yield client
 
@@ -51,7 +46,7 @@ async def say(client: Client, thread: str, *texts: str) -> WorkflowHandle[Thread
 
 async def heard(handle: WorkflowHandle[ThreadWorkflow, None], count: int) -> list[str]:
     texts: list[str] = []
-    for _ in range(200):
+    for _ in range(1200):
         texts = await handle.query(ThreadWorkflow.heard)
         if len(texts) >= count:
             break
@@ -59,8 +54,8 @@ async def heard(handle: WorkflowHandle[ThreadWorkflow, None], count: int) -> lis
     return texts
 
 
-async def test_one_study_is_one_workflow_from_signal_to_decision(server: Server) -> None:
-    async with server.running(), working(server) as client:
+async def test_one_study_is_one_workflow_from_signal_to_decision() -> None:
+    async with working(await own_namespace()) as client:
         thread = f"study-{uuid.uuid4()}"
         handle = await say(client, thread, "first", "second", "first", "third")
         assert await heard(handle, 3) == ["first", "second", "third"]
@@ -72,9 +67,9 @@ async def test_one_study_is_one_workflow_from_signal_to_decision(server: Server)
         await handle.result()
 
 
-async def test_continue_as_new_loses_no_signal_and_keeps_the_order(server: Server) -> None:
+async def test_continue_as_new_loses_no_signal_and_keeps_the_order() -> None:
     """Every tenth signal begins a new run of the same workflow id, while more signals arrive."""
-    async with server.running(), working(server) as client:
+    async with working(await own_namespace()) as client:
         texts = [f"{number:02}" for number in range(45)]
         handle = await say(client, f"patient-{uuid.uuid4()}", *texts)
         assert await heard(handle, 45) == texts
@@ -82,9 +77,10 @@ async def test_continue_as_new_loses_no_signal_and_keeps_the_order(server: Serve
         assert (await handle.describe()).run_id != first, "it never continued as new"
 
 
-async def test_the_server_and_a_stranger_see_cipher_text(server: Server, tmp_path: Path) -> None:
+async def test_the_server_and_a_stranger_see_cipher_text(tmp_path: Path) -> None:
+    server = Server(tmp_path)
     async with server.running():
-        async with working(server) as client:
+        async with working(Place(server.address)) as client:
             handle = await say(client, f"study-{uuid.uuid4()}", "DOE^JANE")
             assert await heard(handle, 1) == ["DOE^JANE"]
         history = (await handle.fetch_history()).to_json()
@@ -101,12 +97,12 @@ def files_with(text: bytes, folder: Path) -> list[str]:
     return [file.name for file in folder.iterdir() if text in file.read_bytes()]
 
 
-async def test_a_killed_server_comes_back_with_its_workflows(server: Server) -> None:
-    thread = f"study-{uuid.uuid4()}"
+async def test_a_killed_server_comes_back_with_its_workflows(tmp_path: Path) -> None:
+    server, thread = Server(tmp_path), f"study-{uuid.uuid4()}"
     async with server.running() as pid:
-        async with working(server) as client:
+        async with working(Place(server.address)) as client:
             assert await heard(await say(client, thread, "before"), 1) == ["before"]
         os.kill(pid, signal.SIGKILL)
-    async with server.running(), working(server) as client:
+    async with server.running(), working(Place(server.address)) as client:
         handle = await say(client, thread, "after")
         assert await heard(handle, 2) == ["before", "after"]

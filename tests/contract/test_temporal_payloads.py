@@ -20,7 +20,7 @@ from services.clients.keyring import KeyFile, read_keyring, remove, rotate
 from services.clients.temporal import connect
 from services.store import FolderObjectStore
 from tests.contract.chart_workflow import CHART, ReadsChart, gather, measure
-from tests.contract.temporal_server import KEY, Server, patiently
+from tests.contract.temporal_server import KEY, Place, Server, own_namespace
 from tests.contract.test_temporal import heard, say
 from tests.contract.thread_workflow import ThreadWorkflow
 
@@ -28,9 +28,9 @@ QUEUE = "contract"
 
 
 @asynccontextmanager
-async def storing(server: Server, folder: Path) -> AsyncIterator[Client]:
-    await patiently(server.address)
-    client = await connect(server.address, "default", KEY, FolderObjectStore(folder))
+async def storing(place: Place, folder: Path) -> AsyncIterator[Client]:
+    await place.client()
+    client = await connect(place.address, place.namespace, KEY, FolderObjectStore(folder))
     workflows = [ReadsChart, ThreadWorkflow]
     async with Worker(client, task_queue=QUEUE, workflows=workflows, activities=[gather, measure]):
         yield client
@@ -71,7 +71,7 @@ def causes(error: BaseException | None) -> Iterator[str]:
 
 async def test_a_large_payload_crosses_as_a_reference_and_lies_nowhere_in_the_clear(tmp_path: Path) -> None:
     server, store = Server(tmp_path), tmp_path / "store"
-    async with server.running(), storing(server, store) as client:
+    async with server.running(), storing(Place(server.address), store) as client:
         handle = await client.start_workflow(ReadsChart.run, QUEUE, id=f"study-{uuid.uuid4()}", task_queue=QUEUE)
         assert await handle.result() == len(CHART)
         history = (await handle.fetch_history()).to_json()
@@ -82,8 +82,8 @@ async def test_a_large_payload_crosses_as_a_reference_and_lies_nowhere_in_the_cl
 
 
 async def test_a_missing_object_is_a_named_failure(tmp_path: Path) -> None:
-    server, store = Server(tmp_path), tmp_path / "store"
-    async with server.running(), storing(server, store) as client:
+    store = tmp_path / "store"
+    async with storing(await own_namespace(), store) as client:
         handle = await say(client, f"patient-{uuid.uuid4()}", CHART)
         assert await heard(handle, 1) == [CHART]
         lose(store)
@@ -93,9 +93,9 @@ async def test_a_missing_object_is_a_named_failure(tmp_path: Path) -> None:
 
 async def test_an_activity_whose_argument_is_gone_fails_by_that_name(tmp_path: Path) -> None:
     """The second worker has another store: as if the shared disk were not mounted there."""
-    server = Server(tmp_path)
-    async with server.running(), storing(server, tmp_path / "store") as client:
-        there = await connect(server.address, "default", KEY, FolderObjectStore(tmp_path / "not-mounted"))
+    place = await own_namespace()
+    async with storing(place, tmp_path / "store") as client:
+        there = await connect(place.address, place.namespace, KEY, FolderObjectStore(tmp_path / "not-mounted"))
         async with Worker(there, task_queue="elsewhere", activities=[measure]):
             with pytest.raises(WorkflowFailureError) as failed:
                 await client.execute_workflow(ReadsChart.run, "elsewhere", id=f"study-{uuid.uuid4()}", task_queue=QUEUE)
@@ -105,18 +105,16 @@ async def test_an_activity_whose_argument_is_gone_fails_by_that_name(tmp_path: P
 
 
 async def test_a_workflow_lives_through_a_rotation_until_its_old_key_is_taken_away(tmp_path: Path) -> None:
-    server, key_file = Server(tmp_path), tmp_path / "payload.key"
+    place, key_file = await own_namespace(), tmp_path / "payload.key"
     key_file.write_bytes(base64.b64encode(KEY))
     old, thread = read_keyring(key_file).newest, f"study-{uuid.uuid4()}"
-    async with server.running():
-        await patiently(server.address)
-        running = await connect(server.address, "default", KeyFile(key_file))
-        async with Worker(running, task_queue=QUEUE, workflows=[ThreadWorkflow]):
-            await heard(await say(running, thread, "before"), 1)
-            rotate(key_file, datetime.now(UTC))
-            restarted = await connect(server.address, "default", KeyFile(key_file))
-            assert await heard(await say(restarted, thread, "after"), 2) == ["before", "after"]
-        remove(key_file, old.id)
-        later = await connect(server.address, "default", KeyFile(key_file))
-        with pytest.raises(PermanentFailure, match="payload-key-unknown"):
-            await signals(later, later.get_workflow_handle(thread))
+    running = await connect(place.address, place.namespace, KeyFile(key_file))
+    async with Worker(running, task_queue=QUEUE, workflows=[ThreadWorkflow]):
+        await heard(await say(running, thread, "before"), 1)
+        rotate(key_file, datetime.now(UTC))
+        restarted = await connect(place.address, place.namespace, KeyFile(key_file))
+        assert await heard(await say(restarted, thread, "after"), 2) == ["before", "after"]
+    remove(key_file, old.id)
+    later = await connect(place.address, place.namespace, KeyFile(key_file))
+    with pytest.raises(PermanentFailure, match="payload-key-unknown"):
+        await signals(later, later.get_workflow_handle(thread))

@@ -31,7 +31,7 @@ from services.parts import found
 from services.parts.ports import free_port
 from services.parts.probes import NotReady, database_ok
 from services.settings import Settings
-from tests.contract.temporal_server import KEY, Server, patiently
+from tests.contract.temporal_server import KEY, own_namespace
 from tests.contract.test_temporal import heard, say
 from tests.contract.thread_workflow import ThreadWorkflow
 from tests.contract.tls import House, Terminator, terminating
@@ -165,25 +165,26 @@ def test_files_that_do_not_belong_together_for_a_moment_stop_nothing_that_runs(h
 # -- Temporal --------------------------------------------------------------------------------------------------------------------
 
 
-async def test_temporal_is_spoken_to_with_certificates_on_both_sides(house: House, tmp_path: Path) -> None:
-    server = Server(tmp_path)
-    async with server.running():
-        await patiently(server.address)
-        front = house.server_context(alpn=("h2",))
-        with terminating(front, int(server.address.rpartition(":")[2])) as tls:
-            access = TemporalAccess(house.trust, api_key="of-the-cloud")
-            client = await connect(tls.address, "default", KEY, access=access)
-            async with Worker(client, task_queue="contract", workflows=[ThreadWorkflow]):
-                handle = await say(client, f"study-{uuid.uuid4()}", "over TLS")
-                assert await heard(handle, 1) == ["over TLS"]
-            assert tls.handshakes
-            settings = Settings(temporal_address=tls.address, temporal_tls="on", **files_of(house))
-            await asyncio.to_thread(found.temporal, settings)
-            with pytest.raises(NotReady):
-                await asyncio.to_thread(found.temporal, Settings(temporal_address=tls.address))
-            for stranger in (TemporalAccess(house.trust_alone), TemporalAccess(Trust()), TemporalAccess()):
-                with pytest.raises(PartUnavailable, match="temporal-unavailable"):
-                    await connect(tls.address, "default", KEY, access=stranger)
+async def test_temporal_is_spoken_to_with_certificates_on_both_sides(house: House) -> None:
+    place = await own_namespace()
+    await place.client()
+    front = house.server_context(alpn=("h2",))
+    with terminating(front, int(place.address.rpartition(":")[2])) as tls:
+        access = TemporalAccess(house.trust, api_key="of-the-cloud")
+        client = await connect(tls.address, place.namespace, KEY, access=access)
+        async with Worker(client, task_queue="contract", workflows=[ThreadWorkflow]):
+            handle = await say(client, f"study-{uuid.uuid4()}", "over TLS")
+            assert await heard(handle, 1) == ["over TLS"]
+        assert tls.handshakes
+        settings = Settings(
+            temporal_address=tls.address, temporal_tls="on", temporal_namespace=place.namespace, **files_of(house)
+        )
+        await asyncio.to_thread(found.temporal, settings)
+        with pytest.raises(NotReady):
+            await asyncio.to_thread(found.temporal, Settings(temporal_address=tls.address))
+        for stranger in (TemporalAccess(house.trust_alone), TemporalAccess(Trust()), TemporalAccess()):
+            with pytest.raises(PartUnavailable, match="temporal-unavailable"):
+                await connect(tls.address, place.namespace, KEY, access=stranger)
 
 
 # -- Kafka -----------------------------------------------------------------------------------------------------------------------

@@ -6,13 +6,12 @@ import asyncio
 import uuid
 from contextlib import AsyncExitStack
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
-from temporalio.common import VersioningBehavior
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker
 from temporalio.workflow import _Definition
 
@@ -20,7 +19,8 @@ from schemas.errors import PartUnavailable
 from schemas.facts import PatientInput
 from services.worker.deployment import build_id, deployment_version, make_current, pinned
 from services.worker.service import run_worker
-from tests.contract.temporal_server import Server, patiently
+from services.worker.versions import list_versions
+from tests.contract.temporal_server import own_namespace
 from tests.contract.versioned_workflows import Patient, Study
 from tests.integration import scripted
 from workflows.patient.versioned import UpgradingPatientWorkflow
@@ -51,7 +51,7 @@ async def read_by(handle: WorkflowHandle[Any, Any]) -> list[str]:
 
 async def until_read_by(handle: WorkflowHandle[Any, Any], count: int) -> list[str]:
     builds: list[str] = []
-    for _ in range(200):
+    for _ in range(1200):
         builds = await read_by(handle)
         if len(builds) >= count:
             break
@@ -59,10 +59,18 @@ async def until_read_by(handle: WorkflowHandle[Any, Any], count: int) -> list[st
     return builds
 
 
-async def test_a_study_stays_on_its_version_and_a_patient_moves_on(tmp_path: Path) -> None:
-    server = Server(tmp_path)
-    async with server.running(), AsyncExitStack() as workers:
-        client = await patiently(server.address)
+async def until_registered(client: Client, version: WorkerDeploymentVersion) -> None:
+    """Temporal knows the version by its worker's polls for work."""
+    for _ in range(1200):
+        if version.build_id in {each.build_id for each in await list_versions(client, version.deployment_name, QUEUE)}:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the worker of the version does not poll")
+
+
+async def test_a_study_stays_on_its_version_and_a_patient_moves_on() -> None:
+    client = await (await own_namespace()).client()
+    async with AsyncExitStack() as workers:
         await workers.enter_async_context(working(client, OLD))
         await make_current(client, OLD)
         study, patient = await begin(client, Study), await begin(client, Patient)
@@ -77,39 +85,33 @@ async def test_a_study_stays_on_its_version_and_a_patient_moves_on(tmp_path: Pat
         assert await read_by(newcomer) == [NEW.build_id]
 
 
-async def test_without_a_current_version_nothing_runs_until_it_is_made_so(tmp_path: Path) -> None:
+async def test_without_a_current_version_nothing_runs_until_it_is_made_so() -> None:
     """What `LONGVIEW_WORKER_CURRENT=on` is for: a deployment that nobody has made current takes no new work."""
-    server = Server(tmp_path)
-    async with server.running():
-        client = await patiently(server.address)
-        async with working(client, NEW):
-            handle = await client.start_workflow(Study.run, id="study-k", task_queue=QUEUE)
-            await asyncio.sleep(1.5)
-            assert await read_by(handle) == []
-            await make_current(client, NEW)
-            assert await until_read_by(handle, 1) == [NEW.build_id]
+    client = await (await own_namespace()).client()
+    async with working(client, NEW):
+        handle = await client.start_workflow(Study.run, id="study-k", task_queue=QUEUE)
+        await until_registered(client, NEW)
+        assert await read_by(handle) == []
+        await make_current(client, NEW)
+        assert await until_read_by(handle, 1) == [NEW.build_id]
 
 
-async def test_workflows_begun_without_versions_are_taken_over(tmp_path: Path) -> None:
+async def test_workflows_begun_without_versions_are_taken_over() -> None:
     """An installation that turns worker deployments on has studies that wait for review."""
-    server = Server(tmp_path)
-    async with server.running():
-        client = await patiently(server.address)
-        async with working(client, None):
-            study = await begin(client, Study)
-        async with working(client, NEW):
-            await make_current(client, NEW)
-            await study.signal("told")
-            assert await asyncio.wait_for(study.result(), 20) == 2
+    client = await (await own_namespace()).client()
+    async with working(client, None):
+        study = await begin(client, Study)
+    async with working(client, NEW):
+        await make_current(client, NEW)
+        await study.signal("told")
+        assert await asyncio.wait_for(study.result(), 20) == 2
 
 
-async def test_a_version_without_a_worker_is_a_named_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_version_without_a_worker_is_a_named_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.worker.deployment.REGISTERED_SECONDS", 0.5)
-    server = Server(tmp_path)
-    async with server.running():
-        client = await patiently(server.address)
-        with pytest.raises(PartUnavailable, match="worker-deployment"):
-            await make_current(client, NEW)
+    client = await (await own_namespace()).client()
+    with pytest.raises(PartUnavailable, match="worker-deployment"):
+        await make_current(client, NEW)
 
 
 def test_with_a_deployment_the_patient_moves_on_and_without_one_no_workflow_speaks_of_versions() -> None:
@@ -133,24 +135,23 @@ def test_a_name_that_temporal_would_misread_is_refused(name: str, build: str) ->
         deployment_version(name, build)
 
 
-async def test_our_worker_makes_its_version_current_and_takes_work(tmp_path: Path) -> None:
+async def test_our_worker_makes_its_version_current_and_takes_work() -> None:
     """`longview worker` with LONGVIEW_WORKER_DEPLOYMENT and LONGVIEW_WORKER_CURRENT=on; no step of the study is served here."""
-    server, stop, ready = Server(tmp_path), asyncio.Event(), asyncio.Event()
+    stop, ready = asyncio.Event(), asyncio.Event()
     ours = deployment_version("longview")
-    async with server.running():
-        client = await patiently(server.address)
-        working = asyncio.create_task(run_worker(client, scripted.QUEUE, [], stop, ready.set, ours, current=True))
-        await asyncio.wait_for(ready.wait(), 20)
-        patient = await client.start_workflow(
-            PatientWorkflow.run, PatientInput(patient_key="p"), id="patient-p", task_queue=scripted.QUEUE
-        )
-        expected = {
-            VersioningBehavior.PINNED: await scripted.announce(client),
-            VersioningBehavior.AUTO_UPGRADE: patient,
-        }
-        for behaviour, handle in expected.items():
-            assert await until_read_by(handle, 1) == [build_id()]
-            described = (await handle.describe()).raw_description.workflow_execution_info.versioning_info
-            assert described.behavior == behaviour
-        stop.set()
-        await working
+    client = await (await own_namespace()).client()
+    working = asyncio.create_task(run_worker(client, scripted.QUEUE, [], stop, ready.set, ours, current=True))
+    await asyncio.wait_for(ready.wait(), 20)
+    patient = await client.start_workflow(
+        PatientWorkflow.run, PatientInput(patient_key="p"), id="patient-p", task_queue=scripted.QUEUE
+    )
+    expected = {
+        VersioningBehavior.PINNED: await scripted.announce(client),
+        VersioningBehavior.AUTO_UPGRADE: patient,
+    }
+    for behaviour, handle in expected.items():
+        assert await until_read_by(handle, 1) == [build_id()]
+        described = (await handle.describe()).raw_description.workflow_execution_info.versioning_info
+        assert described.behavior == behaviour
+    stop.set()
+    await working

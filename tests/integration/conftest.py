@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.shared_services import stopped_with_the_run as stopped_with_the_run
+
 if TYPE_CHECKING:
     from tests.collector import Collector
     from tests.integration.model_server import Server

@@ -44,7 +44,7 @@ from services.settings import Settings
 from services.store import FolderObjectStore
 from services.worker.background import run_background
 from tests.contract.archives import embedded
-from tests.contract.temporal_server import KEY, Server, patiently
+from tests.contract.temporal_server import KEY, own_namespace
 from tests.contract.written_bundles import (
     NAMESPACE,
     STUDY,
@@ -128,7 +128,6 @@ class House:
         self.script = Script()
         self.entered: list[runs.CreateInboxEntry] = []
         self.shown, self.shadow = ScriptedModel(TRAINED), ScriptedModel(SHADOW)
-        self.server = Server(folder)
         self.client: Client
         self.fhir.transaction(json.dumps(seed()).encode())
 
@@ -304,9 +303,8 @@ def _volume() -> StoredStack:
 @pytest.fixture
 async def house(tmp_path: Path, fhir_url: str, archive_url: str) -> AsyncIterator[House]:
     made = House(tmp_path, fhir_url, archive_url)
-    async with made.server.running():
-        made.client = await patiently(made.server.address)
-        yield made
+    made.client = await (await own_namespace()).client()
+    yield made
     made.database.close()
     made.fhir.close()
     made.archive.close()

@@ -8,12 +8,13 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, get_type_hints
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from temporalio import activity
 from temporalio.api.common.v1 import FastForwardConfig, TimeSkippingConfig, WorkflowExecution
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import WorkflowExecutionOptions
 from temporalio.api.workflowservice.v1 import UpdateWorkflowExecutionOptionsRequest
 from temporalio.client import Client, WorkflowHandle
@@ -25,7 +26,7 @@ from schemas import facts, lifecycle, oversight, runs
 from schemas.report import Priority, ReviewAct
 from schemas.telemetry import traces
 from services.clients.temporal import data_converter
-from tests.contract.temporal_server import KEY, Server, patiently
+from tests.contract.temporal_server import KEY, own_namespace
 from workflows.patient.workflow import PatientWorkflow
 from workflows.report_study.activities import ReportStudyActivities
 from workflows.report_study.lifecycle import LifecycleActivities
@@ -34,9 +35,20 @@ from workflows.report_study.workflow import ReportStudyWorkflow
 from workflows.shadow.activities import ShadowActivities
 
 QUEUE = "scripted"
+PATIENCE = 60.0
+LOOKS = 1200
+"""As often as is looked, at `PAUSE` from one to the next, before it counts as never."""
+PAUSE = 0.05
 DIGEST = "a" * 64
 PATIENT = "Patient/p"
 FETCHED = runs.StudyFetched(volume=DIGEST, sop_instance_uids=DIGEST, inventory_digest="ni:///sha-256;x", slices=9)
+TELLS = (
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED,
+    EventType.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_SIGNALED,
+    EventType.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED,
+)
+"""Events of a history that a workflow answers with its next task."""
 Handle = WorkflowHandle[ReportStudyWorkflow, runs.StudyOutcome]
 
 
@@ -64,6 +76,13 @@ class Script:
         self.hold = asyncio.Event()
         self.hold.set()
         self.held_at = ""
+        self._called = asyncio.Event()
+
+    async def until_called(self, step: str, times: int = 1) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while len(self.calls[step]) < times:
+                self._called.clear()
+                await self._called.wait()
 
     def activities(self) -> list[Callable[..., Any]]:
         classes = (ReportStudyActivities, RecordActivities, LifecycleActivities)
@@ -78,6 +97,7 @@ class Script:
         async def step(args: Any) -> Any:
             self.calls[name].append(args)
             self.traces[name].append(traces.current())
+            self._called.set()
             if self.held_at == name:
                 await self.hold.wait()
             if self.fails.get(name):
@@ -185,18 +205,18 @@ class Script:
 
 
 @asynccontextmanager
-async def working(folder: Path, script: Script, runner: WorkflowRunner | None = None) -> AsyncIterator[Client]:
-    server = Server(folder)
-    async with server.running():
-        client = await patiently(server.address)
-        async with Worker(
-            client,
-            task_queue=QUEUE,
-            workflows=[ReportStudyWorkflow, PatientWorkflow],
-            activities=script.activities(),
-            workflow_runner=runner or SandboxedWorkflowRunner(),
-        ):
-            yield client
+async def working(script: Script, runner: WorkflowRunner | None = None) -> AsyncIterator[Client]:
+    """A client of a namespace of its own, in which a worker does what the script says."""
+    place = await own_namespace()
+    client = await place.client()
+    async with Worker(
+        client,
+        task_queue=QUEUE,
+        workflows=[ReportStudyWorkflow, PatientWorkflow],
+        activities=script.activities(),
+        workflow_runner=runner or SandboxedWorkflowRunner(),
+    ):
+        yield client
 
 
 async def announce(client: Client, inventory: str = "one", completeness: str = "quiescent", event: str = "") -> Handle:
@@ -234,12 +254,45 @@ async def tell(client: Client, *events: facts.PatientEvent, key: str = "p") -> W
 
 
 async def until(handle: Handle, look: Callable[[runs.StudyProgress], bool]) -> runs.StudyProgress:
-    for _ in range(300):
+    for _ in range(LOOKS):
         progress = await handle.query(ReportStudyWorkflow.progress)
         if look(progress):
             return progress
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(PAUSE)
     raise AssertionError(f"the workflow stayed {progress.state}")
+
+
+async def settled(handle: WorkflowHandle[Any, Any]) -> list[str]:
+    """Once a workflow has taken all that it was told so far: what it has asked for until then, step by step and other workflow by other workflow."""
+    for _ in range(LOOKS):
+        events = [event async for event in handle.fetch_history_events()]
+        done = max(
+            (e.event_id for e in events if e.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED), default=0
+        )
+        if all(e.event_id < done for e in events if e.event_type in TELLS):
+            return [_asked_for(event) for event in events if _asked_for(event)]
+        await asyncio.sleep(PAUSE)
+    raise AssertionError("the workflow has not taken what it was told")
+
+
+def _asked_for(event: HistoryEvent) -> str:
+    if event.HasField("activity_task_scheduled_event_attributes"):
+        return event.activity_task_scheduled_event_attributes.activity_type.name
+    if event.HasField("signal_external_workflow_execution_initiated_event_attributes"):
+        return event.signal_external_workflow_execution_initiated_event_attributes.workflow_execution.workflow_id
+    if event.HasField("start_child_workflow_execution_initiated_event_attributes"):
+        return event.start_child_workflow_execution_initiated_event_attributes.workflow_id
+    return ""
+
+
+async def ran_ahead(handle: Handle) -> None:
+    """The workflow's clock has arrived where `fast_forward` sends it."""
+    for _ in range(LOOKS):
+        async for event in handle.fetch_history_events():
+            if event.workflow_execution_time_skipping_transitioned_event_attributes.disabled_after_fast_forward:
+                return
+        await asyncio.sleep(PAUSE)
+    raise AssertionError("the workflow's clock did not run ahead")
 
 
 def waits_for_review(progress: runs.StudyProgress) -> bool:

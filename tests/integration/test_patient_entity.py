@@ -5,16 +5,28 @@ from __future__ import annotations
 import asyncio
 import uuid
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner
 
 from schemas import facts, runs
-from tests.integration.scripted import PATIENT, Script, act_on, replayed, tell, until, waits_for_review, working
+from tests.integration.scripted import (
+    LOOKS,
+    PATIENT,
+    PAUSE,
+    Script,
+    act_on,
+    replayed,
+    settled,
+    tell,
+    until,
+    waits_for_review,
+    working,
+)
 from tests.integration.test_study_lifecycle import available, called, final_report, order
 from workflows.patient import policies
 from workflows.patient.workflow import PatientWorkflow
@@ -50,8 +62,8 @@ def script() -> Script:
     return Script()
 
 
-async def test_a_study_that_is_announced_is_read_once_however_often_it_comes(tmp_path: Path, script: Script) -> None:
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+async def test_a_study_that_is_announced_is_read_once_however_often_it_comes(script: Script) -> None:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         event = about(available("one"))
         entity = await tell(client, event, event, event)
         await called(script, "create_inbox_entry")
@@ -62,9 +74,9 @@ async def test_a_study_that_is_announced_is_read_once_however_often_it_comes(tmp
         await replayed(entity)
 
 
-async def test_a_panel_of_labs_is_one_update(tmp_path: Path, script: Script) -> None:
+async def test_a_panel_of_labs_is_one_update(script: Script) -> None:
     script.relevant.update({"Observation/inr", "Observation/platelets"})
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         await tell(client, about(available("one")))
         await called(script, "create_inbox_entry")
         panel = [observation(name) for name in ("sodium", "inr", "platelets", "potassium")]
@@ -76,14 +88,11 @@ async def test_a_panel_of_labs_is_one_update(tmp_path: Path, script: Script) -> 
         await replayed(entity)
 
 
-async def test_a_report_that_is_final_before_the_images_are_announced_is_waiting_for_them(
-    tmp_path: Path, script: Script
-) -> None:
+async def test_a_report_that_is_final_before_the_images_are_announced_is_waiting_for_them(script: Script) -> None:
     """It names no study, only the accession number; the study is announced later and is not read."""
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
-        await tell(client, about(final_report(), facts.StudyAddress(accession="issuer|A1")))
-        await asyncio.sleep(0.5)
-        assert not script.calls
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
+        entity = await tell(client, about(final_report(), facts.StudyAddress(accession="issuer|A1")))
+        assert await settled(entity) == []
         await tell(client, about(available("one")))
         await called(script, "skip_run")
         assert not script.calls["ask_model"]
@@ -93,17 +102,18 @@ async def test_a_report_that_is_final_before_the_images_are_announced_is_waiting
         assert not script.calls["ask_model"]
 
 
-async def test_an_accession_of_another_issuer_is_another_study(tmp_path: Path, script: Script) -> None:
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+async def test_an_accession_of_another_issuer_is_another_study(script: Script) -> None:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         await tell(client, about(available("one")))
         await called(script, "create_inbox_entry")
-        await tell(client, about(final_report(), facts.StudyAddress(accession="elsewhere|A1")))
-        await asyncio.sleep(1)
-        assert not script.calls["close_result"]
+        entity = await tell(client, about(final_report(), facts.StudyAddress(accession="elsewhere|A1")))
+        assert set(await settled(entity)) == {"study-k"}
+        await until(study_of(client), waits_for_review)
+        assert "close_result" not in await settled(study_of(client))
 
 
-async def test_a_cancelled_order_finds_its_study_by_the_order(tmp_path: Path, script: Script) -> None:
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+async def test_a_cancelled_order_finds_its_study_by_the_order(script: Script) -> None:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         ordered = available("one").model_copy(update={"service_request": "ServiceRequest/order-1/_history/2"})
         await tell(client, about(ordered))
         await until_there(client)
@@ -112,19 +122,19 @@ async def test_a_cancelled_order_finds_its_study_by_the_order(tmp_path: Path, sc
         assert (await study_of(client).result()).state == "withdrawn"
 
 
-async def until_there(client: Client) -> None:
-    for _ in range(200):
+async def until_there(client: Client, workflow_id: str = "study-k") -> None:
+    for _ in range(LOOKS):
         try:
-            await study_of(client).describe()
-        except Exception:
-            await asyncio.sleep(0.05)
+            await client.get_workflow_handle(workflow_id).describe()
+        except RPCError:
+            await asyncio.sleep(PAUSE)
         else:
             return
-    raise AssertionError("the study's workflow did not begin")
+    raise AssertionError(f"{workflow_id} did not begin")
 
 
-async def test_events_after_the_decision_begin_a_run_of_their_own(tmp_path: Path, script: Script) -> None:
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+async def test_events_after_the_decision_begin_a_run_of_their_own(script: Script) -> None:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         await tell(client, about(available("one")))
         await until_there(client)
         await until(study_of(client), waits_for_review)
@@ -135,10 +145,8 @@ async def test_events_after_the_decision_begin_a_run_of_their_own(tmp_path: Path
         assert script.calls["close_result"][0].result_id == "result-of-one"
 
 
-async def test_a_merge_hands_the_studies_to_the_survivor_and_an_unmerge_gives_them_back(
-    tmp_path: Path, script: Script
-) -> None:
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+async def test_a_merge_hands_the_studies_to_the_survivor_and_an_unmerge_gives_them_back(script: Script) -> None:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         retired = await tell(client, about(available("one")), key="retired")
         await until_there(client)
         await until(study_of(client), waits_for_review)
@@ -153,10 +161,10 @@ async def test_a_merge_hands_the_studies_to_the_survivor_and_an_unmerge_gives_th
         await called(script, "close_result")
         assert script.calls["close_result"][0].reason == "patient-unmerged"
         assert (await study_of(client).result()).state == "held"
-        for _ in range(100):
+        for _ in range(LOOKS):
             if not await survivor.query(PatientWorkflow.studies):
                 break
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(PAUSE)
         assert await survivor.query(PatientWorkflow.studies) == []
         assert [study.study_key for study in await retired.query(PatientWorkflow.studies)] == ["k"]
         for entity in (survivor, retired):
@@ -174,20 +182,18 @@ def merged(survivor: str, survivor_key: str, retired: str, retired_key: str) -> 
 
 
 async def until_known(entity: Entity, count: int) -> None:
-    for _ in range(200):
+    for _ in range(LOOKS):
         if len(await entity.query(PatientWorkflow.observations)) >= count:
             return
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(PAUSE)
     raise AssertionError("the entity did not learn of the observation")
 
 
-async def test_events_of_a_patient_who_was_merged_before_anything_was_known_go_to_the_survivor(
-    tmp_path: Path, script: Script
-) -> None:
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+async def test_events_of_a_patient_who_was_merged_before_anything_was_known_go_to_the_survivor(script: Script) -> None:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         merge = merged("Patient/survivor", "survivor", PATIENT, "retired")
         survivor = await tell(client, facts.PatientEvent(event=merge), key="survivor")
-        await asyncio.sleep(0.5)
+        await until_there(client, "patient-retired")
         await tell(client, about(available("one")), key="retired")
         await until_there(client)
         await until(study_of(client), waits_for_review)
@@ -199,12 +205,10 @@ def replaced() -> ApplicationError:
     return ApplicationError("patient-replaced", "the record was merged", 1, type="patient-replaced", non_retryable=True)
 
 
-async def test_a_study_that_met_the_merge_before_the_bus_told_of_it_is_read_under_the_survivor(
-    tmp_path: Path, script: Script
-) -> None:
+async def test_a_study_that_met_the_merge_before_the_bus_told_of_it_is_read_under_the_survivor(script: Script) -> None:
     """FHIR refuses the retired record; a panel of labs has begun another run of the study meanwhile."""
     script.fails["gather_timeline"] = [replaced()]
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         retired = await tell(client, about(available("one")), key="retired")
         await called(script, "record_failure")
         await tell(client, observation("sodium"), key="retired")
@@ -217,15 +221,13 @@ async def test_a_study_that_met_the_merge_before_the_bus_told_of_it_is_read_unde
         await replayed(retired)
 
 
-async def test_a_report_that_waits_for_its_study_goes_with_the_record_to_the_survivor(
-    tmp_path: Path, script: Script
-) -> None:
+async def test_a_report_that_waits_for_its_study_goes_with_the_record_to_the_survivor(script: Script) -> None:
     """It came under the retired name before its study, which is announced under the survivor's."""
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         retired = await tell(client, about(final_report(), facts.StudyAddress(accession="issuer|A1")), key="retired")
         merge = merged("Patient/survivor", "survivor", PATIENT, "retired")
-        await tell(client, facts.PatientEvent(event=merge), key="survivor")
-        await asyncio.sleep(1)
+        survivor = await tell(client, facts.PatientEvent(event=merge), key="survivor")
+        await until_told(survivor, 2)
         study = available("one").model_copy(update={"patient": "Patient/survivor"})
         await tell(client, about(study), key="survivor")
         await called(script, "skip_run")
@@ -233,25 +235,23 @@ async def test_a_report_that_waits_for_its_study_goes_with_the_record_to_the_sur
         await replayed(retired)
 
 
-async def test_an_order_that_is_cancelled_after_a_failed_reading_ends_as_withdrawn(
-    tmp_path: Path, script: Script
-) -> None:
+async def test_an_order_that_is_cancelled_after_a_failed_reading_ends_as_withdrawn(script: Script) -> None:
     script.held_at = "gather_timeline"
     script.hold.clear()
     script.fails["gather_timeline"] = [replaced()]
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         await tell(client, about(available("one")))
         await called(script, "gather_timeline")
         await tell(client, about(order("cancelled")))
-        await until_told(client, 1)
+        await until_told(study_of(client), 1)
         script.hold.set()
         assert (await study_of(client).result()).state == "withdrawn"
 
 
-async def until_told(client: Client, signals: int) -> None:
-    for _ in range(100):
-        history = await study_of(client).fetch_history()
+async def until_told(handle: WorkflowHandle[Any, Any], signals: int) -> None:
+    for _ in range(LOOKS):
+        history = await handle.fetch_history()
         if sum(e.HasField("workflow_execution_signaled_event_attributes") for e in history.events) >= signals:
             return
-        await asyncio.sleep(0.05)
-    raise AssertionError("the study was not told")
+        await asyncio.sleep(PAUSE)
+    raise AssertionError("the workflow was not told")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -39,7 +40,7 @@ from tests.integration.oversight_house import PASS, House, _volume
 from tests.integration.oversight_house import archive_url as archive_url
 from tests.integration.oversight_house import fhir_url as fhir_url
 from tests.integration.oversight_house import house as house
-from tests.integration.scripted import DIGEST, FETCHED, QUEUE
+from tests.integration.scripted import DIGEST, FETCHED, QUEUE, settled
 from workflows.reconcile.workflow import ReconcileWorkflow
 from workflows.report import build_result, build_review
 from workflows.report_study.fhir_results import find_result, read_posted
@@ -59,15 +60,11 @@ async def test_a_study_whose_event_was_lost_is_read_and_is_announced_once(house:
         assert ("study-without-result", "healed", "never-announced") in house.items()
         assert outcome.healed == 1
         handle = house.client.get_workflow_handle_for(ReportStudyWorkflow.run, f"study-{NAMESPACE.study_key(uid)}")
-        for _ in range(100):
-            if house.script.calls["create_inbox_entry"]:
-                break
-            await asyncio.sleep(0.05)
+        await house.script.until_called("gather_timeline")
         [told] = [call.event for call in house.script.calls["gather_timeline"]]
         assert (told.patient, told.completeness, told.instance_count) == ("Patient/pat-1", "quiescent", 3)
         await house.reconcile()  # its run is not in our table, so it is announced again, under the same id
-        await asyncio.sleep(0.5)
-        assert len(house.script.calls["gather_timeline"]) == 1
+        assert (await settled(handle)).count("gather_timeline") == 1
         await handle.terminate()
 
 
@@ -140,7 +137,11 @@ class Attended:
 class Away(Attended):
     """A Temporal frontend that takes no events."""
 
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+
     def announce(self, event: StudyAvailable) -> None:
+        self.asked.set()
         raise TransientFailure("temporal-unavailable")
 
 
@@ -153,12 +154,12 @@ class Kept(Attended):
 
 
 async def test_a_pass_whose_worker_dies_goes_on_with_the_next_worker(house: House) -> None:
-    uid, kept = house.scan("M0001"), Kept()
-    async with house.working(announcer=Away()):
+    uid, kept, away = house.scan("M0001"), Kept(), Away()
+    async with house.working(announcer=away):
         handle = await house.client.start_workflow(
             ReconcileWorkflow.run, PASS, id="the-pass", task_queue=background_queue(QUEUE)
         )
-        await asyncio.sleep(2)
+        assert await asyncio.to_thread(away.asked.wait, 60)
     async with house.working(announcer=kept):
         outcome = await handle.result()
     assert outcome.healed >= 1

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner
 
-from tests.integration.scripted import Script, act_on, announce, replayed, until, waits_for_review, working
+from tests.integration.scripted import Script, act_on, announce, replayed, settled, until, waits_for_review, working
 from workflows.report_study import policies
 from workflows.report_study.workflow import ReportStudyWorkflow
 
 pytestmark = pytest.mark.integration
 
 
-async def test_a_study_is_read_reviewed_and_done(tmp_path: Path) -> None:
+async def test_a_study_is_read_reviewed_and_done() -> None:
     script = Script()
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         handle = await announce(client)
         await until(handle, waits_for_review)
         act = act_on("one")
@@ -31,24 +29,21 @@ async def test_a_study_is_read_reviewed_and_done(tmp_path: Path) -> None:
         await replayed(handle)
 
 
-async def test_a_partial_study_waits_and_a_complete_one_is_read(tmp_path: Path) -> None:
+async def test_a_partial_study_waits_and_a_complete_one_is_read() -> None:
     script = Script()
-    async with working(tmp_path, script) as client:
-        await announce(client, "half", "partial")
-        await asyncio.sleep(0.5)
-        assert not script.calls
+    async with working(script) as client:
+        waiting = await announce(client, "half", "partial")
+        assert await settled(waiting) == []
         handle = await announce(client, "whole", "declared-complete")
         assert (await until(handle, waits_for_review)).written is not None
         assert len(script.calls["ask_model"]) == 1
         await replayed(handle)
 
 
-async def test_a_study_that_is_never_complete_is_a_failed_run_that_people_find(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_study_that_is_never_complete_is_a_failed_run_that_people_find(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policies, "COMPLETENESS_PATIENCE", timedelta(seconds=1))
     script = Script()
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         handle = await announce(client, "half", "partial")
         with pytest.raises(WorkflowFailureError):
             await handle.result()
@@ -56,9 +51,9 @@ async def test_a_study_that_is_never_complete_is_a_failed_run_that_people_find(
         assert (failure.stage, failure.code) == ("ingest", "study-never-complete")
 
 
-async def test_the_same_event_is_taken_once_and_an_unchanged_study_is_not_read_again(tmp_path: Path) -> None:
+async def test_the_same_event_is_taken_once_and_an_unchanged_study_is_not_read_again() -> None:
     script = Script()
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         for _ in range(3):
             handle = await announce(client, event="same")
         await until(handle, waits_for_review)
@@ -70,11 +65,11 @@ async def test_the_same_event_is_taken_once_and_an_unchanged_study_is_not_read_a
         assert (await until(handle, waits_for_review)).written is not None
 
 
-async def test_images_that_come_while_a_study_is_read_are_read_next(tmp_path: Path) -> None:
+async def test_images_that_come_while_a_study_is_read_are_read_next() -> None:
     script = Script()
     script.held_at = "ask_model"
     script.hold.clear()
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         handle = await announce(client, "one")
         await until(handle, lambda p: bool(script.calls["ask_model"]))
         await announce(client, "two")
@@ -87,10 +82,10 @@ async def test_images_that_come_while_a_study_is_read_are_read_next(tmp_path: Pa
         await replayed(handle)
 
 
-async def test_a_decision_during_a_second_reading_stands(tmp_path: Path) -> None:
+async def test_a_decision_during_a_second_reading_stands() -> None:
     """The reviewer saw the first result; the second comes up for review by itself."""
     script = Script()
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         handle = await announce(client, "one")
         await until(handle, waits_for_review)
         script.held_at = "ask_model"
@@ -105,9 +100,9 @@ async def test_a_decision_during_a_second_reading_stands(tmp_path: Path) -> None
         await replayed(handle)
 
 
-async def test_a_decision_about_what_is_no_longer_up_is_refused(tmp_path: Path) -> None:
+async def test_a_decision_about_what_is_no_longer_up_is_refused() -> None:
     script = Script()
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         handle = await announce(client, "one")
         await until(handle, waits_for_review)
         with pytest.raises(WorkflowUpdateFailedError) as refused:
@@ -117,20 +112,20 @@ async def test_a_decision_about_what_is_no_longer_up_is_refused(tmp_path: Path) 
         assert not script.calls["write_review"]
 
 
-async def test_the_chart_changes_between_building_and_posting(tmp_path: Path) -> None:
+async def test_the_chart_changes_between_building_and_posting() -> None:
     script = Script()
     script.fails["write_result"] = [ApplicationError("x", type="result-stale", non_retryable=True)]
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         handle = await announce(client)
         await until(handle, waits_for_review)
         assert len(script.calls["build_result"]) == 2
         assert not script.calls["record_failure"]
 
 
-async def test_a_failed_decision_is_told_and_can_be_taken_again(tmp_path: Path) -> None:
+async def test_a_failed_decision_is_told_and_can_be_taken_again() -> None:
     script = Script()
     script.fails["write_review"] = [ApplicationError("x", type="fhir-refused", non_retryable=True)]
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         handle = await announce(client)
         await until(handle, waits_for_review)
         with pytest.raises(WorkflowUpdateFailedError) as refused:
@@ -140,13 +135,13 @@ async def test_a_failed_decision_is_told_and_can_be_taken_again(tmp_path: Path) 
         assert (await handle.execute_update(ReportStudyWorkflow.review, act_on("one"))).outcome == "accepted"
 
 
-async def test_what_can_heal_is_tried_again_and_what_cannot_is_recorded_once(tmp_path: Path) -> None:
+async def test_what_can_heal_is_tried_again_and_what_cannot_is_recorded_once() -> None:
     script = Script()
     script.fails["ask_model"] = [ApplicationError("x", "away", 1, type="model-unavailable")]
     script.fails["check_answer"] = [
         ApplicationError("x", "not JSON", 1, type="model-output-invalid", non_retryable=True)
     ]
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         handle = await announce(client)
         with pytest.raises(WorkflowFailureError) as failed:
             await handle.result()
@@ -160,9 +155,9 @@ async def test_what_can_heal_is_tried_again_and_what_cannot_is_recorded_once(tmp
         await until(again, waits_for_review)
 
 
-async def test_a_failed_second_reading_leaves_the_first_result_up(tmp_path: Path) -> None:
+async def test_a_failed_second_reading_leaves_the_first_result_up() -> None:
     script = Script()
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         handle = await announce(client, "one")
         await until(handle, waits_for_review)
         script.fails["fetch_study"] = [ApplicationError("x", "gap", 1, type="geometry-gap", non_retryable=True)]

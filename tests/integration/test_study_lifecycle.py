@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from temporalio.client import Client, WorkflowUpdateFailedError
@@ -22,7 +20,9 @@ from tests.integration.scripted import (
     act_on,
     announce,
     fast_forward,
+    ran_ahead,
     replayed,
+    settled,
     until,
     waits_for_review,
     working,
@@ -94,28 +94,24 @@ async def begun_with(client: Client, *events: facts.StudyEvent) -> Handle:
 
 
 @asynccontextmanager
-async def read(tmp_path: Path, script: Script) -> AsyncIterator[tuple[Client, Handle]]:
+async def read(script: Script) -> AsyncIterator[tuple[Client, Handle]]:
     """A study whose result waits for a human."""
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         handle = await announce(client)
         await until(handle, waits_for_review)
         yield client, handle
 
 
 async def called(script: Script, step: str, times: int = 1) -> None:
-    for _ in range(300):
-        if len(script.calls[step]) >= times:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"{step} was called {len(script.calls[step])} times")
+    await script.until_called(step, times)
 
 
 # -- escalation -------------------------------------------------------------------------------------------------------
 
 
-async def test_an_unread_result_goes_up_step_by_step_until_nobody_is_left(tmp_path: Path) -> None:
+async def test_an_unread_result_goes_up_step_by_step_until_nobody_is_left() -> None:
     script = escalating()
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         handle = await announce(client)
         await called(script, "notify_step")
         await fast_forward(client, handle, timedelta(minutes=61))
@@ -131,16 +127,16 @@ async def test_an_unread_result_goes_up_step_by_step_until_nobody_is_left(tmp_pa
         await replayed(handle)
 
 
-async def test_an_acknowledgement_stops_the_clock_and_the_decision_comes_later(tmp_path: Path) -> None:
+async def test_an_acknowledgement_stops_the_clock_and_the_decision_comes_later() -> None:
     script = escalating()
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         handle = await announce(client)
         await called(script, "notify_step")
         await until(handle, waits_for_review)
         await handle.execute_update(ReportStudyWorkflow.acknowledge, acknowledged())
         await fast_forward(client, handle, timedelta(days=2))
-        await asyncio.sleep(0.5)
-        assert len(script.calls["notify_step"]) == 1
+        await ran_ahead(handle)
+        assert (await settled(handle)).count("notify_step") == len(script.calls["notify_step"]) == 1
         [answer] = script.calls["record_acknowledgement"]
         assert (answer.step, answer.policy) == (1, "acknowledge@v1")
         assert answer.available_at < answer.deadline
@@ -150,9 +146,9 @@ async def test_an_acknowledgement_stops_the_clock_and_the_decision_comes_later(t
         await replayed(handle)
 
 
-async def test_a_decision_stops_the_clock_too(tmp_path: Path) -> None:
+async def test_a_decision_stops_the_clock_too() -> None:
     script = escalating()
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         handle = await announce(client)
         await called(script, "notify_step")
         await until(handle, waits_for_review)
@@ -162,9 +158,9 @@ async def test_a_decision_stops_the_clock_too(tmp_path: Path) -> None:
         await replayed(handle)
 
 
-async def test_of_a_superseded_result_nobody_is_told_any_more(tmp_path: Path) -> None:
+async def test_of_a_superseded_result_nobody_is_told_any_more() -> None:
     script = escalating()
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         handle = await announce(client, "one")
         await called(script, "notify_step")
         await until(handle, waits_for_review)
@@ -180,10 +176,10 @@ async def test_of_a_superseded_result_nobody_is_told_any_more(tmp_path: Path) ->
         assert refused.value.cause.type == "acknowledgement-stale"
 
 
-async def test_a_notice_that_cannot_be_written_does_not_silence_the_next_one(tmp_path: Path) -> None:
+async def test_a_notice_that_cannot_be_written_does_not_silence_the_next_one() -> None:
     script = escalating()
     script.fails["notify_step"] = [ApplicationError("x", type="fhir-refused", non_retryable=True)]
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         handle = await announce(client)
         await called(script, "notify_step")
         await fast_forward(client, handle, timedelta(minutes=61))
@@ -194,9 +190,9 @@ async def test_a_notice_that_cannot_be_written_does_not_silence_the_next_one(tmp
 # -- the order --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_cancelled_order_withdraws_the_unread_result(tmp_path: Path) -> None:
+async def test_a_cancelled_order_withdraws_the_unread_result() -> None:
     script = escalating()
-    async with read(tmp_path, script) as (_client, handle):
+    async with read(script) as (_client, handle):
         await told(handle, order("cancelled"))
         assert (await handle.result()).state == "withdrawn"
         [closed] = script.calls["close_result"]
@@ -204,9 +200,9 @@ async def test_a_cancelled_order_withdraws_the_unread_result(tmp_path: Path) -> 
         await replayed(handle)
 
 
-async def test_a_study_whose_order_was_cancelled_is_not_read_and_the_table_of_runs_says_why(tmp_path: Path) -> None:
+async def test_a_study_whose_order_was_cancelled_is_not_read_and_the_table_of_runs_says_why() -> None:
     script = Script()
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         handle = await begun_with(client, order("cancelled"), available("one"))
         assert (await handle.result()).state == "withdrawn"
         assert not script.calls["ask_model"]
@@ -226,16 +222,16 @@ def available(inventory: str, patient: str = PATIENT) -> facts.StudyAvailable:
     )
 
 
-async def test_an_order_that_becomes_stat_moves_the_study_up_while_it_is_read(tmp_path: Path) -> None:
+async def test_an_order_that_becomes_stat_moves_the_study_up_while_it_is_read() -> None:
     script = escalating()
     script.policies["stat"] = TWO_STEPS
     script.held_at = "fetch_study"
     script.hold.clear()
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         handle = await announce(client)
         await called(script, "fetch_study")
         await told(handle, order("priority-changed", "stat"))
-        await asyncio.sleep(0.3)
+        await settled(handle)
         script.hold.set()
         await until(handle, waits_for_review)
         await called(script, "reprioritise")
@@ -251,9 +247,9 @@ async def test_an_order_that_becomes_stat_moves_the_study_up_while_it_is_read(tm
         await replayed(handle)
 
 
-async def test_a_corrected_order_makes_an_unread_result_be_read_anew(tmp_path: Path) -> None:
+async def test_a_corrected_order_makes_an_unread_result_be_read_anew() -> None:
     script = Script()
-    async with read(tmp_path, script) as (_client, handle):
+    async with read(script) as (_client, handle):
         await told(handle, order("placed", reference="ServiceRequest/corrected"))
         await until(handle, lambda p: p.written is not None and "corrected" in p.written.result_id)
         assert script.calls["take_inventory"][-1].reread
@@ -264,9 +260,9 @@ async def test_a_corrected_order_makes_an_unread_result_be_read_anew(tmp_path: P
 # -- the radiologist's report -----------------------------------------------------------------------------------------
 
 
-async def test_a_final_report_closes_the_unread_result(tmp_path: Path) -> None:
+async def test_a_final_report_closes_the_unread_result() -> None:
     script = Script()
-    async with read(tmp_path, script) as (_client, handle):
+    async with read(script) as (_client, handle):
         await told(handle, final_report())
         assert (await handle.result()).state == "superseded"
         [closed] = script.calls["close_result"]
@@ -274,9 +270,9 @@ async def test_a_final_report_closes_the_unread_result(tmp_path: Path) -> None:
         await replayed(handle)
 
 
-async def test_a_final_report_that_came_first_means_that_nothing_is_published(tmp_path: Path) -> None:
+async def test_a_final_report_that_came_first_means_that_nothing_is_published() -> None:
     script = Script()
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         handle = await begun_with(client, final_report(), available("one"))
         assert (await handle.result()).state == "superseded"
         assert not script.calls["write_result"]
@@ -284,11 +280,11 @@ async def test_a_final_report_that_came_first_means_that_nothing_is_published(tm
         await replayed(handle)
 
 
-async def test_a_final_report_that_comes_while_the_study_is_read_stops_the_posting(tmp_path: Path) -> None:
+async def test_a_final_report_that_comes_while_the_study_is_read_stops_the_posting() -> None:
     script = Script()
     script.held_at = "ask_model"
     script.hold.clear()
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         handle = await announce(client)
         await called(script, "ask_model")
         await told(handle, final_report())
@@ -298,9 +294,9 @@ async def test_a_final_report_that_comes_while_the_study_is_read_stops_the_posti
         assert [skipped.code for skipped in script.calls["skip_run"]] == ["final-report-first"]
 
 
-async def test_a_final_report_after_the_decision_is_noted_and_changes_nothing(tmp_path: Path) -> None:
+async def test_a_final_report_after_the_decision_is_noted_and_changes_nothing() -> None:
     script = Script()
-    async with read(tmp_path, script) as (client, handle):
+    async with read(script) as (client, handle):
         await handle.execute_update(ReportStudyWorkflow.review, act_on("one"))
         await handle.result()
         later = await begun_with(client, final_report())
@@ -309,12 +305,12 @@ async def test_a_final_report_after_the_decision_is_noted_and_changes_nothing(tm
         assert closed.result_id == "result-of-one"
 
 
-async def test_a_final_report_that_cannot_be_taken_is_a_failed_run_and_the_result_stays_up(tmp_path: Path) -> None:
+async def test_a_final_report_that_cannot_be_taken_is_a_failed_run_and_the_result_stays_up() -> None:
     script = Script()
     script.fails["close_result"] = [
         ApplicationError("x", "not final", 1, type="final-report-refused", non_retryable=True)
     ]
-    async with read(tmp_path, script) as (_client, handle):
+    async with read(script) as (_client, handle):
         await told(handle, final_report())
         await called(script, "record_failure")
         assert script.calls["record_failure"][0].code == "final-report-refused"
@@ -325,9 +321,9 @@ async def test_a_final_report_that_cannot_be_taken_is_a_failed_run_and_the_resul
 # -- a newer model ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_newer_model_reads_what_nobody_has_decided_about_and_leaves_the_rest(tmp_path: Path) -> None:
+async def test_a_newer_model_reads_what_nobody_has_decided_about_and_leaves_the_rest() -> None:
     script = Script()
-    async with read(tmp_path, script) as (client, handle):
+    async with read(script) as (client, handle):
         script.release = "release-2"
         await announce(client, "one")
         await called(script, "write_result", 2)
@@ -343,10 +339,10 @@ async def test_a_newer_model_reads_what_nobody_has_decided_about_and_leaves_the_
 # -- new observations -------------------------------------------------------------------------------------------------
 
 
-async def test_a_relevant_observation_makes_an_addendum_that_is_reviewed_by_itself(tmp_path: Path) -> None:
+async def test_a_relevant_observation_makes_an_addendum_that_is_reviewed_by_itself() -> None:
     script = Script()
     script.relevant.add("Observation/inr")
-    async with read(tmp_path, script) as (_client, handle):
+    async with read(script) as (_client, handle):
         await told(handle, lab("Observation/inr", "Observation/sodium"))
         await called(script, "write_addendum")
         assert script.calls["write_addendum"][0].assessed.relevant == ["Observation/inr"]
@@ -363,18 +359,18 @@ async def test_a_relevant_observation_makes_an_addendum_that_is_reviewed_by_itse
         await replayed(handle)
 
 
-async def test_an_irrelevant_observation_changes_nothing(tmp_path: Path) -> None:
+async def test_an_irrelevant_observation_changes_nothing() -> None:
     script = Script()
-    async with read(tmp_path, script) as (_client, handle):
+    async with read(script) as (_client, handle):
         await told(handle, lab("Observation/sodium"))
         await called(script, "assess_history")
         assert not script.calls["write_addendum"]
 
 
-async def test_an_observation_after_the_decision_still_makes_an_addendum(tmp_path: Path) -> None:
+async def test_an_observation_after_the_decision_still_makes_an_addendum() -> None:
     script = Script()
     script.relevant.add("Observation/inr")
-    async with read(tmp_path, script) as (client, handle):
+    async with read(script) as (client, handle):
         await handle.execute_update(ReportStudyWorkflow.review, act_on("one"))
         await handle.result()
         later = await begun_with(client, lab("Observation/inr"))
@@ -396,9 +392,9 @@ def patient(change: str, reference: str = "Patient/survivor") -> facts.PatientCh
     )
 
 
-async def test_a_merged_patients_unread_result_is_read_anew_under_the_survivor(tmp_path: Path) -> None:
+async def test_a_merged_patients_unread_result_is_read_anew_under_the_survivor() -> None:
     script = Script()
-    async with read(tmp_path, script) as (_client, handle):
+    async with read(script) as (_client, handle):
         await told(handle, patient("merged"))
         await until(handle, lambda p: p.written is not None and "survivor" in p.written.result_id)
         assert script.calls["gather_timeline"][-1].event.patient == "Patient/survivor"
@@ -406,9 +402,9 @@ async def test_a_merged_patients_unread_result_is_read_anew_under_the_survivor(t
         await replayed(handle)
 
 
-async def test_a_merged_patients_reviewed_result_is_only_found_under_the_survivor(tmp_path: Path) -> None:
+async def test_a_merged_patients_reviewed_result_is_only_found_under_the_survivor() -> None:
     script = Script()
-    async with read(tmp_path, script) as (client, handle):
+    async with read(script) as (client, handle):
         await handle.execute_update(ReportStudyWorkflow.review, act_on("one"))
         await handle.result()
         later = await begun_with(client, patient("merged"))
@@ -418,9 +414,9 @@ async def test_a_merged_patients_reviewed_result_is_only_found_under_the_survivo
         assert len(script.calls["ask_model"]) == 1
 
 
-async def test_an_unmerged_patients_unread_result_is_withdrawn_and_held_for_a_person(tmp_path: Path) -> None:
+async def test_an_unmerged_patients_unread_result_is_withdrawn_and_held_for_a_person() -> None:
     script = Script()
-    async with read(tmp_path, script) as (client, handle):
+    async with read(script) as (client, handle):
         await told(handle, patient("unmerged"))
         assert (await handle.result()).state == "held"
         [closed] = script.calls["close_result"]

@@ -6,7 +6,6 @@ import os
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,12 +59,12 @@ def under(script: Script, step: str) -> list[str]:
 
 
 async def test_every_event_of_one_patient_keeps_its_own_trace(
-    tmp_path: Path, script: Script, spans: list[FinishedSpan], monkeypatch: pytest.MonkeyPatch
+    script: Script, spans: list[FinishedSpan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A burst has the trace of its first event. In Temporal's sandbox, and replayed as it ran: with the same spans, none of them recorded again."""
     monkeypatch.setattr(policies, "BURST_QUIET", timedelta(seconds=0.5))
     study, inr, sodium, final = (new_trace() for _ in range(4))
-    async with working(tmp_path, script) as client:
+    async with working(script) as client:
         entity = await told_in(client, study, about(available("one")))
         await called(script, "create_inbox_entry")
         await until(study_of(client), waits_for_review)
@@ -93,12 +92,10 @@ async def test_every_event_of_one_patient_keeps_its_own_trace(
             assert span.parent == events[span.context.trace_id].context
 
 
-async def test_an_event_that_waits_for_its_study_keeps_its_trace(
-    tmp_path: Path, script: Script, spans: list[FinishedSpan]
-) -> None:
+async def test_an_event_that_waits_for_its_study_keeps_its_trace(script: Script, spans: list[FinishedSpan]) -> None:
     """A final report that names an accession number alone, hours before the images are announced."""
     report, study = new_trace(), new_trace()
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         await told_in(client, report, about(final_report(), facts.StudyAddress(accession="issuer|A1")))
         await told_in(client, study, about(available("one")))
         await called(script, "skip_run")
@@ -110,7 +107,7 @@ async def test_an_event_that_waits_for_its_study_keeps_its_trace(
 
 
 async def test_an_event_keeps_its_trace_when_the_entity_begins_its_history_anew(
-    tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+    script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What waits is carried over in the argument, its trace beside it in the header, without the event's id."""
     first: list[str] = []
@@ -121,7 +118,7 @@ async def test_an_event_keeps_its_trace_when_the_entity_begins_its_history_anew(
 
     monkeypatch.setattr(workflow.Info, "is_continue_as_new_suggested", full)
     trace = new_trace()
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         entity = await told_in(client, trace, about(available("one")))
         await called(script, "create_inbox_entry")
         history = await client.get_workflow_handle(entity.id, run_id=first[0]).fetch_history()
@@ -134,7 +131,7 @@ async def test_an_event_keeps_its_trace_when_the_entity_begins_its_history_anew(
 
 
 async def test_a_step_that_fails_for_good_marks_its_event_with_the_code(
-    tmp_path: Path, script: Script, spans: list[FinishedSpan]
+    script: Script, spans: list[FinishedSpan]
 ) -> None:
     """The attempts are spans of their own; the study's workflow has recorded the failure, and its event has ended well."""
     script.fails["take_inventory"] = [
@@ -142,7 +139,7 @@ async def test_a_step_that_fails_for_good_marks_its_event_with_the_code(
         ApplicationError("not there", type="study-not-found", non_retryable=True),
     ]
     trace = new_trace()
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         await told_in(client, trace, about(available("one"), STUDY))
         await called(script, "record_failure")
         await until_there(client)
@@ -154,9 +151,9 @@ async def test_a_step_that_fails_for_good_marks_its_event_with_the_code(
     assert under(script, "record_failure") == [trace.trace_id]
 
 
-async def test_without_a_trace_nothing_is_made_up(tmp_path: Path, script: Script) -> None:
+async def test_without_a_trace_nothing_is_made_up(script: Script) -> None:
     """Traces are off and the hospital sends none."""
-    async with working(tmp_path, script, UnsandboxedWorkflowRunner()) as client:
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
         entity = await tell(client, about(available("one")))
         await called(script, "create_inbox_entry")
         history = await entity.fetch_history()

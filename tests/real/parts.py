@@ -45,9 +45,14 @@ def need(part: str) -> Path:
 
 @contextmanager
 def process(
-    command: list[str], log: Path, ready: Callable[[], bool], patience: float = 120.0, user: str | None = None
+    command: list[str],
+    log: Path,
+    ready: Callable[[], bool],
+    patience: float = 120.0,
+    user: str | None = None,
+    end: signal.Signals = signal.SIGTERM,
 ) -> Iterator[int]:
-    """A process in its own session until the end of the block; `ready()` is asked until it is true. Yields the process id."""
+    """A process in its own session until the end of the block, which `end` tells it; `ready()` is asked until it is true. Yields the process id."""
     with log.open("ab") as output:
         started = subprocess.Popen(
             command,
@@ -62,17 +67,17 @@ def process(
         while not ready():
             if started.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"{command[0]} did not become ready:\n{log.read_text(errors='replace')[-2000:]}")
-            time.sleep(0.2)
+            time.sleep(0.05)
         yield started.pid
     finally:
-        stop(started)
+        stop(started, end)
 
 
-def stop(started: subprocess.Popen[Any]) -> None:
-    """SIGTERM, and SIGKILL after 20 seconds; a process that has ended by itself is only collected."""
+def stop(started: subprocess.Popen[Any], end: signal.Signals = signal.SIGTERM) -> None:
+    """`end`, and SIGKILL after 20 seconds; a process that has ended by itself is only collected."""
     if started.poll() is not None:
         return
-    os.killpg(started.pid, signal.SIGTERM)
+    os.killpg(started.pid, end)
     try:
         started.wait(20)
     except subprocess.TimeoutExpired:
