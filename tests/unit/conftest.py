@@ -20,5 +20,8 @@ NEED_TORCH = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """First what needs PyTorch: pytest-xdist gives each process a run of neighbours."""
+    """First what needs PyTorch: pytest-xdist gives each process a run of neighbours, or by `--dist loadgroup` a group as a whole."""
+    for item in items:
+        if str(item.path).endswith(NEED_TORCH):
+            item.add_marker(pytest.mark.xdist_group("torch"))
     items.sort(key=lambda item: not str(item.path).endswith(NEED_TORCH))
