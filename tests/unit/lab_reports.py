@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from reportlab import rl_config
 from reportlab.lib.pagesizes import A4
 from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
@@ -20,6 +21,7 @@ from workflows.documents.prompt import asked_lines
 from workflows.documents.reading import page_of_pdf, read_pages
 from workflows.documents.rows import Rows
 
+rl_config.useA85 = 0  # a scanned page as ASCII, in Python, takes longer than reading it
 Picture = npt.NDArray[np.uint8]
 Cells = Sequence[str]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -43,13 +42,12 @@ def run(tmp_path: Path, *arguments: str, **environment: str) -> Result:
 
 def test_help_answers_at_once_because_nothing_is_imported_for_it() -> None:
     heavy = "{'temporalio', 'kafka', 'pydicom', 'numpy', 'sqlalchemy', 'rich'}"
-    script = f"import sys; from services.cli import main; print({heavy} & set(sys.modules))"
-    began = time.monotonic()
-    assert (
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
-        == "set()"
+    script = (
+        "import sys, time; from services.cli import main; "
+        f"print({heavy} & set(sys.modules), time.process_time() < 2.0)  # of the processor: the machine may be busy"
     )
-    assert time.monotonic() - began < 2.0
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set() True"
 
 
 def test_every_command_of_the_manual_is_there(tmp_path: Path) -> None:

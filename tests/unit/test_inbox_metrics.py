@@ -124,7 +124,7 @@ async def test_open_pages_and_a_stale_list_are_told(inbox: Meter) -> None:
     polling = asyncio.create_task(feed.run())
 
     async def until(name: str, wanted: float) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while value(inbox, name) != wanted:  # noqa: ASYNC110 (what is waited for is on the page)
                 await asyncio.sleep(0.01)
 

@@ -17,7 +17,7 @@ from services.cli import main
 from services.parts.ports import free_port
 from services.parts.probes import NotReady, http_ok, kafka_ok
 
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 120.0
 
 
 class Alone:
@@ -47,7 +47,7 @@ class Alone:
 
     def told_to_stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(15)
+        return self.process.wait(60)
 
 
 def test_the_broker_has_its_topics_each_time_it_starts(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def healthy(launch: Launch) -> None:
 
 PAGES = Part(
     "pages", "the page server", "longview", "free a port",
-    command=web, healthy=healthy, provides=lambda launch: {"fhir_url": f"http://{launch.address}"}, setting="fhir_url", patience=20,
+    command=web, healthy=healthy, provides=lambda launch: {"fhir_url": f"http://{launch.address}"}, setting="fhir_url", patience=60,
 )  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def test_a_restarted_part_keeps_its_port_and_a_killed_one_is_noticed(launcher: L
 
 
 def wait_until_dead(process: ProcessId) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while is_alive(process) and time.monotonic() < deadline:
         time.sleep(0.02)
 
@@ -154,12 +154,12 @@ def test_a_part_that_never_gets_healthy_takes_down_what_was_started_with_it(sett
 
 def test_a_part_that_dies_says_why_in_its_own_scrubbed_words(settings: Settings) -> None:
     script = "import sys; sys.exit('error: cannot open Patient/abc-1 of study 1.2.840.113619.2.1.999: no such file')"
-    broken = replace(PAGES, command=lambda launch: Command([sys.executable, "-c", script], {}))
+    broken = replace(PAGES, command=lambda launch: Command([sys.executable, "-c", script], {}), patience=200)
     began = time.monotonic()
     with pytest.raises(PartUnavailable) as failed:
         Launcher(settings, parts=(broken,)).up()
     assert "cannot open Patient/(id) of study (uid): no such file" in failed.value.hint
-    assert time.monotonic() - began < 10, "a dead process is not waited for"
+    assert time.monotonic() - began < 100, "a dead process is not waited for"
 
 
 def test_a_program_that_is_not_there_is_named_as_such(settings: Settings) -> None:
@@ -187,7 +187,7 @@ def test_stopping_leaves_no_grandchild_even_if_the_leader_was_killed(tmp_path: P
         "import subprocess, time; subprocess.Popen(['sleep', '60']); subprocess.Popen(['sleep', '60']); time.sleep(60)"
     )
     leader = spawn([sys.executable, "-c", script], os.environ, tmp_path, tmp_path / "log")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(list(members(leader))) < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(leader.pid, signal.SIGKILL)
@@ -278,7 +278,7 @@ except KeyboardInterrupt:
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().strip() == "pages"
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(PartsFile(settings.state).read()) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         started = [r.process for r in PartsFile(settings.state).read().values() if r.process]

@@ -33,7 +33,7 @@ def instruction_in(text: str) -> str | None:
     text = text[:LONGEST]
     if hides(text):
         return HIDDEN
-    for form in _forms(text):
+    for form in filter(None, _forms(text)):
         found = _first(folded(form), squeezed=False)
         if found is not None:
             return found
@@ -54,7 +54,7 @@ def _forms(text: str) -> Iterator[str]:
 
 def _first(text: str, *, squeezed: bool) -> str | None:
     forms = [text] if squeezed else [text, unleeted(text)]
-    for form in forms:
+    for form in dict.fromkeys(forms):
         for code, pattern in compiled(squeezed=squeezed):
             if pattern.search(form):
                 return code
