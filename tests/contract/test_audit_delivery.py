@@ -177,7 +177,7 @@ async def test_it_runs_beside_the_worker_heals_by_itself_and_ends_with_it(
     told = await asyncio.to_thread(record, database, 4)
     repository.answers = ["away", 503, 0, 401]
     beats: list[int] = []
-    async with delivering(delivery_to(repository, database), lambda: beats.append(1)), asyncio.timeout(10):
+    async with delivering(delivery_to(repository, database), lambda: beats.append(1)), asyncio.timeout(60):
         while len(repository.order) < 4 or AuditTrail(database).undelivered().count:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         told += await asyncio.to_thread(record, database, 1)

@@ -31,6 +31,8 @@ from services.store import FolderObjectStore
 from tests.inbox_samples import available, result, review, reviewed
 
 PASSPHRASE = b"correct horse battery staple"
+QUICK = 2**4
+"""scrypt's N where a key is made again and again; the other tests make theirs as a hospital does."""
 PIXELS = bytes(range(256)) * (PIECE // 128)
 """More than one piece of a sealed file."""
 
@@ -130,8 +132,10 @@ def test_a_second_snapshot_copies_only_what_is_new_and_the_first_can_still_be_ha
 
 @pytest.mark.parametrize("passphrase", [None, PASSPHRASE], ids=["plain", "sealed"])
 def test_every_file_with_one_other_byte_is_named_and_nothing_is_restored(
-    tmp_path: Path, passphrase: bytes | None
+    tmp_path: Path, passphrase: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Read back some forty times: with a passphrase that is quick to try."""
+    monkeypatch.setattr("services.backup.sealing._COST", QUICK)
     site, folder = Site(tmp_path / "a").live(), tmp_path / "backup"
     made = create_backup(site.settings, folder, passphrase)
     files = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size and path.name[0] != "."]
@@ -289,7 +293,9 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @given(st.lists(st.binary(max_size=PIECE * 2), max_size=4), st.integers(min_value=0), st.booleans())
 @effort(max_examples=25, deadline=None)
 def test_what_is_sealed_opens_whole_or_not_at_all(pieces: list[bytes], place: int, cut: bool) -> None:
-    form = Sealed(PASSPHRASE, b"0123456789abcdef")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("services.backup.sealing._COST", QUICK)
+        form = Sealed(PASSPHRASE, b"0123456789abcdef")
     sealed, plain = b"".join(form.write(pieces)), b"".join(pieces)
     assert len(sealed) == form.size(len(plain))
     assert b"".join(form.read(BytesIO(sealed))) == plain

@@ -63,7 +63,7 @@ class CodecServer:
     async def running(self) -> AsyncIterator[httpx.AsyncClient]:
         stop, operations = asyncio.Event(), Operations("codec", self.settings)
         serving = asyncio.create_task(bootstrap.codec(self.settings, stop, operations))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while operations.vitals.missing():  # noqa: ASYNC110 - vitals are read, not waited for
                 await asyncio.sleep(0.02)
         address = f"http://127.0.0.1:{self.settings.codec_port}"

@@ -49,13 +49,13 @@ async def test_new_studies_follow_the_promotion_and_a_waiting_one_keeps_the_old_
     assert await list_versions(client, NAME, QUEUE) == []
     async with AsyncExitStack() as releases:
         await releases.enter_async_context(release(client, OLD))
-        assert await promote(client, OLD, QUEUE, wait=20)
+        assert await promote(client, OLD, QUEUE, wait=60)
         await releases.enter_async_context(release(client, NEW))
         study = await client.start_workflow(Study.run, id="w", task_queue=QUEUE, start_signal="told")
         patient = await client.start_workflow(Patient.run, id="p", task_queue=QUEUE, start_signal="told")
         for begun in (study, patient):
             assert await until_read_by(begun, 1) == [OLD.build_id]
-        assert await promote(client, NEW, QUEUE, wait=20)
+        assert await promote(client, NEW, QUEUE, wait=60)
         assert not await promote(client, NEW, QUEUE), "promoting twice is promoting once"
         old, new = await seen(client, OLD), await seen(client, NEW)
         assert old is not None
@@ -80,9 +80,9 @@ async def test_a_release_is_promoted_only_when_both_of_its_queues_are_served() -
 async def test_a_late_job_of_the_old_release_does_not_undo_the_new_one_and_a_rollback_does() -> None:
     client = await (await own_namespace()).client()
     async with release(client, OLD):
-        await promote(client, OLD, QUEUE, wait=20)
+        await promote(client, OLD, QUEUE, wait=60)
         async with release(client, NEW):
-            await promote(client, NEW, QUEUE, wait=20)
+            await promote(client, NEW, QUEUE, wait=60)
             with pytest.raises(PermanentFailure, match="--force"):
                 await promote(client, OLD, QUEUE)
             assert await promote(client, OLD, QUEUE, force=True)

@@ -104,7 +104,7 @@ async def test_workflows_begun_without_versions_are_taken_over() -> None:
     async with working(client, NEW):
         await make_current(client, NEW)
         await study.signal("told")
-        assert await asyncio.wait_for(study.result(), 20) == 2
+        assert await asyncio.wait_for(study.result(), 60) == 2
 
 
 async def test_a_version_without_a_worker_is_a_named_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ async def test_our_worker_makes_its_version_current_and_takes_work() -> None:
     ours = deployment_version("longview")
     client = await (await own_namespace()).client()
     working = asyncio.create_task(run_worker(client, scripted.QUEUE, [], stop, ready.set, ours, current=True))
-    await asyncio.wait_for(ready.wait(), 20)
+    await asyncio.wait_for(ready.wait(), 60)
     patient = await client.start_workflow(
         PatientWorkflow.run, PatientInput(patient_key="p"), id="patient-p", task_queue=scripted.QUEUE
     )
