@@ -42,3 +42,10 @@ def test_data() -> Path:
     if not TEST_DATA.is_dir():
         pytest.skip("no test data: set LONGVIEW_TEST_DATA to a folder with ct/, mr/ and fhir/synthea")
     return TEST_DATA
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What has no group of its own stays with its file, where tests share fixtures (`--dist loadgroup`)."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
