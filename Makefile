@@ -13,7 +13,7 @@ export PYTHON LONGVIEW_CACHE STUDY PATIENT TARGET
 unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 READY := test -x $(BIN)/longview || { echo "make $@: nothing is set up here: run 'make setup' first." >&2; exit 1; }
-PARALLEL := -n 4 --dist loadgroup --no-loadscope-reorder
+PARALLEL := -n 4 --dist loadgroup
 EMBEDDED := not real and not browser and not gpu and not bench
 
 .PHONY: help

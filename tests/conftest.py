@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
+from tests.groups import GroupScheduling, longest_first
 from tests.progress import Progress
 
 hypothesis.settings.register_profile("longview", deadline=None)  # a busy machine is no defect
@@ -44,8 +46,16 @@ def test_data() -> Path:
     return TEST_DATA
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What has no group of its own stays with its file, where tests share fixtures (`--dist loadgroup`)."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items[:] = longest_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling | None:
+    """`--dist loadgroup`, by our own table of groups and in its order."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    config.option.loadscopereorder = False
+    return GroupScheduling(config, log)

@@ -1,6 +1,6 @@
 """What takes long to start and is shared by all tests of a process: a whole system, one with the scripted model, and one vLLM server.
 
-A file that uses one of them names its group (`pytest.mark.xdist_group`), so that all its users are in one process and it is started once.
+Files that use one of them are one group (tests.groups), so that all its users are in one process and it is started once.
 """
 
 from __future__ import annotations
@@ -16,21 +16,6 @@ if TYPE_CHECKING:
     from tests.collector import Collector
     from tests.integration.model_server import Server
     from tests.integration.system import System
-
-LONGEST_FIRST = (
-    "vllm", "test_storm", "system", "quick", "test_drill", "model-families", "pictures", "quantized-models", "test_upgrade", "test_operations",
-)  # fmt: skip
-"""Groups by what they take alone. Begun last, one of them would leave every other process waiting for its end (`--no-loadscope-reorder`)."""
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=_place)
-
-
-def _place(item: pytest.Item) -> int:
-    groups = {mark.args[0] for mark in item.iter_markers("xdist_group")}
-    return next((n for n, group in enumerate(LONGEST_FIRST) if group in groups), len(LONGEST_FIRST))
 
 
 @pytest.fixture(scope="session")

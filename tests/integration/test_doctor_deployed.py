@@ -28,7 +28,7 @@ from services.parts.environment import child_environment
 from services.settings import Settings
 from tests.integration.system import System
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("quick")]
+pytestmark = [pytest.mark.integration]
 NOWHERE = "http://127.0.0.1:1"
 
 

@@ -17,7 +17,7 @@ from tests.contract.test_model_tls import issue
 from tests.contract.tls import House
 from tests.integration import model_server
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("model-families")]
+pytestmark = [pytest.mark.integration]
 
 
 def test_a_worker_with_a_certificate_gets_an_answer_and_a_probe_without_one_its_word(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from services.store import FolderObjectStore
 from workflows.reading.check import read_answer
 from workflows.reading.prompt import build_request
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.xdist_group("quantized-models")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 LABELS = [("pulmonary-nodule", "Pulmonary nodule"), ("pleural-effusion", "Pleural effusion")]
 
 

@@ -36,7 +36,7 @@ from tests.integration.identifiers import named_in, secrets
 from tests.integration.journeys import decide, phantom, uid_of
 from tests.integration.system import System, until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.xdist_group("quick")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 STEPS = [
     "gather_timeline",
     "take_inventory",

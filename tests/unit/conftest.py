@@ -6,22 +6,12 @@ import os
 
 import pytest
 
+from tests.groups import group_of
+
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")  # read as numpy and torch are imported; two processes of tests fill the processors
 
-NEED_TORCH = (
-    "families/test_check.py",
-    "families/test_convert.py",
-    "test_model_caches.py",
-    "test_model_runtime.py",
-    "test_quantize.py",
-)
-"""vLLM and PyTorch take seven seconds to import: where the tests are shared among processes, as few of these as can be should pay for it."""
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """First what needs PyTorch: pytest-xdist gives each process a run of neighbours, or by `--dist loadgroup` a group as a whole."""
-    for item in items:
-        if str(item.path).endswith(NEED_TORCH):
-            item.add_marker(pytest.mark.xdist_group("torch"))
-    items.sort(key=lambda item: not str(item.path).endswith(NEED_TORCH))
+    """First what needs PyTorch: pytest-xdist gives each process a run of neighbours (`--dist worksteal`)."""
+    items.sort(key=lambda item: group_of(item.nodeid) != "torch")
