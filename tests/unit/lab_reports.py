@@ -139,8 +139,11 @@ def scanned_pdf(picture: Picture) -> bytes:
     from PIL import Image
     from reportlab.lib.utils import ImageReader
 
+    size = A4[0], A4[0] * picture.shape[0] / picture.shape[1]
+
     def draw(canvas: Canvas) -> None:
-        canvas.drawImage(ImageReader(Image.fromarray(picture)), 0, 0, *A4)
+        canvas.setPageSize(size)
+        canvas.drawImage(ImageReader(Image.fromarray(picture)), 0, 0, *size)
 
     return pdf(draw)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import highdicom
 import numpy as np
 import pydicom
 import pytest
@@ -32,6 +31,8 @@ def refused(parts: list[Any]) -> str:
 
 def assert_as_oracle(datasets: list[Dataset], series: SeriesVolume, volume: Volume) -> None:
     """Voxels and the position of every corner, as highdicom has them; it counts slices from the other end."""
+    import highdicom  # half a second, for these tests alone
+
     oracle = highdicom.get_volume_from_series(datasets)
     assert np.array_equal(np.rint(oracle.array[::-1]), volume.voxels)
     last = len(series.frames) - 1
