@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.groups import GROUPS, TORCH, group_of
@@ -25,9 +26,9 @@ def test_a_test_is_in_the_group_of_its_file_or_alone_with_it() -> None:
 
 def test_whoever_takes_a_shared_system_is_in_a_group() -> None:
     for path in sorted((TESTS / "integration").rglob("test_*.py")):
-        text = path.read_text()
+        taken = " ".join(re.findall(r"def (?:test_\w+|server|subject)\(([^)]*)\)", path.read_text()))
         for fixture, group in SHARED.items():
-            if f"{fixture}: System" in text or f"{fixture}: Server" in text:
+            if re.search(rf"\b{fixture}: ", taken):
                 named = group_of(path.relative_to(TESTS.parent).as_posix())
                 assert named in GROUPS, path.name
                 assert group in (None, named), path.name
