@@ -139,7 +139,7 @@ def server(vitals: Vitals) -> Iterator[OperationsServer]:
 
 
 def get(server: OperationsServer, path: str) -> httpx.Response:
-    return httpx.get(f"http://127.0.0.1:{server.port}{path}", timeout=5, trust_env=False)
+    return httpx.get(f"http://127.0.0.1:{server.port}{path}", timeout=60, trust_env=False)
 
 
 def test_probes_are_answered_as_kubernetes_reads_them(server: OperationsServer, vitals: Vitals, clock: Clock) -> None:

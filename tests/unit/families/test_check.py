@@ -272,7 +272,7 @@ def test_weights_quantized_in_a_way_that_is_not_served_are_refused(copied: Calla
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-P", "-m", "services.cli", "model", *arguments], capture_output=True, text=True, timeout=60
+        [sys.executable, "-P", "-m", "services.cli", "model", *arguments], capture_output=True, text=True
     )
 
 
