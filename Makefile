@@ -69,6 +69,10 @@ lint: setup ## ruff, mypy --strict, import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+.PHONY: mutation
+mutation: setup ## changes of the pure packages that no unit test notices; OPTIONS="--sample 300 --seed 1 --tests-of REV" (about an hour)
+	@exec $(BIN)/python scripts/mutation.py $(OPTIONS)
+
 .PHONY: audit
 audit: setup ## licences of all locked packages; their known weaknesses, where PyPI answers
 	@exec $(BIN)/python scripts/check_dependencies.py

@@ -53,7 +53,7 @@ CHECK = (
 
 CI = (
     make("setup", minutes=10),
-    make("test", share=2.0, minutes=30, after=("setup",)),
+    make("test", share=1.5, minutes=30, after=("setup",)),
     make("lint", share=0.5, minutes=5, after=("setup",)),
     make("real-parts", share=0.5, minutes=15, after=("setup",)),
     Tier("cluster", "scripts/cluster/build.sh", share=1.5, minutes=30, after=("setup",), skip_status=2),

@@ -9,8 +9,9 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests.groups import GroupScheduling, longest_first
+from tests.groups import GroupScheduling, group_of, longest_first
 from tests.progress import Progress
+from tests.shared_services import end_group
 
 hypothesis.settings.register_profile("longview", deadline=None)  # a busy machine is no defect
 hypothesis.settings.load_profile("longview")
@@ -47,9 +48,14 @@ def test_data() -> Path:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if hasattr(config, "workerinput"):
-        items[:] = longest_first(items)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = longest_first(items)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    if nextitem is None or group_of(nextitem.nodeid) != group_of(item.nodeid):
+        end_group()
 
 
 @pytest.hookimpl(optionalhook=True)

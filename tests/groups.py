@@ -10,27 +10,31 @@ from collections.abc import Sequence
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-GROUPS = {
-    "vllm": ("test_model_caches", "test_model_parity", "test_model_server", "test_model_serving"),
-    "system": ("test_journey_vllm", "test_privacy", "test_reproduce"),
-    "quick": ("test_doctor_deployed", "test_faults", "test_journey", "test_tracing"),
-    "storm": ("faults/test_storm",),
-    "drill": ("test_drill",),
-    "families": ("test_model_families", "test_model_server_tls"),
-    "pictures": ("test_document_journey", "test_journey_pictures", "test_journey_slides"),
-    "quantized": ("test_quantized_models",),
-    "pixels": ("test_pixel_attacks",),
-    "upgrade": ("test_upgrade",),
-    "operations": ("test_operations",),
-    "reconcile": ("test_reconcile",),
-}
-"""Group -> its files in tests/integration, longest group first: begun last, one of them would leave every other process waiting for its end."""
 TORCH = ("families/test_check", "families/test_convert", "test_model_caches", "test_model_runtime", "test_quantize")
 """Files of tests/unit that load PyTorch and vLLM, which takes seven seconds."""
+GROUPS = {
+    "vllm": tuple(f"integration/test_model_{what}" for what in ("caches", "parity", "server", "serving")),
+    "system": ("integration/test_journey_vllm", "integration/test_privacy", "integration/test_reproduce"),
+    "quick": tuple(f"integration/test_{what}" for what in ("doctor_deployed", "faults", "journey", "tracing")),
+    "drill": ("integration/test_drill",),
+    "storm": ("integration/faults/test_storm",),
+    "quantized": ("integration/test_quantized_models",),
+    "families": ("integration/test_model_families", "integration/test_model_server_tls"),
+    "pictures": tuple(
+        f"integration/test_{what}" for what in ("document_journey", "journey_pictures", "journey_slides")
+    ),
+    "upgrade": ("integration/test_upgrade",),
+    "operations": ("integration/test_operations",),
+    "reconcile": ("integration/test_reconcile",),
+    "broker": ("contract/test_broker",),
+    "pixels": ("integration/test_pixel_attacks",),
+    "tls": ("contract/test_tls",),
+    "torch": tuple(f"unit/{file}" for file in TORCH),
+}
+"""Group -> its files below tests/, longest group first: begun last, one of them would leave every other process waiting for its end."""
 
-_GROUP_OF = {f"tests/integration/{file}.py": group for group, files in GROUPS.items() for file in files}
-_GROUP_OF |= {f"tests/unit/{file}.py": "torch" for file in TORCH}
-_PLACES = {group: number for number, group in enumerate([*GROUPS, "torch"])}
+_GROUP_OF = {f"tests/{file}.py": group for group, files in GROUPS.items() for file in files}
+_PLACES = {group: number for number, group in enumerate(GROUPS)}
 
 
 def group_of(nodeid: str) -> str:

@@ -35,7 +35,8 @@ def secured_postgres(authority: trustme.CA) -> Iterator[str]:
         command = [str(found[-1]), "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", ""]
         for setting in ("ssl=on", "ssl_cert_file=server.pem", "ssl_key_file=server.pem", "ssl_ca_file=clients.pem"):
             command += ["-c", setting]
-        with parts.process(command, folder / "postgres.log", lambda: parts.listens(port), user=USER):
+        log = folder / "postgres.log"
+        with parts.process(command, log, lambda: "ready to accept connections" in log.read_text(), user=USER):
             yield f"{USER}@127.0.0.1:{port}/postgres"
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.groups import GROUPS, TORCH, group_of
+from tests.groups import GROUPS, group_of
 
 TESTS = Path(__file__).resolve().parents[1]
-SHARED = {"shared_vllm": "vllm", "vllm_server": "vllm", "system": "system", "quick": None}
+SHARED = {"vllm_server": "vllm", "system": "system", "quick": None}
 """Fixture of tests/integration/conftest.py -> the group of its users; `quick` is started twice, for two groups."""
 
 
 def test_every_file_of_a_group_is_there_and_in_no_other() -> None:
-    files = [f"integration/{file}.py" for group in GROUPS.values() for file in group] + [f"unit/{f}.py" for f in TORCH]
+    files = [f"{file}.py" for group in GROUPS.values() for file in group]
     assert [file for file in files if not (TESTS / file).is_file()] == []
     assert len(set(files)) == len(files)
 
