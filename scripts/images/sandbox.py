@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -106,7 +108,11 @@ class Process:
     def kill(self) -> None:
         """For tests that failed: nothing is left."""
         if self.running():
-            self._started.kill()  # --kill-child ends what is inside
+            with suppress(OSError):
+                self.signal(
+                    signal.SIGKILL
+                )  # process 1 inside, with all of them: a change of user has undone --kill-child
+            self._started.kill()
             self._started.wait(30)
 
 
