@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -40,6 +41,9 @@ from services.parts.ports import free_port
 from services.store import FolderObjectStore
 from tests.real import parts
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
+)  # see `join`
 SPAWN = multiprocessing.get_context("spawn")
 BASE = "https://ai.example.org/fhir"
 PATIENCE = 60.0
@@ -88,6 +92,8 @@ def join(bootstrap: str, topic: str) -> Iterator[Callable[..., Consumer]]:
     yield member
     for consumer in joined:
         consumer.close()
+    joined.clear()
+    gc.collect()  # a connection that kafka-python was still opening is closed here, and not at the end of the run
 
 
 def study_event() -> CloudEvent:
