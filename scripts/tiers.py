@@ -59,12 +59,7 @@ CI = (
     Tier("cluster", "scripts/cluster/build.sh", share=1.5, minutes=30, after=("setup",), skip_status=2),
     make("audit", share=0.5, minutes=5, after=("setup",)),
     make("lock-gpu-check", share=0.5, minutes=5, after=("setup",)),
-    make("test-helm", share=1.0, minutes=30, after=("setup", "cluster", "test")),
     make("test-real", share=1.0, minutes=30, after=("setup", "real-parts", "test")),
-    make("test-browser", share=1.0, minutes=10, after=("setup", "real-parts", "test")),
-    make("images-check", share=1.0, minutes=20, after=("setup", "test")),
-    make("test-faults", share=1.0, minutes=30, after=("setup", "test")),
-    make("test-fuzz", share=1.0, minutes=30, after=("setup", "test")),
     Tier(
         "bench",
         "LONGVIEW_BENCH_ROUNDS=1 LONGVIEW_BENCH_OPEN=1000 make bench",
@@ -72,6 +67,11 @@ CI = (
         minutes=30,
         after=("setup", "test"),
     ),
+    make("test-faults", share=1.0, minutes=30, after=("setup", "test")),
+    make("test-helm", share=1.0, minutes=30, after=("setup", "cluster", "test")),
+    make("images-check", share=1.0, minutes=20, after=("setup", "test")),
+    make("test-fuzz", share=1.0, minutes=30, after=("setup", "test")),
+    make("test-browser", share=1.0, minutes=10, after=("setup", "real-parts", "test")),
 )
 """Every tier."""
 
