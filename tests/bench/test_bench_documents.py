@@ -14,7 +14,7 @@ from tests.unit.lab_reports import Cells, Picture, checked, dotted_pdf, honest, 
 from workflows.documents.reading import page_of_scan, read_pages
 from workflows.documents.rows import Rows
 
-pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.bench
 NAMES = (
     "Sodium", "Potassium", "Creatinine", "Glucose", "Calcium", "Albumin", "Bilirubin total", "Chloride", "Uric acid", "Haemoglobin", "Leukocytes",
     "Platelets", "C-reactive protein", "ALT", "AST", "TSH", "Ferritin", "Magnesium", "Phosphate", "Urea",

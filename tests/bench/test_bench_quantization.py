@@ -8,7 +8,6 @@ from services.bench.run import run_bench
 
 
 @pytest.mark.bench
-@pytest.mark.timeout(900)
 def test_rounded_weights_are_smaller_and_decode_faster() -> None:
     told = run_bench("quantization")
     ratios = told["ratios"]

@@ -8,7 +8,6 @@ from services.bench.run import run_bench
 
 
 @pytest.mark.bench
-@pytest.mark.timeout(900)
 def test_a_study_costs_little_more_with_a_long_chart_and_many_open_workflows(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small run: 1,000 open workflows; `longview bench throughput` opens 10,000."""
     monkeypatch.setenv("LONGVIEW_BENCH_OPEN", "1000")

@@ -28,8 +28,6 @@ from tests.helm.outside import Command, Machine, unserved
 from tests.helm.tools import PROFILES, Manifest
 from tests.integration.system import System
 
-pytestmark = pytest.mark.timeout(600)
-
 WHOLE = (
     *("--set", "codec.enabled=true", "--set", "secrets.codec_operators_file.name=longview-operators"),
     *("--set", "worker.versioning=true"),

@@ -17,7 +17,7 @@ from services.parts.ports import free_port
 from services.scripted_model.server import release
 from tests.images.containers import STORE, Container, Containers, Image, answer, eventually, listens
 
-pytestmark = [pytest.mark.images, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.images
 
 SENTENCE = "is not set: set it, or start the part with 'longview up'."
 

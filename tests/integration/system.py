@@ -33,7 +33,7 @@ from services.parts.part import Part
 from services.parts.process import members
 from services.settings import Settings
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 Found = TypeVar("Found")
 
 

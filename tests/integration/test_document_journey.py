@@ -20,7 +20,7 @@ from tests.integration.system import System
 from tests.unit.document_samples import encapsulated, scan
 from tests.unit.lab_reports import CHEMISTRY, scanned, table_pdf
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 MORE = [
     ("Chloride", "101", "mmol/L", "98 - 107", ""),
     ("Calcium", "2.31", "mmol/L", "2.15 - 2.55", ""),

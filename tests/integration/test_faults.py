@@ -19,7 +19,7 @@ from tests.integration.journeys import phantom
 from tests.integration.system import System, until
 from workflows.report_study.policies import HEARTBEAT
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.integration
 
 
 def loaded(quick: System) -> Subject:

@@ -41,7 +41,7 @@ from tests.integration.journeys import ABSENT, DETECTED, answering_model, decide
 from tests.integration.system import System, until
 from workflows.patient.workflow import PatientWorkflow
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.integration.films import NODULE_BOX, film_study, mr_study, patient_fi
 from tests.integration.journeys import ABSENT, DETECTED, answering_model, asked, codes, page_of, read, start_on, uid_of
 from tests.integration.system import System, until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 NUMBERS = itertools.count(1)
 CHEST_FILM = (
     "pulmonary-nodule", "pleural-effusion", "consolidation", "pneumothorax", "cardiomegaly", "pulmonary-oedema", "atelectasis",

@@ -19,7 +19,7 @@ from tests.integration.system import System, until
 from tests.unit.slide_files import write_tiff
 from tests.unit.slide_samples import paint
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 NUMBERS = itertools.count(1)
 LABELS = ("tissue-tumour", "tissue-inflammation", "tissue-necrosis")
 WIDTH, HEIGHT = 6000, 5000

@@ -19,7 +19,7 @@ from tests.integration.test_faults import assert_one_result
 from tests.integration.test_journey_pictures import films
 from tests.integration.test_journey_slides import slide
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 
 
 def test_a_study_becomes_one_labelled_result(system: System) -> None:

@@ -13,7 +13,7 @@ import pytest
 from schemas.volume import MAX_MODEL_SLICES, Volume, encode_volume
 from tests.integration.model_server import BEARER, Server
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 LONG = 700
 """Tokens of an answer that takes some seconds beside three others."""
 COUNTERS = {

@@ -20,7 +20,7 @@ from schemas.pictures import Pictures, encode_pictures
 from schemas.volume import Volume, encode_volume
 from tests.integration.model_server import BEARER, Server
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 Part = dict[str, Any]
 WINDOWS = ((-1024, 1024), (-135, 215), (0, 80))
 

@@ -19,7 +19,7 @@ from tests.integration.model_fuzz.cases import case
 from tests.integration.model_fuzz.grounds import CANARY, ask, container, data_url, lay_out, part, png
 from tests.integration.model_server import BEARER, LONG, TOKEN, Server, by_process, ends_well
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.integration
 CASES = int(os.environ.get("LONGVIEW_TEST_FUZZ") or 300)
 SEED = int(os.environ.get("LONGVIEW_TEST_FUZZ_SEED") or 6)
 ROUND = 100

@@ -19,7 +19,7 @@ from tests.integration.journeys import phantom, uid_of
 from tests.integration.system import until
 from tests.integration.watched import House, Watched, house
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.integration
 
 ALWAYS_LATER = {
     "longview_reconcile_ended_timestamp_seconds": "there is none before the first pass",

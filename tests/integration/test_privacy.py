@@ -19,7 +19,7 @@ from services.operate import list_dead_letters, list_runs
 from tests.integration.identifiers import named_in, secrets
 from tests.integration.system import System
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 SEED = 777_123
 KEEPERS = ("longview.db", "temporal", "fhir", "archive", "store", "payload", "broker")
 """What holds charts and pixels by its purpose; Temporal's own database is looked at below, since its payloads are encrypted."""

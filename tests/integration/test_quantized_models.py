@@ -16,7 +16,7 @@ from services.store import FolderObjectStore
 from workflows.reading.check import read_answer
 from workflows.reading.prompt import build_request
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 LABELS = [("pulmonary-nodule", "Pulmonary nodule"), ("pleural-effusion", "Pleural effusion")]
 
 

@@ -21,7 +21,7 @@ from services.store import FolderObjectStore
 from tests.integration.system import System
 from workflows.report.kept import RENDERED_PROMPT
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 SEED = 881_001
 
 

@@ -36,7 +36,7 @@ from tests.integration.identifiers import named_in, secrets
 from tests.integration.journeys import decide, phantom, uid_of
 from tests.integration.system import System, until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 STEPS = [
     "gather_timeline",
     "take_inventory",

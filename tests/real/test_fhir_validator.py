@@ -15,7 +15,7 @@ from tests.conftest import TEST_DATA
 from tests.contract.written_bundles import CANONICAL, written_bundles
 from tests.real.hl7_validator import Validator, validator
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.real
 PROFILES = TEST_DATA / "fhir" / "profiles"
 """Definitions of AI Transparency on FHIR and IHE BALP, which are never committed; without them R4 and our own definitions are checked."""
 BUNDLES, DEFINITIONS = written_bundles(), definitions(CANONICAL)

@@ -17,7 +17,7 @@ from tests.real import parts
 from workflows.report import build_result
 from workflows.report_study.fhir_results import find_result
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")

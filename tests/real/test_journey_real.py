@@ -22,7 +22,7 @@ from tests.real import parts
 from tests.real.hl7_validator import validator
 from tests.real.test_fhir_validator import PROFILES
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.real
 FHIR_JSON = {"Accept": "application/fhir+json", "Cache-Control": "no-cache"}
 
 

@@ -20,7 +20,7 @@ from tests.integration.system import until
 from tests.integration.watched import House, house
 from tests.real import parts
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.real
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "helm" / "longview" / "alerts" / "longview.yaml"

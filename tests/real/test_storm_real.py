@@ -30,7 +30,7 @@ from tests.integration.faults.promises import (  # noqa: F401 (the tests)
 )
 from tests.real import parts
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.real
 
 
 def hapi(database: str) -> Part:
