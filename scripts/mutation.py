@@ -72,7 +72,7 @@ def configuration(folder: Path) -> str:
         for f in files
         if imports.search(f.read_text()) and not {f.name, f.parent.name} & set(LEFT_OUT)
     ]
-    told = {
+    settings = {
         "source_paths": ["workflows"],
         "only_mutate": [f"workflows/{package}/*" for package in PURE],
         "do_not_mutate": ["*/__init__.py"],
@@ -80,22 +80,25 @@ def configuration(folder: Path) -> str:
         "pytest_add_cli_args_test_selection": tests,
         "pytest_add_cli_args": ["-p", "no:cacheprovider", "-p", "no:xdist", "-x", "-q"],
     }
-    return "\n[tool.mutmut]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in told.items())
+    return "\n[tool.mutmut]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
 
 
 def judged(folder: Path, sample: int, seed: int) -> dict[str, bool]:
     """Each change of the sample, and whether a test noticed it (a time-out or a crash is noticed too)."""
-    if not outcomes(folder):
+    before = outcomes(folder)
+    if not before:
         mutmut(folder, "none")  # writes all changes and learns which tests reach which function
-    chosen = random.Random(seed).sample(sorted(outcomes(folder)), sample)  # noqa: S311 (no secret)
-    waiting = [name for name in chosen if outcomes(folder)[name] is None]
+        before = outcomes(folder)
+    chosen = random.Random(seed).sample(sorted(before), sample)  # noqa: S311 (no secret)
+    waiting = [name for name in chosen if before[name] is None]
     if waiting:
         mutmut(folder, *waiting)
-    told = {name: outcome for name, outcome in outcomes(folder).items() if name in set(chosen)}
-    untried = [name for name, outcome in told.items() if outcome is None]
+    after = outcomes(folder)
+    results = {name: after[name] for name in chosen}
+    untried = [name for name, outcome in results.items() if outcome is None]
     if untried:
         sys.exit(f"mutation: {len(untried)} changes were not tried: see {(folder / 'mutmut.log').relative_to(ROOT)}.")
-    return {name: outcome not in UNNOTICED for name, outcome in told.items()}
+    return {name: outcome not in UNNOTICED for name, outcome in results.items()}
 
 
 def outcomes(folder: Path) -> dict[str, int | None]:
@@ -116,9 +119,9 @@ def mutmut(folder: Path, *names: str) -> None:
         )  # fmt: skip
 
 
-def summary(whose: str, told: dict[str, bool]) -> str:
-    counted = Counter(told.values())
-    return f"{whose}: {counted[True]} of {len(told)} changes noticed ({100 * counted[True] / len(told):.1f} %)"
+def summary(whose: str, noticed: dict[str, bool]) -> str:
+    counted = Counter(noticed.values())
+    return f"{whose}: {counted[True]} of {len(noticed)} changes noticed ({100 * counted[True] / len(noticed):.1f} %)"
 
 
 def _git(*arguments: str) -> str:

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
@@ -39,8 +38,8 @@ class Tier:
     """The exit status that says: it cannot be had here, which is no failure."""
 
 
-def make(target: str, *, options: str = "", **more: object) -> Tier:
-    return Tier(target, f"make {target}" + (f" OPTIONS='{options}'" if options else ""), **more)  # type: ignore[arg-type]
+def make(target: str, *, share: float = CORES, minutes: float, after: tuple[str, ...] = ()) -> Tier:
+    return Tier(target, f"make {target}", share, minutes, after)
 
 
 CHECK = (
@@ -106,7 +105,7 @@ class _Running:
     tier: Tier
     process: subprocess.Popen[bytes]
     began: float
-    said: float
+    last_report: float
 
 
 def main(arguments: list[str]) -> int:
@@ -132,7 +131,7 @@ def run(plan: list[Tier]) -> list[Ended]:
     waiting, running, ended = list(plan), list[_Running](), list[Ended]()
     try:
         while waiting or running:
-            for tier in [each for each in waiting if _may_start(each, plan, running, ended)]:
+            for tier in [each for each in waiting if _may_start(each, plan, ended)]:
                 if _has_room(tier, running):
                     waiting.remove(tier)
                     running.append(_start(tier))
@@ -145,11 +144,11 @@ def run(plan: list[Tier]) -> list[Ended]:
                     say(began, f"{done.tier.name}: {done.verdict} after {_minutes(done.wall)} {_counted(done)}")
                     if done.failed:
                         _show_log(done.tier)
-                elif time.monotonic() - each.said > SAY_SECONDS:
-                    each.said = time.monotonic()
+                elif time.monotonic() - each.last_report > SAY_SECONDS:
+                    each.last_report = time.monotonic()
                     say(
                         began,
-                        f"{each.tier.name}: {_minutes(each.said - each.began)} so far: {_last_line(_log(each.tier))}",
+                        f"{each.tier.name}: {_minutes(each.last_report - each.began)} so far: {_last_line(_log(each.tier))}",
                     )
             time.sleep(0.1)
     finally:
@@ -165,7 +164,7 @@ def say(began: float, line: str) -> None:
 # -- starting and ending -------------------------------------------------------------------------------------------------------
 
 
-def _may_start(tier: Tier, plan: list[Tier], running: list[_Running], ended: list[Ended]) -> bool:
+def _may_start(tier: Tier, plan: list[Tier], ended: list[Ended]) -> bool:
     """Whether what it comes after has ended, as far as that is in the plan."""
     open_ = {each.name for each in plan} - {each.tier.name for each in ended}
     return not open_ & set(tier.after)
@@ -261,9 +260,8 @@ def _show_log(tier: Tier) -> None:
     print(f"--- end of {tier.name}", flush=True)
 
 
-def show(ended: Iterable[Ended], wall: float) -> None:
+def show(ended: list[Ended], wall: float) -> None:
     """One screen: the tiers, the slowest tests, what was skipped and why, the verdict."""
-    ended = list(ended)
     print(f"\n{'tier':<14} {'wall':>8} {'processor':>10}  {'tests':<34} verdict")
     for each in ended:
         print(

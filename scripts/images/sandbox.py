@@ -108,10 +108,8 @@ class Process:
     def kill(self) -> None:
         """For tests that failed: nothing is left."""
         if self.running():
-            with suppress(OSError):
-                self.signal(
-                    signal.SIGKILL
-                )  # process 1 inside, with all of them: a change of user has undone --kill-child
+            with suppress(OSError):  # process 1 inside, and so all of them: a change of user has undone --kill-child
+                self.signal(signal.SIGKILL)
             self._started.kill()
             self._started.wait(30)
 
