@@ -19,7 +19,7 @@ GROUPS = {
     "drill": ("integration/test_drill",),
     "storm": ("integration/faults/test_storm",),
     "quantized": ("integration/test_quantized_models",),
-    "families": ("integration/test_model_families", "integration/test_model_server_tls"),
+    "families": ("integration/test_model_families",),
     "pictures": tuple(
         f"integration/test_{what}" for what in ("document_journey", "journey_pictures", "journey_slides")
     ),

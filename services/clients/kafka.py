@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,11 +99,16 @@ class Consumer:
         )
 
     def poll(self, timeout_ms: int = 500) -> list[Record]:
-        """The next records, in order within each partition; `TransientFailure` while the broker cannot be asked."""
+        """The next records, in order within each partition; none after `timeout_ms`. `TransientFailure` while the broker cannot be asked."""
+        until = time.monotonic() + timeout_ms / 1000
         try:
             polled = self._consumer.poll(timeout_ms=timeout_ms)
         except KafkaError as error:
             raise TransientFailure("kafka-poll", f"the broker gave no records ({type(error).__name__})") from error
+        if (
+            not polled
+        ):  # while a broker hangs kafka-python does not wait: asked again at once, it takes a whole processor
+            time.sleep(max(until - time.monotonic(), 0))
         return [
             Record(m.topic, m.partition, m.offset, m.key, m.value, list(m.headers), m.timestamp)
             for messages in polled.values()

@@ -48,7 +48,7 @@ def base_url(folder: Path) -> Iterator[str]:
 
 
 def get(url: str, accept: str = "*/*", **params: Any) -> httpx.Response:
-    return httpx.get(url, headers={"Accept": accept}, params=params or None, trust_env=False)
+    return httpx.get(url, headers={"Accept": accept}, params=params or None, trust_env=False, verify=False)
 
 
 def post(url: str, *parts: bytes) -> httpx.Response:

@@ -37,8 +37,17 @@ def projections(diameter: float) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np
 
 
 def _film(integral: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
+    """Enlarged as a detector would see it: pixels repeated as blocks have edges as sharp as print, and are searched for text."""
     grey = (integral - integral.min()) / np.ptp(integral) * 4000
-    return np.kron(grey.round().astype(np.uint16), np.ones((ENLARGED, ENLARGED), np.uint16))
+    for axis in (0, 1):
+        grey = _enlarged(grey, axis)
+    return grey.round().astype(np.uint16)
+
+
+def _enlarged(grey: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.float32]:
+    count = grey.shape[axis]
+    at = (np.arange(count * ENLARGED) + 0.5) / ENLARGED - 0.5
+    return np.apply_along_axis(lambda line: np.interp(at, np.arange(count), line), axis, grey).astype(np.float32)
 
 
 def film_study(folder: Path, patient: str) -> None:

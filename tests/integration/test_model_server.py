@@ -139,7 +139,7 @@ def post(server: Server, body: dict[str, Any], token: dict[str, str] = BEARER) -
 
 
 def get(server: Server, path: str, token: dict[str, str] | None = None) -> int:
-    return httpx.get(f"{server.url}{path}", headers=token, timeout=60, trust_env=False).status_code
+    return httpx.get(f"{server.url}{path}", headers=token, timeout=60, trust_env=False, verify=False).status_code
 
 
 def chat(server: Server, url: str, uuid: str | None = None) -> dict[str, Any]:

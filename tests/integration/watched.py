@@ -34,7 +34,8 @@ class Watched:
             self.process = subprocess.Popen(command, env=child_environment(settings), stdout=log, stderr=log)
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=5, trust_env=False)
+        url = f"http://127.0.0.1:{self.port}{path}"
+        return httpx.get(url, timeout=5, trust_env=False, verify=False)  # plain HTTP: authorities take 20 ms to load
 
     def status(self, path: str) -> int:
         """0 while nobody listens."""

@@ -24,15 +24,19 @@ def stain(*amounts: tuple[tuple[float, float, float], float]) -> tuple[int, int,
 
 
 def paint(width: int, height: int, pieces: list[tuple[int, int, int, int]], seed: int = 0) -> Rgb:
-    """Glass with rectangles (left, top, right, bottom) of tissue: eosin with darker nuclei of about ten pixels."""
+    """Glass with rectangles (left, top, right, bottom) of tissue: eosin with darker nuclei of about ten pixels, whose edges are soft as
+    under a microscope: edges as sharp as print are searched for text."""
     rng = np.random.default_rng(seed)
     picture = np.empty((height, width, 3), np.uint8)
     picture[:] = GLASS
-    tissue = np.array([stain((EOSIN, 0.35), (HAEMATOXYLIN, 0.1)), stain((HAEMATOXYLIN, 0.9), (EOSIN, 0.2))], np.uint8)
+    ends = stain((EOSIN, 0.35), (HAEMATOXYLIN, 0.1)), stain((HAEMATOXYLIN, 0.9), (EOSIN, 0.2))
+    tissue = np.linspace(*ends, 256).round().astype(np.uint8)
     for left, top, right, bottom in pieces:
         rows, columns = bottom - top, right - left
-        nuclei = rng.random((-(-rows // 10), -(-columns // 10))) < 0.25
-        picture[top:bottom, left:right] = tissue[np.kron(nuclei, np.ones((10, 10), np.int8))[:rows, :columns]]
+        down, across = -(-rows // 10), -(-columns // 10)
+        nuclei = Image.fromarray((rng.random((down, across)) < 0.25).astype(np.uint8) * 255)
+        soft = np.asarray(nuclei.resize((across * 10, down * 10), Image.Resampling.BILINEAR))
+        picture[top:bottom, left:right] = tissue[soft[:rows, :columns]]
     return picture
 
 
