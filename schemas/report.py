@@ -10,6 +10,7 @@ from schemas.caution import Caution, PixelTextSearch
 from schemas.documents import LabValue
 from schemas.inference import Change, ChartRelation, LikelihoodBand, Presence, Side
 from schemas.model import Record
+from schemas.outcomes import SeriesOutcome
 from schemas.region import ImageRegion as ImageRegion
 from schemas.timeline import TimelineEntry
 
@@ -113,6 +114,8 @@ class Reading(Record):
     cautions: list[Caution] = []
     text_search: PixelTextSearch | None = None
     history: HistoryWeighed | None = None
+    series: list[SeriesOutcome] = []
+    """What became of each series, film and slide of the study: read, left out, refused."""
 
 
 class InputManifest(Record):

@@ -50,6 +50,8 @@ class StudyFetched(Record):
     """Addresses the JSON list of every SOP Instance UID of the study."""
     inventory_digest: str
     slices: int
+    account: Digest | None = None
+    """Addresses the JSON list of `SeriesOutcome`: what became of each series of the study."""
 
     @property
     def stacks(self) -> list[Digest]:

@@ -73,7 +73,7 @@ from workflows.report_study.fhir_results import (
     written_result,
 )
 from workflows.report_study.history import integrate
-from workflows.report_study.imaging import check_patient, fetch_stacks, is_earlier
+from workflows.report_study.imaging import check_patient, fetch_stacks, is_earlier, load_account
 from workflows.report_study.priors import chosen, oldest_first, shows_region, subject_of_series
 from workflows.stacks import kind_named
 from workflows.stacks.kind import Shown, Sources
@@ -255,7 +255,8 @@ class ReportStudyActivities:
             self._load(ModelRequest, args.answered.request),
             self._load(ModelAnswer, args.answered.answer),
         )
-        return self._checked(reading)
+        account = load_account(self._store, args.current.account)
+        return self._checked(reading.model_copy(update={"series": account}))
 
     def _shown(self, current: StudyFetched, prior: PriorFetched) -> Shown:
         return Shown(

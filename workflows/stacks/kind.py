@@ -14,6 +14,7 @@ from schemas.timeline import Timeline
 from workflows.documents.pdf import decode_pdf
 from workflows.ports import ImageArchive, ObjectStore, PdfDecoder, TextInPixels
 from workflows.reading.places import Places
+from workflows.stacks.account import Fetched
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,11 @@ class Kind(Protocol):
 
     def fetch(
         self, sources: Sources, study: StudyInventory, release: ModelRelease, like: StoredStack | None
-    ) -> list[StoredStack]:
-        """The stacks of a study, stored, the most telling first; of a prior those that can be compared with `like`."""
+    ) -> Fetched:
+        """The stacks of a study, stored, and what became of its series; of a prior those that can be compared with `like`.
+
+        `NothingRead` where no image of the study can be read.
+        """
         ...
 
     def ask(self, timeline: Timeline, shown: Shown, priority: Priority) -> ModelRequest:

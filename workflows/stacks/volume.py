@@ -10,6 +10,7 @@ from schemas.caution import Caution
 from schemas.errors import PermanentFailure
 from schemas.imaging import MODALITIES_OF, SeriesSource, SeriesVolume, StackKind, StoredStack, StudyInventory
 from schemas.inference import BOX_SCALE, Location, ModelAnswer, ModelRelease, ModelRequest
+from schemas.outcomes import SeriesOutcome
 from schemas.report import AbstentionReason, ImageRegion, Priority, Reading
 from schemas.timeline import Timeline
 from schemas.volume import Volume, decode_volume, encode_volume, model_slices
@@ -30,6 +31,7 @@ from workflows.series import (
     shares,
     side_of,
 )
+from workflows.stacks.account import Fetched, NothingRead, read, refused
 from workflows.stacks.findings import ask_findings, read_findings
 from workflows.stacks.kind import Picture, Shown, Sources
 
@@ -50,16 +52,18 @@ class VolumeKind:
 
     def fetch(
         self, sources: Sources, study: StudyInventory, release: ModelRelease, like: StoredStack | None
-    ) -> list[StoredStack]:
+    ) -> Fetched:
         """The first preferred series that is a plain grid, of an MR study one of each contrast; what the first was refused for if none is."""
         choices = choose_series(study, grid_of(like) if like else None)
-        read = _Reader(sources, study.study_instance_uid)
-        found = [one for candidates in sequences_of(choices, _contrast(like)) if (one := read.first(candidates))]
-        found = found or [one for one in [read.first(choices)] if one]
+        reader = _Reader(sources, study.study_instance_uid)
+        found = [one for candidates in sequences_of(choices, _contrast(like)) if (one := reader.first(candidates))]
+        found = found or [one for one in [reader.first(choices)] if one]
         if not found:
-            raise read.why_none()
+            why = reader.why_none()
+            raise NothingRead(why.code, why.hint, reader.rows())
         shown = shares([len(one.series.frames) for one in found], release.max_slices)
-        return [_stored(sources.store, one, most) for one, most in zip(found, shown, strict=True)]
+        stacks = [_stored(sources.store, one, most) for one, most in zip(found, shown, strict=True)]
+        return Fetched(stacks, reader.rows())
 
     def ask(self, timeline: Timeline, shown: Shown, priority: Priority) -> ModelRequest:
         return ask_findings(timeline, shown, priority)
@@ -193,6 +197,7 @@ class _Reader:
         self._study = study_instance_uid
         self._refused: dict[str, PermanentFailure] = {}
         """By series, the first to be refused first."""
+        self._rows: list[SeriesOutcome] = []
 
     def first(self, candidates: list[SeriesChoice]) -> _Read | None:
         """Where a series was refused, only one that may stand in for it is read: a scout beside a refused stack is not the study."""
@@ -207,6 +212,7 @@ class _Reader:
                 if not failure.code.startswith(NEXT_SERIES):
                     raise
                 self._refused[choice.series.series_instance_uid] = failure
+                self._rows.append(refused(choice.series, failure))
         return None
 
     def why_none(self) -> PermanentFailure:
@@ -216,10 +222,15 @@ class _Reader:
         )
         return next(iter(self._refused.values()), nothing)
 
+    def rows(self) -> list[SeriesOutcome]:
+        """One for each series that was looked at."""
+        return self._rows
+
     def _read(self, choice: SeriesChoice) -> _Read:
         parts = list(self._sources.archive.retrieve_series(self._study, choice.series.series_instance_uid))
         series, volume = read_series(parts)
         cautions = tag_cautions(sorted(free_texts(parts)))
+        self._rows.append(read(choice.series, choice.reason))
         return _Read(calm(series, cautions), volume, choice.reason, cautions)
 
 
