@@ -8,6 +8,7 @@ from typing import Literal
 from schemas.caution import Caution
 from schemas.documents import ReadDocument
 from schemas.model import Record
+from schemas.outcomes import Unanswered
 from schemas.volume import Units
 
 Vector = tuple[float, float, float]
@@ -268,3 +269,5 @@ class StoredStack(Record):
     """Why this series was chosen among the study's."""
     cautions: list[Caution] = []
     """Tags of its instances that read like instructions."""
+    unanswered: list[Unanswered] = []
+    """What is not to be denied by this stack, since a better one was not read."""

@@ -9,6 +9,20 @@ from schemas.model import Record
 Outcome = Literal["read", "left-out", "refused"]
 
 
+UnansweredCode = Literal["stand-in", "series-refused", "kernel-sharp", "contrast-not-read", "region-not-read"]
+
+
+class Unanswered(Record):
+    """Questions to which "not detected" is no answer, because what would show it was not looked at."""
+
+    code: UnansweredCode
+    labels: list[str] = []
+    """Codes of the findings; empty: all that are asked."""
+
+    def concerns(self, label: str) -> bool:
+        return not self.labels or label in self.labels
+
+
 class SeriesOutcome(Record):
     """One row of the study's account. PHI: the description is the archive's text."""
 

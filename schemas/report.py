@@ -24,7 +24,9 @@ def more_urgent(one: Priority, other: Priority) -> Priority:
     return min(one, other, key=URGENCY.__getitem__)
 
 
-AbstentionReason = Literal["volume-empty", "volume-constant", "most-answers-dropped", "no-results-found"]
+AbstentionReason = Literal[
+    "volume-empty", "volume-constant", "most-answers-dropped", "no-results-found", "not-looked-at"
+]
 """Codes of the local system `abstention-reason`."""
 
 

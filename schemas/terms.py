@@ -124,10 +124,15 @@ ABSTENTION_REASON = System(
                 "No result was found in the document",
                 "No line of the document gave a value that passed the checks.",
             ),
+            (
+                "not-looked-at",
+                "What would show the findings was not read",
+                "The series that shows them best could not be read, so nothing is denied.",
+            ),
         ]
     ),
-    version="1.1.0",
-    date="2026-11-25",
+    version="1.2.0",
+    date="2026-11-30",
 )
 
 # -- the life of a result (contract 1.5 and 2) -----------------------------------------------------------------------------

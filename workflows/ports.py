@@ -25,6 +25,7 @@ from schemas.runs import RunFailure, RunState, SkipRun
 from schemas.timeline import PatientBanner
 from workflows.documents.pdf import PdfPage
 from workflows.documents.printed import PrintedText
+from workflows.series.header import SeriesHeader
 from workflows.shadow.drift import DriftFinding, Rate
 from workflows.slides.slide import ArchivedSlide
 
@@ -94,6 +95,10 @@ class ImageArchive(Protocol):
 
     def retrieve_series(self, study_instance_uid: str, series_instance_uid: str) -> Iterator[bytes]:
         """The series' instances as DICOM Part 10 files, in the syntax they are stored in."""
+        ...
+
+    def series_header(self, study_instance_uid: str, series_instance_uid: str) -> SeriesHeader | None:
+        """What the series' headers say, without pixels; None where the archive does not tell."""
         ...
 
     def open_slide(self, study_instance_uid: str, series_instance_uid: str) -> AbstractContextManager[ArchivedSlide]:

@@ -60,6 +60,7 @@ from workflows.ports import (
     RunRecords,
     TextInPixels,
 )
+from workflows.reading.caution import without_instructions
 from workflows.reading.release import release_id
 from workflows.report import ResultContext, build_result, supersede
 from workflows.report_study import events, policies
@@ -191,8 +192,10 @@ class ReportStudyActivities:
     def fetch_study(self, args: FetchStudy) -> StudyFetched:
         """The study's pixels over DICOMweb, as stacks of its kind."""
         study = self._archive.find_study(args.study_instance_uid)
-        check_patient(study, self._load(Timeline, args.timeline).patient)
-        return fetch_stacks(self._sources, study, self._model.release())
+        timeline = self._load(Timeline, args.timeline)
+        check_patient(study, timeline.patient)
+        order = without_instructions(timeline).order
+        return fetch_stacks(self._sources, study, self._model.release(), order=order.codings if order else [])
 
     @activity.defn
     def fetch_prior(self, args: FetchPrior) -> PriorFetched:

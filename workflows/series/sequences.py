@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from workflows.series.choose import SeriesChoice, is_stack
+from workflows.series.choose import SeriesChoice
 
 T1, T1_CONTRAST, T2, FLAIR, DWI, SWI, STIR, PD = "T1", "T1 with contrast", "T2", "FLAIR", "DWI", "SWI", "STIR", "PD"
 SHOWN_ORDER = (T1, T1_CONTRAST, T2, FLAIR, DWI, SWI, STIR, PD)
@@ -51,7 +51,7 @@ def sequences_of(choices: Sequence[SeriesChoice], like: str | None = None) -> li
     by_contrast: dict[str, list[SeriesChoice]] = {}
     for choice in choices:
         contrast = contrast_of(choice.series.description)
-        if contrast is not None and choice.series.modality == "MR" and is_stack(choice.series):
+        if contrast is not None and choice.series.modality == "MR" and choice.never is None:
             reason = f"{contrast}, {choice.reason}"
             by_contrast.setdefault(contrast, []).append(choice._replace(reason=reason))
     if not by_contrast:

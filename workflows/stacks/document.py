@@ -52,7 +52,12 @@ class DocumentKind:
         return frozenset()
 
     def fetch(
-        self, sources: Sources, study: StudyInventory, release: ModelRelease, like: StoredStack | None
+        self,
+        sources: Sources,
+        study: StudyInventory,
+        release: ModelRelease,
+        like: StoredStack | None,
+        region: str = "other",
     ) -> Fetched:
         """Every series of documents, in the order of their numbers: a report that is left out is a result that nobody sees."""
         chosen = [series for series in study.series if series.modality in self.modalities and series.instance_count]

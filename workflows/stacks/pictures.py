@@ -37,7 +37,7 @@ from workflows.stacks.account import Fetched, NothingRead, left_out, read
 from workflows.stacks.cautions import grey
 from workflows.stacks.findings import items_of, labels_of, read_findings
 from workflows.stacks.kind import Picture, Shown, Sources
-from workflows.stacks.volume import calm
+from workflows.stacks.series_reader import calm
 
 NOT_A_PICTURE = "pixels-missing"
 MOST_SHOWN = 1024
@@ -56,7 +56,12 @@ class PicturesKind:
         return frozenset(self.modalities)
 
     def fetch(
-        self, sources: Sources, study: StudyInventory, release: ModelRelease, like: StoredStack | None
+        self,
+        sources: Sources,
+        study: StudyInventory,
+        release: ModelRelease,
+        like: StoredStack | None,
+        region: str = "other",
     ) -> Fetched:
         """The study's views, frontal first; of a prior the one that shows what `like` shows.
 

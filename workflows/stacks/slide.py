@@ -63,7 +63,12 @@ class SlideKind:
         return frozenset()
 
     def fetch(
-        self, sources: Sources, study: StudyInventory, release: ModelRelease, like: StoredStack | None
+        self,
+        sources: Sources,
+        study: StudyInventory,
+        release: ModelRelease,
+        like: StoredStack | None,
+        region: str = "other",
     ) -> Fetched:
         """Every slide with tissue, in the order of their series. One that cannot be read refuses the study: it must not be missed in silence."""
         series = sorted(
