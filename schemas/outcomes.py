@@ -41,13 +41,6 @@ class SeriesOutcome(Record):
     reason: str
     """Why, in our own words, with the place where there is one (slice and instance number)."""
 
-    def named(self) -> str:
-        """`series 3 "AX 5.0"`, as sentences name it."""
-        number = "without number" if self.number is None else str(self.number)
-        image = "" if self.image is None else f" image {self.image}"
-        described = f' "{self.description}"' if self.description else ""
-        return f"series {number}{image}{described}"
-
     def shown(self) -> dict[str, str | int | None]:
         """The row as the CLI and the JSON API give it."""
         row: dict[str, str | int | None] = {

@@ -201,6 +201,7 @@ class Demo:
             "notice": "" if entry.trained else UNTRAINED_NOTICE,
             "findings": back.findings,
             "dropped": [dropped.model_dump() for dropped in reading.dropped],
+            "series": [row.shown() for row in reading.series],
             "compared_with": reading.prior_study_instance_uid is not None,
             "not_compared_reason": reading.not_compared_reason,
             "steps": self._clock.steps,
@@ -243,6 +244,9 @@ def show_result(told: dict[str, Any]) -> None:
     columns = ["text", "presence", "likelihood", "long_axis_mm", "change"]
     rows = [["" if finding[name] is None else str(finding[name]) for name in columns] for finding in told["findings"]]
     print_table("findings (AI, not verified)", ["finding", *columns[1:]], rows)
+    columns = ["number", "description", "instances", "outcome", "reason"]
+    rows = [["" if row[name] is None else str(row[name]) for name in columns] for row in told["series"]]
+    print_table("images of the study", columns, rows)
     for dropped in told["dropped"]:
         say(f"  dropped: {dropped.get('label')} ({dropped.get('code')})")
     compared = (

@@ -11,12 +11,14 @@ from schemas.caution import Caution
 from schemas.codes import LABEL_BY_CODE
 from schemas.documents import LabValue
 from schemas.imaging import MODALITIES_READ
+from schemas.outcomes import SeriesOutcome
 from schemas.report import DroppedFinding, EvidenceImage, Finding, Priority, Reading
 from schemas.terms import CHART_RELATION
 from schemas.timeline import TimelineEntry
 from services.db import Entry, EntryRow, Filter, Listing
 from services.db.reading import SHOWN, Shown
 from services.inbox.schemas import REASONS
+from workflows.report.series_text import NAMES, name_of_row
 from workflows.report.text import (
     CAUTION_ROUTES,
     abstention_sentence,
@@ -129,6 +131,19 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class SeriesLine:
+    """One series, film or slide of the study."""
+
+    name: str
+    modality: str
+    instances: int
+    outcome: str
+    state: str
+    """`read`, `left-out`, `refused`: for the style sheet."""
+    reason: str
+
+
+@dataclass(frozen=True)
 class ResultPage:
     """Everything that the page of one result shows."""
 
@@ -147,6 +162,7 @@ class ResultPage:
     abstained: str
     weighed: list[str]
     comparison: str
+    series: list[SeriesLine]
     decidable: bool
     reason: str
     reviewed: str
@@ -273,6 +289,7 @@ def result_page(entry: Entry, now: datetime) -> ResultPage:
         abstained=abstention_sentence(reading) if not (reading.findings or reading.values) else "",
         weighed=history_sentences(reading.history),
         comparison=comparison_of(entry),
+        series=[series_line(row) for row in reading.series],
         decidable=row.status == "opened",
         reason=REASONS.get(row.reason_code, row.reason_code) if row.reason_code else "",  # type: ignore[call-overload]
         reviewed=utc(row.reviewed_at) if row.reviewed_at else "",
@@ -293,6 +310,12 @@ def finding_line(finding: Finding) -> FindingLine:
         relation=CHART_RELATION.display(finding.chart) if finding.chart else "",
         cites=[Cited(moment(entry.when)[:10] or "undated", kind_text(entry), fact(entry)) for entry in finding.cites],
     )
+
+
+def series_line(row: SeriesOutcome) -> SeriesLine:
+    name = name_of_row(row)
+    outcome = NAMES[row.outcome]
+    return SeriesLine(name[0].upper() + name[1:], row.modality, row.instances, outcome, row.outcome, row.reason)
 
 
 def size_of(finding: Finding) -> str:

@@ -1,4 +1,4 @@
-"""The sentences of a result. All words are ours: nothing that a chart, a tag or the model wrote is repeated.
+"""The sentences of a result. All words are ours: nothing that a chart or the model wrote is repeated; of the tags the series' descriptions, quoted.
 
 The first words are always that an AI said it and nobody has verified it; they survive clients that drop labels.
 """
@@ -14,6 +14,7 @@ from schemas.inference import NOT_COMPARED
 from schemas.report import DroppedFinding, Finding, HistoryWeighed, Reading
 from schemas.terms import ABSTENTION_REASON, CHART_RELATION
 from workflows.report.context import ResultContext
+from workflows.report.series_text import series_sentences
 
 MOST_LINES_NAMED = 12
 BANNER = "AI-generated, not verified."
@@ -215,8 +216,10 @@ def sentences(context: ResultContext) -> list[str]:
         lines = [abstention_sentence(reading)]
     dropped = map(dropped_sentence, reading.dropped)
     if reading.kind == "values":
-        return [*caution_sentences(reading), *lines, *unreported_sentences(reading), *dropped]
-    told = [*lines, *dropped, comparison_sentence(context), *history_sentences(reading.history)]
+        told = [*lines, *unreported_sentences(reading), *dropped, *series_sentences(reading.series)]
+        return [*caution_sentences(reading), *told]
+    told = [*lines, *dropped, *series_sentences(reading.series), comparison_sentence(context)]
+    told += history_sentences(reading.history)
     return [*caution_sentences(reading), *told]
 
 
