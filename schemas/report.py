@@ -106,8 +106,8 @@ class Reading(Record):
     """The study the model compared with; None where none was read."""
     not_compared_reason: str | None
     evidence: list[EvidenceImage]
-    kind: Literal["findings", "values"] = "findings"
-    """`values`: of a document; it has no findings."""
+    kind: Literal["findings", "values", "unread"] = "findings"
+    """`values`: of a document; it has no findings. `unread`: the study could not be read, and this is the notice about it."""
     values: list[LabValue] = []
     unreported: list[str] = []
     """Lines of the document that look like results and that no value was taken from."""

@@ -277,8 +277,11 @@ REVIEW_STATUS = System(
                 "The system closed the result before anyone decided; the status reason says why.",
             ),
             ("exhausted", "Escalation exhausted", "Every step of the escalation policy was taken and nobody answered."),
+            ("attended", "Attended", "Somebody has looked at a study that the AI could not read."),
         ]
     ),
+    version="1.1.0",
+    date="2026-11-30",
 )
 TASK_CODE = System(
     "task-code",
@@ -286,7 +289,18 @@ TASK_CODE = System(
     "What is to be done.",
     ("Task.code",),
     "required",
-    terms([("review-ai-result", "Review AI result", "A clinician is to accept, amend or reject an AI result.")]),
+    terms(
+        [
+            ("review-ai-result", "Review AI result", "A clinician is to accept, amend or reject an AI result."),
+            (
+                "read-unread-study",
+                "Read unread study",
+                "The AI could not read the study: a clinician is to look at it.",
+            ),
+        ]
+    ),
+    version="1.1.0",
+    date="2026-11-30",
 )
 TASK_INPUT = System(
     "task-input",

@@ -123,6 +123,7 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
     from workflows.report_study.activities import ReportStudyActivities
     from workflows.report_study.lifecycle import LifecycleActivities
     from workflows.report_study.records import RecordActivities
+    from workflows.report_study.unread import UnreadActivities
 
     operations.measure_temporal()
     database = open_migrated(settings.database)
@@ -132,11 +133,12 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
     client, store = await temporal(settings), FolderObjectStore(settings.store)
     here, server = site(settings), fhir(settings)
     runs, entries, builds = RunRecords(database), InboxRecords(database), BuildRecords(database)
+    reading_model = model(settings, store)
     reading = ReportStudyActivities(
         here,
         fhir=server,
         archive=archive(settings),
-        model=model(settings, store),
+        model=reading_model,
         history_model=history_model(settings, store),
         store=store,
         memory=TemporalPatientMemory(client, asyncio.get_running_loop()),
@@ -157,7 +159,8 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
         await ensure_schedule(client, settings)
     name, current = settings.worker_deployment, settings.worker_current == "on"
     version = deployment_version(name, settings.worker_build_id) if name else None
-    activities = [*reading.all(), *records.all(), *lifecycle.all(), shadow.plan_shadow]
+    unread = UnreadActivities(here, fhir=server, inbox=entries, store=store, model=reading_model)
+    activities = [*reading.all(), *records.all(), *lifecycle.all(), *unread.all(), shadow.plan_shadow]
     queue, served = settings.task_queue, settings.worker_queues
     background = run_background(client, queue, reconcile, shadow, reading.create_inbox_entry, version)
     audit = audit_delivery(settings, database) if served != "reading" else None
@@ -195,7 +198,7 @@ async def inbox(settings: Settings, stop: asyncio.Event, operations: Operations)
         reader=InboxReader(database),
         trail=AuditTrail(database),
         objects=FolderObjectStore(settings.store),
-        reviewer=TemporalReviewer(temporal_client),
+        reviewer=TemporalReviewer(temporal_client, settings.task_queue),
         csrf_secret=derived_secret(settings, b"longview inbox forms").hex(),
         logins=logins(settings, database) if settings.inbox_login == "oidc" else None,
         allowed_hosts=(*LOOPBACK_HOSTS, settings.inbox_host, *filter(None, [public.hostname])),

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from schemas.events import CloudEvent
 from schemas.facts import ObservationAvailable, StudyAvailable
 from schemas.imaging import StudyInventory, StudyListing
-from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated, InboxResult, ReviewRecorded
+from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated, InboxResult, NoticeClosed, ReviewRecorded
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, Presence
 from schemas.oversight import ClosePass, EntrySeen, OpenPass, ReconcileItem, RunSeen, ShadowKept, ShownReading
 from schemas.report import Priority
@@ -192,6 +192,18 @@ class Inbox(Protocol):
 
     def record_acknowledgement(self, acknowledged: EntryAcknowledged, event: CloudEvent | None) -> None:
         """The first acknowledgement stands."""
+        ...
+
+    def add_notice(self, run_id: str, result: InboxResult) -> None:
+        """A study that could not be read. Idempotent by result id."""
+        ...
+
+    def open_notices(self, thread_id: str) -> list[InboxResult]:
+        """Notices of the study that nobody has answered."""
+        ...
+
+    def close_notice(self, closed: NoticeClosed) -> None:
+        """Once; one that is closed stays as it is."""
         ...
 
     def raise_priority(self, result_id: str, priority: Priority) -> None:

@@ -39,6 +39,7 @@ STATUS_NAMES = {
     "accepted": "Accepted",
     "amended": "Amended",
     "rejected": "Rejected",
+    "attended": "Looked at",
     "superseded": "Superseded",
     "withdrawn": "Withdrawn",
 }
@@ -286,11 +287,13 @@ def result_page(entry: Entry, now: datetime) -> ResultPage:
         flagged=frozenset(caution.where for caution in reading.cautions),
         cautions=caution_sentences(reading),
         caution_places=[place_of(caution, entry.result.history) for caution in reading.cautions],
-        abstained=abstention_sentence(reading) if not (reading.findings or reading.values) else "",
+        abstained=abstention_sentence(reading)
+        if reading.kind != "unread" and not (reading.findings or reading.values)
+        else "",
         weighed=history_sentences(reading.history),
         comparison=comparison_of(entry),
         series=[series_line(row) for row in reading.series],
-        decidable=row.status == "opened",
+        decidable=row.status == "opened" and reading.kind != "unread",
         reason=REASONS.get(row.reason_code, row.reason_code) if row.reason_code else "",  # type: ignore[call-overload]
         reviewed=utc(row.reviewed_at) if row.reviewed_at else "",
         closed=CLOSED_NAMES.get(row.closed_reason or "", ""),

@@ -19,7 +19,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from schemas.errors import LongviewError, TransientFailure
+from schemas.errors import LongviewError, StudyUnread, TransientFailure
 from schemas.telemetry.fields import fields
 from schemas.telemetry.logs import place_of
 from services.worker.measures import record_attempt, record_done
@@ -70,7 +70,8 @@ class _Guarded(ActivityInboundInterceptor):
 
 def _application_error(error: LongviewError, attempt: int) -> ApplicationError:
     healing = isinstance(error, TransientFailure)
-    return ApplicationError(error.code, error.hint, attempt, type=error.code, non_retryable=not healing)
+    account = [error.account] if isinstance(error, StudyUnread) else []
+    return ApplicationError(error.code, error.hint, attempt, *account, type=error.code, non_retryable=not healing)
 
 
 def _run(function: Any, *arguments: Any) -> Any:

@@ -76,6 +76,7 @@ from workflows.report_study.fhir_results import (
 from workflows.report_study.history import integrate
 from workflows.report_study.imaging import check_patient, fetch_stacks, is_earlier, load_account
 from workflows.report_study.priors import chosen, oldest_first, shows_region, subject_of_series
+from workflows.report_study.unread import close_notices
 from workflows.stacks import kind_named
 from workflows.stacks.kind import Shown, Sources
 from workflows.timeline import PriorPolicy, build_timeline, check_subject, choose_priors
@@ -382,6 +383,7 @@ class ReportStudyActivities:
         )
         event = events.result_available(self._site.namespace, self._site.event_source, args.event.event_id, result)
         self._inbox.add(args.run_id, result, event)
+        close_notices(self._fhir, self._inbox, self._canonical, args.written.thread_id, result.result_id, args.issued)
 
     @property
     def _canonical(self) -> Canonical:

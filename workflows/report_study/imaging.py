@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import TypeAdapter
 
 from schemas.codes import body_region
-from schemas.errors import PermanentFailure
+from schemas.errors import PermanentFailure, StudyUnread
 from schemas.identifiers import canonical_json, instance_set_digest
 from schemas.imaging import StoredStack, StudyInventory
 from schemas.inference import ModelRelease
@@ -17,7 +17,7 @@ from schemas.timeline import Coding, PatientBanner
 from workflows.ports import ObjectStore
 from workflows.reading.caution import instruction_in
 from workflows.stacks import kind_named, kind_of
-from workflows.stacks.account import whole_account
+from workflows.stacks.account import NothingRead, whole_account
 from workflows.stacks.kind import Sources
 
 ACCOUNT = TypeAdapter(list[SeriesOutcome])
@@ -39,7 +39,11 @@ def fetch_stacks(
     """The study's stacks, stored; of a prior (`like`: the current study's first stack) those that can be compared with it. `order`: its codes."""
     calm = _calm_inventory(study)
     kind = kind_named(like.kind) if like is not None else kind_of(calm)
-    fetched = kind.fetch(sources, calm, release, like, body_region(None, calm.description, list(order)))
+    try:
+        fetched = kind.fetch(sources, calm, release, like, body_region(None, calm.description, list(order)))
+    except NothingRead as nothing:
+        account = whole_account(calm, kind.modalities, nothing.rows)
+        raise StudyUnread(nothing.code, nothing.hint, keep_account(sources.store, account)) from nothing
     account = whole_account(calm, kind.modalities, fetched.rows)
     stored = fetched.stacks
     first, *more = [sources.store.put(canonical_json(stack.model_dump(mode="json"))) for stack in stored]
