@@ -17,8 +17,8 @@ from services.adapters import (
     GATEWAY_GROUP,
     archive,
     audit_delivery,
+    checked_fhir,
     derived_secret,
-    fhir,
     history_model,
     kafka_access,
     logins,
@@ -131,7 +131,7 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
         with closing(tokens):
             await asyncio.to_thread(tokens.require)
     client, store = await temporal(settings), FolderObjectStore(settings.store)
-    here, server = site(settings), fhir(settings)
+    here, server = site(settings), checked_fhir(settings)
     runs, entries, builds = RunRecords(database), InboxRecords(database), BuildRecords(database)
     reading_model = model(settings, store)
     reading = ReportStudyActivities(
