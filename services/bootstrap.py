@@ -9,6 +9,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import closing, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
@@ -124,6 +125,7 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
     from workflows.report_study.lifecycle import LifecycleActivities
     from workflows.report_study.records import RecordActivities
     from workflows.report_study.unread import UnreadActivities
+    from workflows.series.table import load_table
 
     operations.measure_temporal()
     database = open_migrated(settings.database)
@@ -147,6 +149,7 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
         builds=builds,
         text_in_pixels=OcrTextInPixels(),
         decode_pdf=PdfInItsOwnProcess(),
+        series_table=load_table(Path(settings.series_table) if settings.series_table else None),
     )
     records = RecordActivities(here, fhir=server, runs=runs, inbox=entries, builds=builds)
     lifecycle = LifecycleActivities(here, fhir=server, store=store, inbox=entries)

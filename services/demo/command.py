@@ -261,6 +261,7 @@ def show_series(rows: Sequence[Mapping[str, Any]]) -> None:
 def show_result(told: dict[str, Any]) -> None:
     """The result for people."""
     from services.parts.tables import print_table
+    from workflows.report.text import not_compared
 
     columns = ["text", "presence", "likelihood", "long_axis_mm", "change"]
     rows = [["" if finding[name] is None else str(finding[name]) for name in columns] for finding in told["findings"]]
@@ -271,7 +272,7 @@ def show_result(told: dict[str, Any]) -> None:
     compared = (
         "compared with the prior study"
         if told["compared_with"]
-        else f"not compared with a prior ({told['not_compared_reason']})"
+        else f"not compared with a prior: {not_compared(told['not_compared_reason'])}"
     )
     lines = [
         f"report     {told['report']}: {told['status']}, labelled {', '.join(told['labels'])}",

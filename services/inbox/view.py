@@ -26,8 +26,10 @@ from workflows.report.text import (
     history_sentences,
     line_name,
     name_of,
+    not_compared,
     unreported_sentences,
     value_sentence,
+    why_dropped,
 )
 
 PAGE = 50
@@ -50,7 +52,6 @@ CLOSED_NAMES = {
     "patient-unmerged": "patient records were separated after this reading, which used both.",
     "result-wrong": "a defect of the system made it wrong. Do not rely on it.",
 }
-DROPPED_NAMES = "answer failed the check"
 
 
 @dataclass(frozen=True)
@@ -382,7 +383,7 @@ def label_text(code: str) -> str:
 
 
 def dropped_line(dropped: DroppedFinding) -> str:
-    return f"{name_of(dropped.label)}: {DROPPED_NAMES} “{dropped.code.replace('-', ' ')}”"
+    return f"{name_of(dropped.label)}: {why_dropped(dropped.code)}"
 
 
 def picture(number: int, image: EvidenceImage) -> Picture:
@@ -400,5 +401,4 @@ def comparison_of(entry: Entry) -> str:
     if entry.result.reading.prior_study_instance_uid is not None:
         when = moment(entry.row.prior_started)
         return f"Compared with the study of {when}." if when else "Compared with a prior study."
-    reason = (entry.result.reading.not_compared_reason or "no prior").replace("-", " ")
-    return f"Not compared with a prior study ({reason})."
+    return f"Not compared with a prior study: {not_compared(entry.result.reading.not_compared_reason)}."

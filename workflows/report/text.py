@@ -63,6 +63,13 @@ _DROPPED = {
     "time-ambiguous": "its date can be read in two ways (time dropped, value kept)",
     "relation-uncited": "it relates the history to the finding without citing it (relation dropped, finding kept)",
 }
+_NOT_COMPARED = {
+    "no-prior": "there is none that could be compared",
+    "prior-region-unknown": "nothing tells that the earlier studies show the same region",
+    "model-one-study": "the model takes one study at a time",
+    "prior-patient-mismatch": "the archive has the earlier study under another patient",
+    "prior-study-not-found": "the archive no longer has the earlier study",
+}
 _NOT_WEIGHED = {
     "no-findings": "there is no finding to weigh it against",
     "no-history": "FHIR holds none that could be weighed",
@@ -149,13 +156,22 @@ def name_of(label: str) -> str:
 
 def dropped_sentence(dropped: DroppedFinding) -> str:
     label = name_of(dropped.label)
-    return f"Dropped by a check: {label}, because {_DROPPED.get(dropped.code, dropped.code)}."
+    return f"Dropped by a check: {label}, because {why_dropped(dropped.code)}."
+
+
+def why_dropped(code: str) -> str:
+    return _DROPPED.get(code, code)
 
 
 def comparison_sentence(context: ResultContext) -> str:
     if context.prior is not None:
         return f"Compared with the study of {(context.prior.started or 'unknown date')[:10]}."
-    return f"Not compared with a prior study ({context.reading.not_compared_reason or 'no-prior'})."
+    return f"Not compared with a prior study: {not_compared(context.reading.not_compared_reason)}."
+
+
+def not_compared(reason: str | None) -> str:
+    """Why nothing was compared, in words; a prior that could not be read is one for people to look at."""
+    return _NOT_COMPARED.get(reason or "no-prior", "the prior study could not be read, look at it yourself")
 
 
 def abstention_sentence(reading: Reading) -> str:

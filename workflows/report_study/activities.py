@@ -77,6 +77,7 @@ from workflows.report_study.history import integrate
 from workflows.report_study.imaging import check_patient, fetch_stacks, is_earlier, load_account
 from workflows.report_study.priors import chosen, oldest_first, shows_region, subject_of_series
 from workflows.report_study.unread import close_notices
+from workflows.series.table import DEFAULT_TABLE, SeriesTable
 from workflows.stacks import kind_named
 from workflows.stacks.kind import Shown, Sources
 from workflows.timeline import PriorPolicy, build_timeline, check_subject, choose_priors
@@ -105,6 +106,7 @@ class ReportStudyActivities:
         text_in_pixels: TextInPixels,
         history_model: Model | None = None,
         decode_pdf: PdfDecoder = decode_pdf,
+        series_table: SeriesTable = DEFAULT_TABLE,
     ) -> None:
         self._site = site
         self._fhir = fhir
@@ -116,7 +118,7 @@ class ReportStudyActivities:
         self._runs = runs
         self._inbox = inbox
         self._builds = builds
-        self._sources = Sources(archive=archive, store=store, text_in_pixels=text_in_pixels, decode_pdf=decode_pdf)
+        self._sources = Sources(archive, store, text_in_pixels, decode_pdf, series_table)
 
     def all(self) -> list[Callable[..., Any]]:
         """Every activity, for the worker to register."""

@@ -23,7 +23,7 @@ PLAIN = (
     "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "PixelSpacing", "BitsAllocated", "BitsStored",
     "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "WindowCenter", "WindowWidth",
     "RescaleIntercept", "RescaleSlope", "RescaleType", "ModalityLUTSequence", "FloatPixelData", "SliceThickness",
-    "AcquisitionNumber", "ConvolutionKernel",
+    "AcquisitionNumber", "ConvolutionKernel", "DiffusionBValue", "EchoTime", "TemporalPositionIdentifier",
     "DoubleFloatPixelData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 """What a stack needs to know of an instance, by keyword (PS3.6)."""

@@ -63,8 +63,9 @@ def members_of(parts: Sequence[Buffer | Dataset]) -> Members:
     said += _count(twice, "copy of a slice", "copies of slices")
     sections, odd = _alike(sections)
     said += odd
+    sections, others = _one_of_several(sections)
     sections, between = _one_acquisition(sections)
-    return Members(sections, said + between)
+    return Members(sections, said + others + between)
 
 
 def _count(number: int, one: str, several: str = "") -> list[str]:
@@ -159,6 +160,42 @@ def _alike(planes: list[Plane]) -> tuple[list[Plane], list[str]]:
         planes = [plane for plane in planes if plane not in odd]
         said += _count(len(odd), f"image of another {what}", f"images of another {what}")
     return planes, said
+
+
+_SEVERAL = (
+    ("DiffusionBValue", "diffusion weight", "s/mm2", True),
+    ("EchoTime", "echo time", "ms", False),
+    ("TemporalPositionIdentifier", "point in time", "", False),
+    ("AcquisitionNumber", "acquisition", "", False),
+)
+"""What the images of one place in one series may differ in, with its unit, and whether the greatest is read (of diffusion weights that shows lesions)
+or the first."""
+
+
+def _one_of_several(planes: list[Plane]) -> tuple[list[Plane], list[str]]:
+    """One image for each place, where a series holds several stacks over the same places: scanners write all diffusion weights into one."""
+    if not planes or _places(planes) == len(planes) or any(plane.instance.pixels.frames > 1 for plane in planes):
+        return planes, []
+    for keyword, what, unit, greatest in _SEVERAL:
+        groups: dict[float, list[Plane]] = {}
+        for plane in planes:
+            value = plane.instance.attributes.hint(keyword)
+            groups.setdefault(-1.0 if value is None else value, []).append(plane)
+        if len(groups) > 1 and all(_places(group) == len(group) for group in groups.values()):
+            chosen = max(groups) if greatest else min(groups)
+            others = " and ".join(f"{value:g}" for value in sorted(groups) if value != chosen)
+            count = len(planes) - len(groups[chosen])
+            named = (
+                f"{count} images of another {what} ({others} {unit}".rstrip()
+                + f"; read: {chosen:g} {unit}".rstrip()
+                + ")"
+            )
+            return groups[chosen], [named]
+    return planes, []
+
+
+def _places(planes: Sequence[Plane]) -> int:
+    return len({(tuple(round(x, PLACE_DECIMALS) for x in plane.position), plane.orientation) for plane in planes})
 
 
 def _one_acquisition(planes: list[Plane]) -> tuple[list[Plane], list[str]]:

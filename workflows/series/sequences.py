@@ -29,6 +29,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (PD, r"\bpd\b|pdw|proton"),
 )
 _CONTRASTS = tuple((contrast, re.compile(words, re.IGNORECASE)) for contrast, words in _WORDS)
+_WEIGHTED = re.compile(r"b\s?=?\s?(?:[89]\d\d|1\d{3}|2000)|trace", re.IGNORECASE)
 _WITHOUT = re.compile(r"\b(adc|pre.?(contrast|gd|km)|without|w/?o|nativ|non.?contrast)", re.IGNORECASE)
 
 
@@ -60,7 +61,14 @@ def sequences_of(choices: Sequence[SeriesChoice], like: str | None = None) -> li
     wanted = list(dict.fromkeys([*first, *MOST_WANTED]))
     kept = [contrast for contrast in wanted if contrast in by_contrast][:MOST_SEQUENCES]
     order = list(dict.fromkeys([*first, *SHOWN_ORDER]))
+    if DWI in by_contrast:
+        by_contrast[DWI].sort(key=lambda choice: not _is_weighted(choice))
     return [by_contrast[contrast] for contrast in sorted(kept, key=order.index)]
+
+
+def _is_weighted(choice: SeriesChoice) -> bool:
+    """Whether the description names the weighted images, in which lesions are bright: a series may hold b = 0 or single directions alone."""
+    return bool(_WEIGHTED.search(choice.series.description or ""))
 
 
 def shares(depths: Sequence[int], most: int) -> list[int]:
