@@ -34,6 +34,9 @@ BINARY = frozenset({
 })  # fmt: skip
 """Of VR US (or SS: the caller knows the sign)."""
 
+DOUBLES = frozenset({"DiffusionBValue"})
+"""Of VR FD."""
+
 FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 
@@ -91,10 +94,15 @@ class ScannedAttributes:
 
     def numbers(self, keyword: str) -> tuple[float, ...]:
         raw = self._values.get(TAGS[keyword], b"")
+        if keyword in DOUBLES:
+            return tuple(
+                finite(value, keyword)
+                for value in struct.unpack(f"{self._order}{len(raw) // 8}d", raw[: len(raw) // 8 * 8])
+            )
         return _binary(raw, self._order) if keyword in BINARY else _decimals(raw, keyword)
 
     def hint(self, keyword: str) -> float | None:
-        if keyword in BINARY:
+        if keyword in BINARY or keyword in DOUBLES:
             return next(iter(self.numbers(keyword)), None)
         return _first_number(self.texts(keyword))
 
