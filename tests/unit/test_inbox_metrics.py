@@ -56,7 +56,8 @@ def desk(workflow: Workflow, monkeypatch: pytest.MonkeyPatch) -> ReviewDesk:
 def entry(status: str = "opened") -> Any:
     row = SimpleNamespace(status=status, opened_at=datetime.now(UTC))
     patient = SimpleNamespace(resource="Patient/1")
-    result = SimpleNamespace(report=REPORT, workflow_id="study-1", result_id="r-1", patient=patient)
+    reading = SimpleNamespace(kind="findings")
+    result = SimpleNamespace(report=REPORT, workflow_id="study-1", result_id="r-1", patient=patient, reading=reading)
     return SimpleNamespace(act_id="earlier", row=row, result=result)
 
 
