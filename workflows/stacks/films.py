@@ -17,13 +17,12 @@ from workflows.series import free_texts
 from workflows.series.attributes import DatasetAttributes, read_dataset
 from workflows.series.plane import whole_number
 from workflows.stacks.account import left_out, read, refused
+from workflows.stacks.faults import raise_if_of_study
 
 RADIOGRAPHS = frozenset({
     "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1.1",
 })  # fmt: skip
 """Computed radiography and digital X-ray, for presentation and for processing (PS3.4 B.5): a broken one is a film that nobody has seen."""
-OF_ONE_SERIES = ("pixels-", "dicom-")
-"""Codes of failures that lie in a series as the archive sends it. Any other (another patient, another study) is the study's."""
 
 
 class Odd(NamedTuple):
@@ -66,8 +65,7 @@ def read_films(archive: ImageArchive, study: StudyInventory) -> Films:
             parts = archive.retrieve_series(study.study_instance_uid, series.series_instance_uid)
             _read_series(films, series, parts)
         except PermanentFailure as failure:
-            if not failure.code.startswith(OF_ONE_SERIES):
-                raise
+            raise_if_of_study(failure)
             films.failures.append(failure)
             films.rows.append(refused(series, failure))
     return films

@@ -42,14 +42,13 @@ from workflows.slides import (
     tissue_shares,
 )
 from workflows.stacks.account import Fetched, NothingRead, left_out, read, refused
+from workflows.stacks.faults import raise_if_of_study
 from workflows.stacks.findings import evidence_image, items_of, read_findings
 from workflows.stacks.kind import Picture, Shown, Sources
 from workflows.stacks.slide_places import SlidePlaces, slide_of
 
 NOTHING_TO_READ = ("slide-without-levels", "slide-no-tissue")
 """Codes of series that a study may hold beside its slides: pictures of labels, glass with nothing on it."""
-OF_THE_STUDY = ("study-mismatch", "study-not-found", "uid-invalid")
-"""Codes that say the archive answers with something else than the study: nothing of it is believed."""
 LEAST_PATCHES = 5
 """Of each slide. With more slides than share the patches at so many each, the first are read and the others named."""
 BEYOND = "the {count} slides before it took all the patches that can be shown at once: split the study"
@@ -87,8 +86,7 @@ class SlideKind:
                     stacks.append(_stored(sources.store, study, each, slide, min(most, left)))
                     rows.append(read(each, stacks[-1].reason))
             except PermanentFailure as failure:
-                if failure.code in OF_THE_STUDY:
-                    raise
+                raise_if_of_study(failure)
                 nothing = failure.code in NOTHING_TO_READ
                 rows.append(left_out(each, failure.code, failure.hint) if nothing else refused(each, failure))
                 failures.append(failure)
