@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from temporalio import activity
@@ -26,6 +27,8 @@ from services.worker.measures import record_attempt, record_done
 
 log = logging.getLogger(__name__)
 BEATS_A_TIMEOUT = 3
+LEAST_WAIT, MOST_WAIT = 1.0, 30.0
+"""Seconds until the next try, where a server asks for some: no longer than a run can wait, and never at once."""
 
 
 class ActivityGuard(Interceptor):
@@ -70,7 +73,11 @@ class _Guarded(ActivityInboundInterceptor):
 
 def _application_error(error: LongviewError, attempt: int) -> ApplicationError:
     healing = isinstance(error, TransientFailure)
-    return ApplicationError(error.code, error.hint, attempt, type=error.code, non_retryable=not healing)
+    after = error.retry_after if isinstance(error, TransientFailure) else None
+    wait = None if after is None else timedelta(seconds=min(max(after, LEAST_WAIT), MOST_WAIT))
+    return ApplicationError(
+        error.code, error.hint, attempt, type=error.code, non_retryable=not healing, next_retry_delay=wait
+    )
 
 
 def _run(function: Any, *arguments: Any) -> Any:
