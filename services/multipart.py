@@ -24,11 +24,19 @@ def boundary_of(content_type: str) -> bytes:
     return boundary.encode("latin-1", "replace")
 
 
+def is_media(content_type: str, wanted: str) -> bool:
+    """Whether a Content-Type is of this media type."""
+    return content_type.partition(";")[0].strip().lower() == wanted.lower()
+
+
 class MultipartReader:
-    """Fed with a body as it arrives, gives its parts as they are complete; holds no more than one part and what came with it."""
+    """Fed with a body as it arrives, gives its parts as they are complete; holds no more than one part and what came with it.
+
+    Lines end with CR LF (RFC 2046), or with LF alone as some servers write them: the first delimiter tells which.
+    """
 
     def __init__(self, content_type: str) -> None:
-        self._delimiter = b"\r\n--" + boundary_of(content_type)
+        self._delimiter = b"\n--" + boundary_of(content_type)
         self._buffer = bytearray(b"\r\n")  # the first delimiter may begin the body
         self._searched = 0
         self._in_part = False
@@ -52,14 +60,20 @@ class MultipartReader:
             raise MultipartError("the body is cut")
 
     def _next(self) -> tuple[bool, bytes] | None:
-        """What stands before the next delimiter, and whether it is a part; None until that delimiter is there."""
+        """What stands before the next delimiter, and whether it is a part; None until that delimiter and the end of its line are there."""
         at = self._buffer.find(self._delimiter, self._searched)
         end = at + len(self._delimiter)
-        if at < 0 or len(self._buffer) < end + 2:
+        line = self._buffer.find(b"\n", end, end + MAX_HEADER) if at >= 0 else -1
+        closing = at >= 0 and self._buffer[end : end + 2] == b"--"
+        if at < 0 or not (closing or line >= 0 or (self._in_part and len(self._buffer) >= end + 2)):
+            if at >= 0 and len(self._buffer) > end + MAX_HEADER:
+                raise MultipartError("the line of a delimiter does not end")
             self._searched = max(0, (at if at >= 0 else len(self._buffer) - len(self._delimiter)))
             return None
         found = self._in_part, _content(self._buffer, at) if self._in_part else b""
-        self._complete = self._buffer[end : end + 2] == b"--"
+        self._complete = closing
+        if not self._in_part and self._buffer[line - 1 : line] == b"\r":
+            self._delimiter = b"\r" + self._delimiter
         del self._buffer[:end]
         self._searched, self._in_part = 0, True
         return found
@@ -67,11 +81,12 @@ class MultipartReader:
 
 def _content(buffer: bytearray, end: int) -> bytes:
     """The part without its headers: an empty line ends them, and comes at once where there are none."""
-    blank = buffer.find(b"\r\n\r\n", 0, min(end, MAX_HEADER))
-    if blank < 0:
+    blanks = [(buffer.find(blank, 0, min(end, MAX_HEADER)), len(blank)) for blank in (b"\r\n\r\n", b"\n\n")]
+    start = min((at + length for at, length in blanks if at >= 0), default=None)
+    if start is None:
         raise MultipartError("the headers of a part do not end")
     with memoryview(buffer) as view:
-        return bytes(view[blank + 4 : end])
+        return bytes(view[start:end])
 
 
 class MultipartWriter:

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import date
-from typing import Any, NoReturn
+from typing import Any
 
 import httpx
 import orjson
@@ -19,8 +19,9 @@ import orjson
 from schemas.errors import PermanentFailure, TransientFailure
 from schemas.imaging import StudyInventory, StudyListing
 from services.clients import qido
+from services.clients.dicomweb_answers import checked, is_past_the_end, rows_of
 from services.clients.tokens import bearer
-from services.multipart import MultipartError, MultipartReader, MultipartWriter
+from services.multipart import MAX_PART, MultipartError, MultipartReader, MultipartWriter, is_media
 from services.operations.requests import MeasuredClient, kind_of_dicomweb
 from workflows.series.attributes import identity_of
 from workflows.series.frames import is_decodable
@@ -28,13 +29,18 @@ from workflows.series.header import JsonAttributes, SeriesHeader, header_of
 from workflows.slides.slide import ArchivedSlide
 
 PAGE = 1000
+SMALLER_PAGES = (200, 100)
+"""Rows of a page where the archive refuses more (PS3.18 8.3.4.4 leaves the most to the server)."""
+PAGE_REFUSED = frozenset({400, 413, 422})
 CHUNK = 1 << 20
 BATCH_BYTES = 64 << 20
 """One STOW-RS request holds at most this much, or one instance."""
 BATCH_INSTANCES = 500
 FRAMES = 100
 """In one request: their numbers stand in its path."""
+DICOM = "application/dicom"
 DICOM_JSON = "application/dicom+json"
+Query = dict[str, str | list[str]]
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """The instances in the syntax they are stored in (PS3.18 section 8.7.3.5.2): without it servers transcode, which costs five times as much."""
 
@@ -120,7 +126,7 @@ class DicomWebArchive:
         """By the metadata of the series (PS3.18 section 10.4.1.1.2), some kilobytes an instance. None where the archive refuses to tell it."""
         study, series = qido.checked_uid(study_instance_uid), qido.checked_uid(series_instance_uid)
         try:
-            rows = self._search(f"/studies/{study}/series/{series}/metadata", {})
+            rows = rows_of(self._ask(f"/studies/{study}/series/{series}/metadata", {}))
         except PermanentFailure:
             return None
         qido.instance_uids(rows, study, series)
@@ -142,7 +148,7 @@ class DicomWebArchive:
     def metadata(self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> qido.Row:
         """The attributes of an instance (PS3.18 annex F), checked to be of the instance."""
         study, series, instance = map(qido.checked_uid, (study_instance_uid, series_instance_uid, sop_instance_uid))
-        rows = self._search(f"/studies/{study}/series/{series}/instances/{instance}/metadata", {})
+        rows = rows_of(self._ask(f"/studies/{study}/series/{series}/instances/{instance}/metadata", {}))
         return qido.only_instance(rows, study, series, instance)
 
     def frames(
@@ -164,7 +170,7 @@ class DicomWebArchive:
         for start in range(0, len(numbers), FRAMES):
             wanted = numbers[start : start + FRAMES]
             parts = 0
-            for parts, part in enumerate(self._parts(path + ",".join(map(str, wanted)), accept), start=1):
+            for parts, part in enumerate(self._parts(path + ",".join(map(str, wanted)), accept, media_type), start=1):
                 if parts > len(wanted):
                     break
                 yield part
@@ -179,7 +185,7 @@ class DicomWebArchive:
         return sum(self._store(batch) for batch in _batches(parts))
 
     def _store(self, batch: list[bytes]) -> int:
-        writer = MultipartWriter("application/dicom", f"longview-{secrets.token_hex(16)}")
+        writer = MultipartWriter(DICOM, f"longview-{secrets.token_hex(16)}")
         pieces = [piece for part in batch for piece in (writer.head(len(part)), part)] + [writer.tail]
         headers = {
             "Content-Type": writer.content_type,
@@ -191,7 +197,7 @@ class DicomWebArchive:
         refused = PermanentFailure("archive-store-refused", "the archive does not take some of the instances")
         if response.status_code in (202, 400, 409):  # Orthanc: 400 for what is no DICOM
             raise refused
-        if _checked(response).status_code != 200 or _stored(response) != len(batch):
+        if checked(response).status_code != 200 or _stored(response) != len(batch):
             raise refused
         return len(batch)
 
@@ -208,12 +214,18 @@ class DicomWebArchive:
         parts.close()
         yield from self._parts(path, TRANSCODED)
 
-    def _parts(self, path: str, accept: str) -> Generator[bytes, None, None]:
+    def _parts(self, path: str, accept: str, media_type: str = DICOM) -> Generator[bytes, None, None]:
+        """The parts of a multipart/related answer; the whole of one that is of the media type itself, as servers answer that have one part."""
         with _transport(), self._http.stream("GET", path, headers={"Accept": accept}) as response:
-            _checked(response)
+            checked(response)
+            kind = response.headers.get("content-type", "")
+            chunks = response.iter_bytes(CHUNK)  # also where a proxy has compressed them unasked
             try:
-                reader = MultipartReader(response.headers.get("content-type", ""))
-                for chunk in response.iter_raw(CHUNK):
+                if is_media(kind, media_type):
+                    yield _whole(chunks)
+                    return
+                reader = MultipartReader(kind)
+                for chunk in chunks:
                     yield from reader.feed(chunk)
                 reader.close()
             except MultipartError:
@@ -226,27 +238,37 @@ class DicomWebArchive:
         rows: list[qido.Row] = []
         seen: set[bytes] = set()
         # one parameter for each field: of a list with commas Orthanc takes one
-        query: dict[str, str | list[str]] = {**filters, "includefield": list(fields)}
+        query: Query = {**filters, "includefield": list(fields)}
         while True:
-            page = self._search(path, {**query, "limit": str(self._page), "offset": str(len(rows))})
+            page = self._page_at(path, query, len(rows))
             fresh = {orjson.dumps(row): row for row in page}
             rows += [row for key, row in fresh.items() if key not in seen]
             if fresh.keys() <= seen or len(page) > self._page:
                 return rows
             seen |= fresh.keys()
 
-    def _search(self, path: str, query: dict[str, str | list[str]]) -> list[qido.Row]:
+    def _page_at(self, path: str, query: Query, offset: int) -> list[qido.Row]:
+        """One page of a search, in smaller pages from now on where the archive refuses so many rows; empty past the end."""
+        for size in (self._page, *(size for size in SMALLER_PAGES if size < self._page)):
+            response = self._ask(path, {**query, "limit": str(size), "offset": str(offset)})
+            if response.status_code not in PAGE_REFUSED:
+                self._page = size
+                break
+        return [] if offset and is_past_the_end(response) else rows_of(response)
+
+    def _ask(self, path: str, query: Query) -> httpx.Response:
         with _transport():
-            response = _checked(self._http.get(path, params=query, headers={"Accept": DICOM_JSON}))
-        if response.status_code == 204 or not response.content:
-            return []
-        try:
-            rows = orjson.loads(response.content)
-        except orjson.JSONDecodeError:
-            rows = None
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise PermanentFailure("archive-answer", "the archive's answer to a search is not DICOM JSON")
-        return rows
+            return self._http.get(path, params=query, headers={"Accept": DICOM_JSON})
+
+
+def _whole(chunks: Iterable[bytes]) -> bytes:
+    """The body as one part; `MultipartError` beyond `MAX_PART`."""
+    body = bytearray()
+    for chunk in chunks:
+        body += chunk
+        if len(body) > MAX_PART:
+            raise MultipartError("a part is too large")
+    return bytes(body)
 
 
 @contextmanager
@@ -256,27 +278,6 @@ def _transport() -> Iterator[None]:
         yield
     except httpx.HTTPError:
         raise TransientFailure("archive-unavailable", "the DICOMweb archive does not answer") from None
-
-
-def _checked(response: httpx.Response) -> httpx.Response:
-    if not 200 <= response.status_code < 300:
-        _refused(response.status_code)
-    return response
-
-
-def _refused(status: int) -> NoReturn:
-    if status in (408, 429) or status >= 500:
-        raise TransientFailure("archive-unavailable", f"the DICOMweb archive answered {status}")
-    if status == 406:
-        raise PermanentFailure(
-            "pixels-codec",
-            "the series is compressed in a way that neither the archive nor we can decode: store it uncompressed",
-        )
-    if status in (404, 410):
-        raise PermanentFailure("study-not-found", "the archive does not know the study or series")
-    raise PermanentFailure(
-        "archive-refused", f"the DICOMweb archive refused the request with {status}: check its address and access"
-    )
 
 
 def _batches(parts: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydicom import Dataset
@@ -16,9 +16,14 @@ from pydicom.uid import JPEG2000, UID, JPEGBaseline8Bit, JPEGLSNearLossless, VLW
 from wsidicom import Settings, WsiDicom, WsiDicomWebClient
 from wsidicom.codec import determine_media_type
 from wsidicom.errors import WsiDicomNoResolutionError
+from wsidicom.group import Level
 
 from schemas.errors import LongviewError, PermanentFailure, TransientFailure
+from services.clients import qido
 from workflows.reading.caution import tag_cautions
+from workflows.series.attributes import DatasetAttributes
+from workflows.series.plane import whole_number
+from workflows.slides.levels import LevelTags, level_sizes
 from workflows.slides.slide import ArchivedSlide, Rgb, SlideSource, require_scale
 from workflows.slides.specimen import slide_texts, specimen_words
 
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
 
 READING = Settings(strict_tile_size_check=False, open_web_threads=2, encoded_frame_cache_size=0)
 """Levels of another tile size are read as well; frames are kept once, decoded."""
+WHITE = 255
 NOT_GIVEN = ("pixels-codec", "archive-refused")
 """How archives answer to a transfer syntax that they do not give: 406, some 400."""
 LOSSY_METHODS = {"ISO_10918_1": JPEGBaseline8Bit, "ISO_15444_1": JPEG2000, "ISO_14495_1": JPEGLSNearLossless}
@@ -39,7 +45,7 @@ NOT_READABLE = PermanentFailure(
 @contextmanager
 def open_slide(archive: DicomWebArchive, study: str, series: str) -> Iterator[ArchivedSlide]:
     """The slide of a series. `PermanentFailure`: `slide-without-levels`, `slide-not-readable`, `slide-not-colour`, `slide-concatenated`, and
-    those of `require_scale`."""
+    those of `require_scale` and `level_sizes`."""
     client = _Client(archive, study, series)
     levels = client.levels()
     if any(dataset.get("ConcatenationUID") for dataset in levels):
@@ -49,7 +55,7 @@ def open_slide(archive: DicomWebArchive, study: str, series: str) -> Iterator[Ar
     with _opened(client, study, series) as wsi:
         held = [dataset for pyramid in wsi.pyramids for level in pyramid for dataset in level.datasets]
         if len(held) != len(levels):
-            raise client.failed or NOT_READABLE
+            raise client.failed or _unfit(levels)
         yield _Slide(wsi, client)
 
 
@@ -63,7 +69,38 @@ def _opened(client: _Client, study: str, series: str) -> WsiDicom:
         require_scale(None)
         raise
     except Exception:
-        raise client.failed or NOT_READABLE from None
+        raise client.failed or _unfit(client.levels()) from None
+
+
+def _unfit(levels: list[Dataset]) -> PermanentFailure:
+    """Why levels are not of one pyramid: their scales contradict each other, or something else."""
+    try:
+        described = [_tags_of(level) for level in levels]
+        level_sizes(sorted((one for one in described if one), key=lambda one: -one.matrix[0]))
+    except PermanentFailure as failure:
+        return failure
+    except Exception:  # pydicom and arithmetic on whatever the tags hold
+        return NOT_READABLE
+    return NOT_READABLE
+
+
+def _tags_of(dataset: Dataset) -> LevelTags | None:
+    """None where the level does not tell its spacing."""
+    groups = [
+        *(dataset.get("SharedFunctionalGroupsSequence") or []),
+        *(dataset.get("PerFrameFunctionalGroupsSequence") or []),
+    ]
+    found = [item for group in groups for item in group.get("PixelMeasuresSequence") or []]
+    down, across = (found[0].get("PixelSpacing") or (None, None)) if found else (None, None)
+    if not down or not across:
+        return None
+    wide, high = dataset.get("ImagedVolumeWidth"), dataset.get("ImagedVolumeHeight")
+    return LevelTags(
+        matrix=(dataset.TotalPixelMatrixColumns, dataset.TotalPixelMatrixRows),
+        tile=(dataset.Columns, dataset.Rows),
+        micrometres=(float(across) * 1000, float(down) * 1000),
+        imaged=(float(wide) * 1000, float(high) * 1000) if wide and high else None,
+    )
 
 
 class _Slide:
@@ -73,36 +110,48 @@ class _Slide:
         self._wsi = wsi
         self._pyramid = max(range(len(wsi.pyramids)), key=lambda n: wsi.pyramids[n].size.area)
         self._levels = sorted(wsi.pyramids[self._pyramid], key=lambda level: -level.size.width)
-        self.sizes = tuple((level.size.width, level.size.height) for level in self._levels)
         size = self._levels[0].mpp
         self.micrometres = require_scale((float(size.width), float(size.height)))
+        self.sizes = level_sizes([_described(level) for level in self._levels])
         self.source = _source(client, self._levels[0].default_instance.dataset.as_dataset())
 
     def region(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
-        number = self._levels[level].level
+        stored = self._levels[level]
+        across, down = min(width, stored.size.width - x), min(height, stored.size.height - y)
+        whole = np.full((height, width, 3), WHITE, np.uint8)
+        if across <= 0 or down <= 0:
+            return whole
         try:
-            found = self._wsi.read_region((x, y), number, (width, height), pyramid=self._pyramid, as_array=True)
+            found = self._wsi.read_region((x, y), stored.level, (across, down), pyramid=self._pyramid, as_array=True)
         except LongviewError:
             raise
         except Exception:  # of the codecs each has its own classes
             raise PermanentFailure("pixels-codec", "a tile of the slide cannot be decoded") from None
-        return np.asarray(found, dtype=np.uint8)
+        whole[:down, :across] = found
+        return whole
+
+
+def _described(level: Level) -> LevelTags:
+    imaged = level.default_instance.mm_size
+    return LevelTags(
+        matrix=(level.size.width, level.size.height),
+        tile=(level.tile_size.width, level.tile_size.height),
+        micrometres=(float(level.mpp.width), float(level.mpp.height)),
+        imaged=(float(imaged.width) * 1000, float(imaged.height) * 1000) if imaged is not None else None,
+    )
 
 
 def _source(client: _Client, dataset: Dataset) -> SlideSource:
+    tags = DatasetAttributes(dataset)
     return SlideSource(
         sop_instance_uid=str(dataset.SOPInstanceUID),
         sop_class_uid=str(dataset.SOPClassUID),
-        instance_number=_number(dataset.get("InstanceNumber")),
-        series_number=_number(dataset.get("SeriesNumber")),
+        instance_number=whole_number(tags, "InstanceNumber"),
+        series_number=whole_number(tags, "SeriesNumber"),
         description=str(dataset.get("SeriesDescription") or "") or None,
         specimen=specimen_words(dataset),
         cautions=tag_cautions(sorted(slide_texts(client.datasets.values()))),
     )
-
-
-def _number(value: object) -> int | None:
-    return None if value in (None, "") else int(str(value))
 
 
 class _Client(WsiDicomWebClient):  # type: ignore[misc]
@@ -161,11 +210,27 @@ class _Client(WsiDicomWebClient):  # type: ignore[misc]
         return True
 
     def _attributes(self, uid: str) -> Dataset:
-        row = self._archive.metadata(self._study, self._series, uid)
+        row = without_broken_numbers(self._archive.metadata(self._study, self._series, uid))
         try:
             return Dataset.from_json(row, bulk_data_uri_handler=lambda tag, vr, uri: None)
         except Exception as error:  # pydicom raises nearly any class on broken input
             raise PermanentFailure("archive-answer", "the attributes of an instance cannot be read") from error
+
+
+def without_broken_numbers(row: qido.Row) -> qido.Row:
+    """The attributes without integer strings that are none (`1A`), which only describe: the reader raises on them."""
+    return {tag: element for tag, element in row.items() if not _is_broken(element)}
+
+
+def _is_broken(element: Any) -> bool:
+    if not isinstance(element, dict) or element.get("vr") != "IS":
+        return False
+    try:
+        for value in element.get("Value") or []:
+            int(value)
+    except (TypeError, ValueError, OverflowError):
+        return True
+    return False
 
 
 def _lossy(dataset: Dataset) -> frozenset[UID]:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from temporalio import activity
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 BEATS_A_TIMEOUT = 3
 MOST_FAULTS = 5
 """Attempts at which a fault of our own ends as a named failure: what is no outage does not heal by waiting."""
+LEAST_WAIT, MOST_WAIT = 1.0, 30.0
+"""Seconds until the next try, where a server asks for some: no longer than a run can wait, and never at once."""
 
 
 class ActivityGuard(Interceptor):
@@ -75,8 +78,12 @@ class _Guarded(ActivityInboundInterceptor):
 
 def _application_error(error: LongviewError, attempt: int) -> ApplicationError:
     healing = isinstance(error, TransientFailure)
+    after = error.retry_after if isinstance(error, TransientFailure) else None
+    wait = None if after is None else timedelta(seconds=min(max(after, LEAST_WAIT), MOST_WAIT))
     account = [error.account] if isinstance(error, StudyUnread) else []
-    return ApplicationError(error.code, error.hint, attempt, *account, type=error.code, non_retryable=not healing)
+    return ApplicationError(
+        error.code, error.hint, attempt, *account, type=error.code, non_retryable=not healing, next_retry_delay=wait
+    )
 
 
 def _run(function: Any, *arguments: Any) -> Any:

@@ -20,6 +20,7 @@ from tests.real import parts
 from tests.unit.slide_files import SERIES, STUDY, dicom_of, label_of, write_rgb_jpeg_tiff, write_tiff
 from tests.unit.slide_samples import paint, pyramid
 from workflows.slides import OpenedSlide, Rgb, grid, patch_size, read_patch
+from workflows.slides.slide import downsample
 
 WIDTH, HEIGHT = 3001, 2503
 KINDS = ("jpeg", "rgb-jpeg", "lossless")
@@ -200,6 +201,59 @@ def test_a_slide_that_cannot_be_read_is_refused_by_name(
         pass
     assert refused.value.code == code
     assert STUDY not in str(refused.value)
+
+
+def filled_up(dataset: Dataset, level: int) -> None:
+    """As some scanners write every level: the matrix ends with its last tile; spacing and imaged volume stay those of the tissue."""
+    dataset.TotalPixelMatrixColumns = -(-dataset.TotalPixelMatrixColumns // dataset.Columns) * dataset.Columns
+    dataset.TotalPixelMatrixRows = -(-dataset.TotalPixelMatrixRows // dataset.Rows) * dataset.Rows
+
+
+def test_levels_that_are_filled_up_to_whole_tiles_have_the_scale_of_their_spacing(
+    files: dict[str, Path], archive: DicomWebArchive
+) -> None:
+    study = f"{STUDY}.41"
+    archive.store(dicom_of(files["lossless"], filled_up, study=study, series=f"{study}.1"))
+    with archive.open_slide(study, f"{study}.1") as filled, open_tiff_slide(files["lossless"]) as file:
+        assert [downsample(filled, n) for n in range(4)] == [(1, 1), (2, 2), (4, 4), (8, 8)]
+        assert filled.sizes[0] == (3072, 2560)
+        for level, (width, height) in enumerate(file.sizes):
+            assert (filled.region(level, 0, 0, width, height) == file.region(level, 0, 0, width, height)).all()
+        assert filled.region(3, 0, 0, *filled.sizes[3]).shape == (320, 384, 3)
+
+
+def copied_spacing(dataset: Dataset, level: int) -> None:
+    dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing = [0.0005, 0.0005]
+
+
+def small_volume(dataset: Dataset, level: int) -> None:
+    dataset.ImagedVolumeWidth = dataset.ImagedVolumeHeight = 0.2
+
+
+@pytest.mark.parametrize("change", [copied_spacing, small_volume])
+def test_a_slide_whose_scale_contradicts_itself_is_refused_by_name(
+    change: Change, files: dict[str, Path], archive: DicomWebArchive
+) -> None:
+    study = f"{STUDY}.42{len(change.__name__)}"
+    archive.store(dicom_of(files["jpeg"], change, study=study, series=f"{study}.1"))
+    with (
+        pytest.raises(PermanentFailure, match="slide-scale-contradiction"),
+        archive.open_slide(study, f"{study}.1"),
+    ):
+        pass
+
+
+def test_an_instance_number_that_is_none_does_not_lose_the_slide(
+    files: dict[str, Path], archive: DicomWebArchive
+) -> None:
+    def numbered(dataset: Dataset, level: int) -> None:
+        dataset.InstanceNumber = 8888
+
+    study = f"{STUDY}.43"
+    parts = dicom_of(files["jpeg"], numbered, study=study, series=f"{study}.1")
+    archive.store([part.replace(b"8888", b"1A  ", 1) for part in parts])
+    with archive.open_slide(study, f"{study}.1") as slide:
+        assert (slide.sizes[0], slide.source.instance_number) == ((WIDTH, HEIGHT), None)
 
 
 def served(script: Scripted, files: dict[str, Path]) -> DicomWebArchive:

@@ -85,14 +85,6 @@ def test_a_study_of_films_beside_a_ct_is_read_as_the_ct() -> None:
             kind_of(inventory((modality, None, 4)))
 
 
-def test_a_film_that_cannot_be_read_stops_the_study(tmp_path: Path) -> None:
-    """The lateral view alone is not the study that was asked about."""
-    held = sources(tmp_path, **{"1_2_1": [dx(1), dx(2, ViewPosition="LL")[:-500]]})
-    with pytest.raises(PermanentFailure) as caught:
-        KIND.fetch(held, inventory(("DX", None, 2)), RELEASE, None)
-    assert caught.value.code in ("pixels-cut", "dicom-unreadable")
-
-
 def test_a_study_for_processing_alone_says_so(tmp_path: Path) -> None:
     held = sources(tmp_path, **{"1_2_1": [dx(1, PresentationIntentType="FOR PROCESSING")]})
     with pytest.raises(PermanentFailure, match="no-picture"):
@@ -263,6 +255,9 @@ def test_the_record_loads_as_what_it_is(tmp_path: Path) -> None:
         ([{"ViewPosition": "AP", "SeriesDescription": "CHEST PORTABLE"}], "30746-2"),
         ([{}, {"ViewPosition": "LL"}, {"ViewPosition": "LLD"}], "18748-4"),
         ([{"BodyPartExamined": "HAND"}], "18748-4"),
+        ([{}, {"BodyPartExamined": "HAND"}], "18748-4"),
+        ([{"AcquisitionTime": None}, {"AcquisitionTime": None}], "36643-5"),
+        ([{}, {"ViewPosition": "LL", "BodyPartExamined": None}], "36643-5"),
     ],
 )
 def test_a_chest_film_is_coded_by_its_views(tmp_path: Path, films: list[dict[str, Any]], code: str) -> None:

@@ -38,6 +38,7 @@ from workflows.report.text import finding_sentence
 from workflows.slides import SlideSource, read_patch
 from workflows.slides.specimen import ANATOMY, COLLECTION, SPECIMEN_COLLECTION, specimen_words
 from workflows.stacks import kind_of
+from workflows.stacks.account import NothingRead
 from workflows.stacks.kind import Shown, Sources
 from workflows.stacks.slide import SlideKind
 from workflows.stacks.slide_places import SlidePlaces
@@ -155,9 +156,14 @@ def test_every_slide_of_a_study_is_shown_and_they_share_the_patches(tmp_path: Pa
     assert [len(stack.model_slices) for stack in many] == [10] * 12
 
 
-def test_more_slides_than_can_share_the_patches_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(PermanentFailure, match="slides-too-many"):
-        fetched(tmp_path, *[slide()] * 26)
+def test_of_more_slides_than_share_the_patches_the_first_are_read_and_the_rest_named(tmp_path: Path) -> None:
+    archive = Archive(*[slide()] * 60)
+    read = KIND.fetch(sources(tmp_path, archive), archive.study(), None, None)  # type: ignore[arg-type]
+    shown = [len(stack.model_slices) for stack in read.stacks]
+    assert 120 < sum(shown) <= 125
+    assert [row.number for row in read.rows if row.outcome == "read"] == list(range(1, len(shown) + 1))
+    assert {(row.outcome, row.code) for row in read.rows[len(shown) :]} == {("left-out", "slide-beyond-most")}
+    assert len(read.rows) == 60
 
 
 def test_glass_without_tissue_beside_a_slide_is_passed_over_and_alone_is_refused(tmp_path: Path) -> None:
@@ -168,9 +174,20 @@ def test_glass_without_tissue_beside_a_slide_is_passed_over_and_alone_is_refused
         fetched(tmp_path, label, slide(2, tissue=False))
 
 
-def test_one_slide_that_cannot_be_read_refuses_the_study(tmp_path: Path) -> None:
-    with pytest.raises(PermanentFailure, match="slide-scale-missing"):
-        fetched(tmp_path, slide(1), PermanentFailure("slide-scale-missing"))
+def test_one_slide_that_cannot_be_read_is_refused_and_the_others_are_read(tmp_path: Path) -> None:
+    broken = PermanentFailure("slide-scale-missing", "no spacing")
+    archive = Archive(broken, slide(2))
+    read = KIND.fetch(sources(tmp_path, archive), archive.study(), None, None)  # type: ignore[arg-type]
+    assert [(row.number, row.outcome, row.code) for row in read.rows] == [
+        (1, "refused", "slide-scale-missing"),
+        (2, "read", "read"),
+    ]
+    label = PermanentFailure("slide-without-levels", "a picture of a label")
+    with pytest.raises(NothingRead, match="slide-scale-missing") as none:
+        fetched(tmp_path, label, broken, slide(3, tissue=False))
+    assert [row.outcome for row in none.value.rows] == ["left-out", "refused", "left-out"]
+    with pytest.raises(PermanentFailure, match="study-mismatch"):
+        fetched(tmp_path, slide(1), PermanentFailure("study-mismatch", "another study"))
 
 
 def test_a_description_that_reads_like_an_instruction_names_nothing(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from schemas.errors import PermanentFailure
 from schemas.imaging import FrameSource
 from workflows.documents.pdf import MAX_PAGES, PdfPage
 from workflows.documents.reading import Page, page_of_pdf, page_of_scan
-from workflows.series.attributes import read_dataset
+from workflows.series.attributes import DatasetAttributes, read_dataset
+from workflows.series.plane import whole_number
 
 ENCAPSULATED_PDF = "1.2.840.10008.5.1.4.1.1.104.1"
 SECONDARY_CAPTURE = frozenset({"1.2.840.10008.5.1.4.1.1.7", *(f"1.2.840.10008.5.1.4.1.1.7.{n}" for n in range(1, 5))})
@@ -55,7 +56,11 @@ def documents_of(parts: Sequence[bytes], decode: Callable[[bytes], list[PdfPage]
 
 
 def _order(dataset: Dataset) -> tuple[int, str]:
-    return int(dataset.get("InstanceNumber") or 0), str(dataset.get("SOPInstanceUID"))
+    return _number(dataset, "InstanceNumber") or 0, str(dataset.get("SOPInstanceUID"))
+
+
+def _number(dataset: Dataset, keyword: str) -> int | None:
+    return whole_number(DatasetAttributes(dataset), keyword)
 
 
 def _pages(dataset: Dataset, decode: Callable[[bytes], list[PdfPage]]) -> list[Page]:
@@ -69,19 +74,22 @@ def _pages(dataset: Dataset, decode: Callable[[bytes], list[PdfPage]]) -> list[P
 
 def _encapsulated(dataset: Dataset) -> bytes:
     """The file itself, without the byte that makes its length even (PS3.3 C.24.2)."""
-    if str(dataset.get("MIMETypeOfEncapsulatedDocument", "")).lower() != "application/pdf":
-        raise PermanentFailure("document-kind", "the encapsulated document is not declared to be a PDF")
     data = bytes(dataset.get("EncapsulatedDocument", b"") or b"")
-    length = dataset.get("EncapsulatedDocumentLength")
-    return data[: int(length)] if length is not None else data
+    declared = str(dataset.get("MIMETypeOfEncapsulatedDocument", "") or "").lower()
+    if declared != "application/pdf" and (declared or not data.startswith(b"%PDF-")):
+        raise PermanentFailure("document-kind", "the encapsulated document is not declared to be a PDF")
+    return data[: _number(dataset, "EncapsulatedDocumentLength") or len(data)]
 
 
 def _scans(dataset: Dataset) -> Iterator[Page]:
     """Each frame in grey levels, dark print on bright paper as it is displayed."""
-    count = int(dataset.get("NumberOfFrames") or 1)
+    frames_told = _number(dataset, "NumberOfFrames")
+    if frames_told is None and "NumberOfFrames" in dataset:
+        del dataset.NumberOfFrames  # no number: the decoder would stumble over it
+    count = frames_told or 1
     if count > MAX_PAGES:
         raise PermanentFailure("document-too-long", f"a scan has more than {MAX_PAGES} pages")
-    if int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0) > MAX_PIXELS:
+    if (_number(dataset, "Rows") or 0) * (_number(dataset, "Columns") or 0) > MAX_PIXELS:
         raise PermanentFailure("document-too-large", "a page of the scan has more pixels than a page of paper needs")
     try:
         pixels = np.asarray(dataset.pixel_array)
@@ -119,11 +127,10 @@ def _reduced(grey: Picture) -> Picture:
 
 
 def _frame(dataset: Dataset, number: int) -> FrameSource:
-    instance = dataset.get("InstanceNumber")
     return FrameSource(
         sop_instance_uid=str(dataset.SOPInstanceUID),
         sop_class_uid=str(dataset.SOPClassUID),
-        instance_number=int(instance) if instance is not None else None,
+        instance_number=_number(dataset, "InstanceNumber"),
         frame=number,
     )
 

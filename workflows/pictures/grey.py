@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import PermanentFailure
+from workflows.pictures.hints import hinted
 from workflows.series.attributes import DatasetAttributes
 from workflows.series.pixels import limits
 from workflows.series.plane import PixelModule
@@ -73,7 +74,7 @@ def _voi(values: Values, tags: DatasetAttributes) -> Values | None:
     table = _table(tags, "VOILUTSequence", values)
     if table is not None:
         return table(values) / table.top
-    centers, widths = tags.numbers("WindowCenter"), tags.numbers("WindowWidth")
+    centers, widths = hinted(tags, "WindowCenter"), hinted(tags, "WindowWidth")
     if not centers or not widths:
         return None
     function = (tags.text("VOILUTFunction") or "LINEAR").upper()

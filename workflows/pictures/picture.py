@@ -22,7 +22,15 @@ from schemas.imaging import PictureFrame
 from workflows.pictures.grey import grey_levels
 from workflows.pictures.place import aspect_of, left_along_row, pixel_size_of
 from workflows.pictures.square import square_of
-from workflows.pictures.views import exposure_of, is_bedside, is_for_processing, is_processed, taken_at, view_of
+from workflows.pictures.views import (
+    is_bedside,
+    is_for_processing,
+    is_processed,
+    own_time,
+    said_of,
+    view_of,
+    view_told,
+)
 from workflows.series.attributes import DatasetAttributes, read_dataset
 from workflows.series.codecs import decoder_of
 from workflows.series.elements import NATIVE, Buffer
@@ -50,13 +58,27 @@ class Exposure:
     bedside: bool
     for_processing: bool
     processed: bool
-    shot: str
-    """What one shot of the tube is known by: two versions of one image share it."""
-    taken: str
+    event: str | None
+    """Irradiation Event UID: one shot of the tube."""
+    taken: str | None
+    """When the film was taken, by its own acquisition time."""
+    view_told: str | None
+    """The view as the tags for it name it."""
+    said: str
+    """What the room calls it."""
 
     @property
     def view(self) -> str | None:
         return self.frame.view
+
+    @property
+    def image(self) -> int | None:
+        """The Instance Number."""
+        return self.frame.instance_number
+
+    @property
+    def uid(self) -> str:
+        return self.frame.sop_instance_uid
 
 
 def read_exposure(part: Buffer | Dataset) -> Exposure:
@@ -91,8 +113,10 @@ def read_exposure(part: Buffer | Dataset) -> Exposure:
         bedside=is_bedside(tags),
         for_processing=is_for_processing(tags),
         processed=is_processed(tags),
-        shot=exposure_of(tags, sop),
-        taken=taken_at(tags),
+        event=tags.text("IrradiationEventUID"),
+        taken=own_time(tags),
+        view_told=view_told(tags),
+        said=said_of(tags),
     )
 
 

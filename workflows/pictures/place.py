@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from schemas.imaging import PictureFrame, PixelSize
+from workflows.pictures.hints import hinted
 from workflows.pictures.views import AP, FRONTAL, PA
 from workflows.series.attributes import DatasetAttributes
 from workflows.series.place import ONE_SIDED
@@ -38,7 +39,7 @@ def side_of(frame: PictureFrame, body_part: str | None, x: float) -> Side | None
 def aspect_of(tags: DatasetAttributes) -> float:
     """A pixel's height over its width: by its spacings, else by Pixel Aspect Ratio (PS3.3 C.7.6.3.1.7), else square."""
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio"):
-        pair = tags.numbers(keyword)
+        pair = hinted(tags, keyword)
         if len(pair) == 2 and min(pair) > 0:
             return pair[0] / pair[1]
     return 1.0
@@ -57,7 +58,7 @@ def pixel_size_of(tags: DatasetAttributes) -> PixelSize | None:
 
 
 def _pair(tags: DatasetAttributes, keyword: str) -> tuple[float, float] | None:
-    values = tags.numbers(keyword)
+    values = hinted(tags, keyword)
     return (values[0], values[1]) if len(values) == 2 and min(values) > 0 else None
 
 

@@ -89,22 +89,32 @@ _PROCESSED = re.compile(
 )
 
 
-def exposure_of(tags: DatasetAttributes, sop_instance_uid: str) -> str:
-    """What one shot of the tube is known by: Irradiation Event UID, else the second it was taken in, else the instance itself."""
-    event = tags.text("IrradiationEventUID")
-    if event:
-        return event
-    taken = taken_at(tags)
-    return taken if len(taken) >= 14 else sop_instance_uid
+def view_told(tags: DatasetAttributes) -> str | None:
+    """The view as View Position or View Code Sequence has it, word for word: two obliques are two views. Descriptions and directions tell no more
+    than a kind of view, and prove nothing."""
+    position = (tags.text("ViewPosition") or "").upper()
+    codes = [DatasetAttributes(item).text("CodeValue") or "" for item in tags.get("ViewCodeSequence") or []]
+    return " ".join(part for part in (position, *codes) if part) or None
 
 
-def taken_at(tags: DatasetAttributes) -> str:
-    """YYYYMMDDHHMMSS[.ffffff] as far as it is known."""
-    when = tags.text("AcquisitionDateTime")
-    if when:
-        return when
-    for kind in ("Acquisition", "Content", "Series"):
-        day, time = tags.text(f"{kind}Date"), tags.text(f"{kind}Time")
-        if day and time:
-            return day + time
-    return tags.text("StudyDate") or ""
+def own_time(tags: DatasetAttributes) -> str | None:
+    """YYYYMMDDHHMMSS[.ffffff] of the film's own acquisition; None where it is not given to the second. The series' and the study's are those of
+    all films, and the content's may be the hour of a copy."""
+    day, time = tags.text("AcquisitionDate"), tags.text("AcquisitionTime")
+    for when in (tags.text("AcquisitionDateTime"), f"{day}{time}" if day and time else None):
+        found = _TIME.match(when or "")
+        if found:
+            return found[1] + (found[2] or "").rstrip("0.")
+    return None
+
+
+_TIME = re.compile(r"(\d{14})(\.\d+)?")
+
+
+def said_of(tags: DatasetAttributes) -> str:
+    """What the room calls the film, without case, and without what a repeat is called."""
+    words = " ".join(tags.text(keyword) or "" for keyword in ("SeriesDescription", "ProtocolName"))
+    return " ".join(re.findall(r"[^\W\d_]+", _AGAIN.sub(" ", words.casefold())))
+
+
+_AGAIN = re.compile(r"\b(repeat(ed)?|rpt|wdh|wiederholung)\b")

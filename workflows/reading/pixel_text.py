@@ -10,7 +10,8 @@ upright (turned) or handwritten ones.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,12 +36,19 @@ SHARPNESS = 0.5
 SUSPICIOUS = 0.045
 """Share of a tile's pixels that are such edges, rising and falling ones counted by the lesser."""
 STRIP = 48
-MOST_STRIPS = 16
-"""Strips that are read of one volume, at about a quarter of a second each."""
-CERTAIN = 0.06
-"""From here marks count as letters even where they cannot be read; on CT alone, since thin structures of MR come near to it."""
-LETTERS = 4
-"""Fewer letters than this are a side mark or noise, not text."""
+FIRST_STRIPS = 16
+"""Strips that are read of one volume in any case: with text in it one takes about a quarter of a second."""
+MOST_STRIPS = 128
+"""So many are read as long as none holds text, the strongest of each slice before a second of any: without text one takes about 30 ms."""
+SURE = 0.12
+"""From here marks count as letters even where they cannot be read: twice what clean CT comes to. On CT alone, since thin structures of MR come near
+to it."""
+STANDS_OUT, TIMES_OTHERS = 0.07, 1.6
+"""Or from here, where they are so many times as strong as those of the usual slice of the stack: anatomy is alike from slice to slice."""
+WORDS, WORD, LONG_WORD = 2, 3, 8
+"""Text is so many words of at least so many letters or digits, or one that is long: noise is read as single letters and short words."""
+REPEATED = 4
+"""Letters of a word that is text where several slices have it."""
 TEXT, MARKS = "burnt-in-text", "letter-like-marks"
 SIDE_MARKS = frozenset({
     "left", "right", "post", "ant", "sup", "inf", "head", "feet", "l", "r", "ap", "pa", "lat", "lateral", "portable", "mobile", "erect", "upright",
@@ -70,47 +78,73 @@ def search_text(
     Text that reads like an instruction is named by its kind, other text as `burnt-in-text` (a name or a date is worth knowing too), marks
     that are letters and cannot be read as `letter-like-marks`.
     """
-    strips = suspicious_strips(volume)
-    chosen = _chosen(strips)
-    told: dict[int, list[tuple[Strip, str]]] = {}
-    for strip in sorted(chosen, key=lambda strip: (strip.index, strip.top)):
-        told.setdefault(strip.index, []).append((strip, read_strip(volume, strip, lines)))
-    codes = {k: code for k, found in told.items() if (code := _code_of(found, certain=volume.units == "HU"))}
-    cautions = [Caution(route="pixels", code=code, where=f"{name}slice {numbers[k] + 1}") for k, code in codes.items()]
-    suspicious, read = len({s.index for s in strips}), len({s.index for s in chosen})
-    return cautions, PixelTextSearch(slices=len(numbers), suspicious=suspicious, read=read)
+    strips, usual = _strips_and_usual(volume)
+    told, read = _read(volume, strips, lines)
+    repeated = _repeated(told)
+    letters = {strip.index for strip in strips if volume.units == "HU" and _is_certain(strip.score, usual)}
+    codes = {k: code for k, found in told.items() if (code := _code_of(found, repeated, certain=k in letters))}
+    cautions = [
+        Caution(route="pixels", code=code, where=f"{name}slice {numbers[k] + 1}") for k, code in sorted(codes.items())
+    ]
+    return cautions, PixelTextSearch(slices=len(numbers), suspicious=len({s.index for s in strips}), read=read)
 
 
-def _code_of(found: list[tuple[Strip, str]], *, certain: bool) -> str | None:
+def _read(volume: Volume, strips: list[Strip], lines: Lines) -> tuple[dict[int, list[str]], int]:
+    """The text of each slice from top to bottom, and how many slices were read: those beyond the first as long as there is none."""
+    found: dict[int, list[tuple[int, str]]] = {}
+    for count, strip in enumerate(_ranked(strips)[:MOST_STRIPS]):
+        if count >= FIRST_STRIPS and any(_is_text(_words(text for _, text in said), set()) for said in found.values()):
+            break
+        found.setdefault(strip.index, []).append((strip.top, read_strip(volume, strip, lines)))
+    return {k: [text for _, text in sorted(said)] for k, said in found.items()}, len(found)
+
+
+def _repeated(told: dict[int, list[str]]) -> set[str]:
+    """Words that several slices have."""
+    slices = Counter(word for said in told.values() for word in set(_words(said)) if len(word) >= REPEATED)
+    return {word for word, count in slices.items() if count > 1}
+
+
+def _code_of(said: list[str], repeated: set[str], *, certain: bool) -> str | None:
     """What a slice says, from top to bottom: its lines may stand in several strips."""
-    kind = instruction_in(" ".join(text for _, text in found))
+    kind = instruction_in(" ".join(said))
     if kind is not None:
         return kind
-    if any(_is_text(text) for _, text in found):
+    if _is_text(_words(said), repeated):
         return TEXT
-    return MARKS if certain and any(strip.score >= CERTAIN for strip, _ in found) else None
+    return MARKS if certain else None
+
+
+def _is_certain(score: float, usual: float) -> bool:
+    return score >= SURE or (score >= STANDS_OUT and score >= TIMES_OTHERS * usual)
 
 
 def suspicious_strips(volume: Volume) -> list[Strip]:
     """Strips with marks like letters, strongest first."""
+    return _strips_and_usual(volume)[0]
+
+
+def _strips_and_usual(volume: Volume) -> tuple[list[Strip], float]:
+    """The strips, and the strongest score of the usual slice."""
     scale = 1.0 if volume.units == "HU" else max(_range(volume) / 2048, 1.0)
-    found = [strip for k in range(len(volume.voxels)) for strip in _strips_of(volume.voxels[k], k, scale)]
-    return sorted(found, key=lambda strip: (-strip.score, strip.index, strip.top))
+    scores = [letter_scores(pixels.astype(np.float32) / scale) for pixels in volume.voxels]
+    found = [strip for k, each in enumerate(scores) for strip in _strips_of(each, k, volume.voxels.shape[1])]
+    best = [float(each.max()) if each.size else 0.0 for each in scores]
+    return sorted(found, key=lambda strip: (-strip.score, strip.index, strip.top)), float(np.median(best or [0.0]))
 
 
 def _range(volume: Volume) -> float:
     return max(float(volume.voxels.max()) - float(volume.voxels.min()), 1.0)
 
 
-def _strips_of(pixels: npt.NDArray[np.int16], index: int, scale: float) -> list[Strip]:
-    scores = letter_scores(pixels.astype(np.float32) / scale)
+def _strips_of(scores: Grey, index: int, rows: int) -> list[Strip]:
     if not scores.size:
         return []
     best, found = scores.max(axis=1), []
     while float(best.max()) >= SUSPICIOUS:
         row = int(best.argmax())
         middle = row * CELL + TILE[0] * CELL // 2
-        found.append(Strip(index, min(max(middle - STRIP // 2, 0), max(len(pixels) - STRIP, 0)), float(best[row])))
+        found.append(Strip(index, min(max(middle - STRIP // 2, 0), max(rows - STRIP, 0)), float(best[row])))
         best[max(row - 1, 0) : row + 2] = 0
     return found
 
@@ -169,14 +203,14 @@ def _tiles(cells: Grey) -> Grey:
     return sums
 
 
-def _chosen(strips: list[Strip]) -> list[Strip]:
-    """The strips to read: one of each slice before a second of any, up to the cap."""
+def _ranked(strips: list[Strip]) -> list[Strip]:
+    """In the order of reading: one of each slice before a second of any."""
     order: dict[int, int] = {}
     ranked = []
     for position, strip in enumerate(strips):
         order[strip.index] = order.get(strip.index, -1) + 1
         ranked.append((order[strip.index], position, strip))
-    return [strip for _, _, strip in sorted(ranked, key=lambda at: at[:2])][:MOST_STRIPS]
+    return [strip for _, _, strip in sorted(ranked, key=lambda at: at[:2])]
 
 
 def read_strip(volume: Volume, strip: Strip, lines: Lines) -> str:
@@ -209,6 +243,12 @@ def _blurred(values: Grey, reach: int = 12) -> Grey:
     return mean
 
 
-def _is_text(found: str) -> bool:
-    words = re.findall(r"[^\W_]+", found.lower())
-    return sum(map(len, words)) >= LETTERS and not SIDE_MARKS.issuperset(words)
+def _words(said: Iterable[str]) -> list[str]:
+    """The letters and digits of what stands between blanks; without side marks, and without what is too short for a word."""
+    pieces = [re.findall(r"[^\W_]+", word) for text in said for word in text.lower().split()]
+    found = ["".join(each) for each in pieces if not SIDE_MARKS.issuperset(each)]
+    return [word for word in found if len(word) >= WORD]
+
+
+def _is_text(words: list[str], repeated: set[str]) -> bool:
+    return len(words) >= WORDS or any(len(word) >= LONG_WORD or word in repeated for word in words)

@@ -11,13 +11,13 @@ from schemas.errors import PermanentFailure, StudyUnread
 from schemas.identifiers import canonical_json, instance_set_digest
 from schemas.imaging import StoredStack, StudyInventory
 from schemas.inference import ModelRelease
-from schemas.outcomes import SeriesOutcome
+from schemas.outcomes import SeriesOutcome, Unanswered
 from schemas.runs import StudyFetched
 from schemas.timeline import Coding, PatientBanner
 from workflows.ports import ObjectStore
 from workflows.reading.caution import instruction_in
 from workflows.stacks import kind_named, kind_of
-from workflows.stacks.account import NothingRead, whole_account
+from workflows.stacks.account import Fetched, NothingRead, whole_account
 from workflows.stacks.kind import Sources
 
 ACCOUNT = TypeAdapter(list[SeriesOutcome])
@@ -45,7 +45,7 @@ def fetch_stacks(
         account = whole_account(calm, kind.modalities, nothing.rows)
         raise StudyUnread(nothing.code, nothing.hint, keep_account(sources.store, account)) from nothing
     account = whole_account(calm, kind.modalities, fetched.rows)
-    stored = fetched.stacks
+    stored = _without_certainty(fetched) if kind.name in ("pictures", "slide") else fetched.stacks
     first, *more = [sources.store.put(canonical_json(stack.model_dump(mode="json"))) for stack in stored]
     return StudyFetched(
         volume=first,
@@ -55,6 +55,15 @@ def fetch_stacks(
         slices=sum(len(stack.model_slices) for stack in stored),
         account=keep_account(sources.store, account),
     )
+
+
+def _without_certainty(fetched: Fetched) -> list[StoredStack]:
+    """Of films and slides each shows what the others do not: where one could not be read, the rest deny nothing."""
+    if all(row.outcome != "refused" for row in fetched.rows):
+        return fetched.stacks
+    first, *more = fetched.stacks
+    doubt = [*first.unanswered, Unanswered(code="series-refused")]
+    return [first.model_copy(update={"unanswered": doubt}), *more]
 
 
 def keep_account(store: ObjectStore, account: list[SeriesOutcome]) -> str:

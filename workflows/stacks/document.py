@@ -31,7 +31,8 @@ from workflows.reading.caution import BURNED_IN, HIDDEN, chart_cautions, instruc
 from workflows.reading.document_prompt import SCANNED_PAGES
 from workflows.reading.places import Places, region_on
 from workflows.series import free_texts, png_of
-from workflows.stacks.account import Fetched, read
+from workflows.stacks.account import Fetched, NothingRead, read, refused
+from workflows.stacks.faults import raise_if_of_study
 from workflows.stacks.findings import items_of
 from workflows.stacks.kind import Picture, Shown, Sources
 
@@ -59,15 +60,27 @@ class DocumentKind:
         like: StoredStack | None,
         region: str = "other",
     ) -> Fetched:
-        """Every series of documents, in the order of their numbers: a report that is left out is a result that nobody sees."""
+        """Every series of documents, in the order of their numbers: a report that is left out is a result that nobody sees. One that cannot be
+        read is refused by itself."""
         chosen = [series for series in study.series if series.modality in self.modalities and series.instance_count]
         stacks: list[StoredStack] = []
         rows: list[SeriesOutcome] = []
+        failures: list[PermanentFailure] = []
         pages = 0
         for series in sorted(chosen, key=lambda s: (s.series_number or 0, s.series_instance_uid)):
-            stacks.append(_fetch_series(sources, study, series, release, pages))
-            pages += len(source_of(stacks[-1]).frames)
-            rows.append(read(series, f"{len(source_of(stacks[-1]).frames)} pages"))
+            try:
+                stack = _fetch_series(sources, study, series, release, pages)
+            except PermanentFailure as failure:
+                raise_if_of_study(failure)
+                rows.append(refused(series, failure))
+                failures.append(failure)
+                continue
+            stacks.append(stack)
+            pages += len(source_of(stack).frames)
+            rows.append(read(series, f"{len(source_of(stack).frames)} pages"))
+        if not stacks:
+            why = next(iter(failures), None) or PermanentFailure("document-empty", "the study holds no document")
+            raise NothingRead(why.code, why.hint, rows)
         return Fetched(stacks, rows)
 
     def ask(self, timeline: Timeline, shown: Shown, priority: Priority) -> ModelRequest:

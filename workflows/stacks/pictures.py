@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -10,7 +11,6 @@ from PIL import Image
 from schemas.errors import PermanentFailure
 from schemas.imaging import MODALITIES_OF, PictureFrame, SeriesPictures, StackKind, StoredStack, StudyInventory
 from schemas.inference import Location, ModelAnswer, ModelRelease, ModelRequest
-from schemas.outcomes import SeriesOutcome
 from schemas.pictures import Pictures, decode_pictures, encode_pictures
 from schemas.report import AbstentionReason, ImageRegion, Priority, Reading
 from schemas.timeline import Timeline
@@ -18,12 +18,12 @@ from workflows.pictures import (
     Exposure,
     OutsideImage,
     PictureChoice,
-    choose_pictures,
+    Sorted,
     from_square,
     like_first,
-    read_exposure,
     render,
     side_of,
+    sort_pictures,
     to_square,
 )
 from workflows.ports import ObjectStore
@@ -32,16 +32,25 @@ from workflows.reading.picture_prompt import picture_headings
 from workflows.reading.places import Dropped, Place, Places, Side, region_on, stack_of
 from workflows.reading.plausible import implausible
 from workflows.reading.prompt import build_picture_request
-from workflows.series import free_texts, png_of
-from workflows.stacks.account import Fetched, NothingRead, left_out, read
+from workflows.series import png_of
+from workflows.series.plane import whole_number
+from workflows.stacks.account import Fetched, NothingRead
 from workflows.stacks.cautions import grey
+from workflows.stacks.films import Films, film_rows, read_films
 from workflows.stacks.findings import items_of, labels_of, read_findings
 from workflows.stacks.kind import Picture, Shown, Sources
 from workflows.stacks.series_reader import calm
 
-NOT_A_PICTURE = "pixels-missing"
+NO_PICTURE = "the study has no radiograph that can be shown: send it for presentation"
 MOST_SHOWN = 1024
 """Pixels along the longer side of a picture on the page."""
+
+
+class _Digests(NamedTuple):
+    """Of a film's containers: as it was taken, and in its square."""
+
+    whole: str
+    square: str
 
 
 class PicturesKind:
@@ -65,19 +74,17 @@ class PicturesKind:
     ) -> Fetched:
         """The study's views, frontal first; of a prior the one that shows what `like` shows.
 
-        A film that cannot be read stops the study: nobody knows what it shows, and the rest may not be what was asked about.
+        Each film is read by itself: one that cannot be is refused in the account, and another version or repeat of it may stand in. No failure
+        but of all films ends the study.
         """
-        exposures, texts = _exposures(sources, study)
-        choices = choose_pictures(exposures)
-        views = len(choices)
-        if like is not None:
-            choices = like_first(choices, frame_of(like).view)
-        rows = _rows(study, exposures, choices)
-        if not choices:
-            raise NothingRead(
-                "no-picture", "the study has no radiograph that can be shown: send it for presentation", rows
-            )
-        return Fetched([_stored(sources.store, study, choice, views, texts) for choice in choices], rows)
+        films = read_films(sources.archive, study)
+        found, shown, kept = _kept(sources.store, study, films, like)
+        rows = film_rows(study, films, found, shown)
+        if not shown:
+            why = next(iter(films.failures), None) or PermanentFailure("no-picture", NO_PICTURE)
+            raise NothingRead(why.code, why.hint, rows)
+        views, bedside = views_of(found, len(films.failures)), all(choice.exposure.bedside for choice in shown)
+        return Fetched([_stored(study, c, kept[c.exposure.uid], views, bedside, films.texts) for c in shown], rows)
 
     def ask(self, timeline: Timeline, shown: Shown, priority: Priority) -> ModelRequest:
         """A pair as published, earlier picture, current picture, text; where there are more, each is named."""
@@ -169,68 +176,68 @@ def frame_of(stack: StoredStack) -> PictureFrame:
     return pictures_of(stack).frames[0]
 
 
-def _exposures(sources: Sources, study: StudyInventory) -> tuple[list[Exposure], dict[str, set[tuple[str, str]]]]:
-    """Every picture of the study, and the free text of the tags of each series."""
-    exposures: list[Exposure] = []
-    texts: dict[str, set[tuple[str, str]]] = {}
-    for series in study.series:
-        if series.modality not in MODALITIES_OF["pictures"] or not series.instance_count:
-            continue
-        for part in sources.archive.retrieve_series(study.study_instance_uid, series.series_instance_uid):
-            texts.setdefault(series.series_instance_uid, set()).update(free_texts([part]))
-            try:
-                exposures.append(read_exposure(part))
-            except PermanentFailure as failure:
-                if failure.code != NOT_A_PICTURE:
-                    raise
-    return exposures, texts
+def views_of(found: Sorted, unread: int) -> int | None:
+    """How many films the study has of its one part of the body, those that could not be read among them; None where it shows several parts."""
+    there = found.distinct()
+    parts = {(exposure.body_part or "").upper() for exposure in there} - {""}
+    return len(there) + unread if len(parts) < 2 else None
 
 
-def _rows(study: StudyInventory, exposures: list[Exposure], choices: list[PictureChoice]) -> list[SeriesOutcome]:
-    """One row for each film."""
+def _kept(
+    store: ObjectStore, study: StudyInventory, films: Films, like: StoredStack | None
+) -> tuple[Sorted, list[PictureChoice], dict[str, _Digests]]:
+    """What is shown, each film rendered and stored, by SOP Instance UID. A film that cannot be decoded is refused, and the others are chosen anew.
+
+    `like`: what a prior is compared with.
+    """
     series = {each.series_instance_uid: each for each in study.series}
-    shown = {choice.exposure.frame.sop_instance_uid: choice.reason for choice in choices}
-    rows = []
-    for exposure in exposures:
-        of, image = series[exposure.series_instance_uid], exposure.frame.instance_number
-        reason = shown.get(exposure.frame.sop_instance_uid)
-        rows.append(
-            read(of, reason, image=image)
-            if reason is not None
-            else left_out(of, "film-not-shown", "another film of the study is shown in its place", image=image)
-        )
-    return rows
+    kept: dict[str, _Digests] = {}
+    while True:
+        found = sort_pictures(films.exposures)
+        shown = found.choices if like is None else like_first(found.choices, frame_of(like).view)
+        waiting = next((choice.exposure for choice in shown if choice.exposure.uid not in kept), None)
+        if waiting is None:
+            return found, shown, kept
+        try:
+            kept[waiting.uid] = _put(store, waiting)
+        except PermanentFailure as failure:
+            films.drop(waiting, series[waiting.series_instance_uid], failure)
+
+
+def _put(store: ObjectStore, exposure: Exposure) -> _Digests:
+    """The picture as it was taken, and in its square."""
+    levels = render(exposure)
+    padded = to_square(levels, exposure.frame.square)
+    whole, square = (store.put(encode_pictures(Pictures(one[None], exposure.modality))) for one in (levels, padded))
+    return _Digests(whole, square)
 
 
 def _stored(
-    store: ObjectStore,
     study: StudyInventory,
     choice: PictureChoice,
-    views: int,
+    kept: _Digests,
+    views: int | None,
+    bedside: bool,
     texts: dict[str, set[tuple[str, str]]],
 ) -> StoredStack:
-    """Both containers: the picture as it was taken, and in its square."""
     exposure, tags = choice.exposure, choice.exposure.tags
-    levels = render(exposure)
-    numbers = tags.numbers("SeriesNumber")
     series = SeriesPictures(
         study_instance_uid=study.study_instance_uid,
         series_instance_uid=exposure.series_instance_uid,
-        series_number=int(numbers[0]) if numbers else None,
+        series_number=whole_number(tags, "SeriesNumber"),
         modality=exposure.modality,
         description=tags.text("SeriesDescription"),
         body_part=exposure.body_part,
         frames=[exposure.frame],
         views=views,
-        portable=exposure.bedside,
+        portable=bedside and views is not None,
     )
     cautions = tag_cautions(sorted(texts[exposure.series_instance_uid]))
-    padded = to_square(levels, exposure.frame.square)
     return StoredStack(
         kind="pictures",
         series=calm(series, cautions),
-        volume_digest=store.put(encode_pictures(Pictures(levels[None], exposure.modality))),
-        model_volume_digest=store.put(encode_pictures(Pictures(padded[None], exposure.modality))),
+        volume_digest=kept.whole,
+        model_volume_digest=kept.square,
         model_slices=[0],
         reason=choice.reason,
         cautions=cautions,

@@ -42,6 +42,7 @@ from workflows.slides import (
     tissue_shares,
 )
 from workflows.stacks.account import Fetched, NothingRead, left_out, read, refused
+from workflows.stacks.faults import raise_if_of_study
 from workflows.stacks.findings import evidence_image, items_of, read_findings
 from workflows.stacks.kind import Picture, Shown, Sources
 from workflows.stacks.slide_places import SlidePlaces, slide_of
@@ -49,7 +50,8 @@ from workflows.stacks.slide_places import SlidePlaces, slide_of
 NOTHING_TO_READ = ("slide-without-levels", "slide-no-tissue")
 """Codes of series that a study may hold beside its slides: pictures of labels, glass with nothing on it."""
 LEAST_PATCHES = 5
-"""Of each slide. With more slides than share the patches at so many each, a person has to choose."""
+"""Of each slide. With more slides than share the patches at so many each, the first are read and the others named."""
+BEYOND = "the {count} slides before it took all the patches that can be shown at once: split the study"
 
 
 class SlideKind:
@@ -70,30 +72,32 @@ class SlideKind:
         like: StoredStack | None,
         region: str = "other",
     ) -> Fetched:
-        """Every slide with tissue, in the order of their series. One that cannot be read refuses the study: it must not be missed in silence."""
+        """Every slide with tissue, in the order of their series, as many as can share the patches. One that cannot be read is refused by itself."""
         series = sorted(
             (each for each in study.series if each.modality in self.modalities and each.instance_count > 0),
             key=lambda each: (each.series_number is None, each.series_number or 0, each.series_instance_uid),
         )
-        most = MAX_PICTURES // max(len(series), 1)
-        if most < LEAST_PATCHES:
-            raise PermanentFailure("slides-too-many", "the study holds more slides than can be read at once: split it")
+        most = max(MAX_PICTURES // max(len(series), 1), LEAST_PATCHES)
         stacks: list[StoredStack] = []
         rows: list[SeriesOutcome] = []
-        nothing: PermanentFailure | None = None
+        failures: list[PermanentFailure] = []
         for each in series:
+            if sum(len(stack.model_slices) for stack in stacks) + LEAST_PATCHES > MAX_PICTURES:
+                rows.append(left_out(each, "slide-beyond-most", BEYOND.format(count=len(stacks))))
+                continue
+            left = MAX_PICTURES - sum(len(stack.model_slices) for stack in stacks)
             try:
                 with sources.archive.open_slide(study.study_instance_uid, each.series_instance_uid) as slide:
-                    stacks.append(_stored(sources.store, study, each, slide, most))
+                    stacks.append(_stored(sources.store, study, each, slide, min(most, left)))
                     rows.append(read(each, stacks[-1].reason))
             except PermanentFailure as failure:
-                if failure.code not in NOTHING_TO_READ:
-                    raise NothingRead(failure.code, failure.hint, [*rows, refused(each, failure)]) from failure
-                rows.append(left_out(each, failure.code, failure.hint))
-                nothing = failure if nothing is None or failure.code == "slide-no-tissue" else nothing
+                raise_if_of_study(failure)
+                nothing = failure.code in NOTHING_TO_READ
+                rows.append(left_out(each, failure.code, failure.hint) if nothing else refused(each, failure))
+                failures.append(failure)
         if not stacks:
-            nothing = nothing or PermanentFailure("slide-without-levels", "the study holds no whole slide")
-            raise NothingRead(nothing.code, nothing.hint, rows)
+            why = _why_none(failures)
+            raise NothingRead(why.code, why.hint, rows)
         return Fetched(stacks, rows)
 
     def ask(self, timeline: Timeline, shown: Shown, priority: Priority) -> ModelRequest:
@@ -137,6 +141,16 @@ class SlideKind:
 
     def unit(self) -> str:
         return "patch"
+
+
+def _why_none(failures: list[PermanentFailure]) -> PermanentFailure:
+    """What the first slide was refused for; else that there is no tissue, and last that nothing is a slide."""
+    nothing = PermanentFailure("slide-without-levels", "the study holds no whole slide")
+    return min(failures, key=_rank, default=nothing)
+
+
+def _rank(failure: PermanentFailure) -> int:
+    return {"slide-no-tissue": 1, "slide-without-levels": 2}.get(failure.code, 0)
 
 
 def _words(slide: SeriesSlide) -> str:
