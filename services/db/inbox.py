@@ -13,7 +13,7 @@ from schemas.errors import PermanentFailure
 from schemas.events import CloudEvent
 from schemas.identifiers import without_version
 from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated, InboxResult, ReviewRecorded
-from schemas.report import URGENCY, Priority
+from schemas.report import URGENCY, Priority, RaisedPriority, above_order, resulting_priority, undone
 from schemas.runs import RunState
 from schemas.timeline import PatientBanner
 from services.db.audit import append, now_text
@@ -132,12 +132,12 @@ class InboxRecords:
                 write_event(session, event)
 
     def raise_priority(self, result_id: str, priority: Priority) -> None:
-        """Of an entry that nobody has decided about; never lowered."""
+        """The order of an undecided entry has become so urgent; never lowered, nor below what a critical finding has raised it to."""
         with self._database.writing() as session:
             entry = _known(session, result_id)
-            if entry.status in UNREVIEWED and URGENCY[priority] < entry.priority_rank:
-                entry.priority, entry.priority_rank = priority, URGENCY[priority]
-                entry.document = entry.document | {"priority": priority}
+            if entry.status in UNREVIEWED and URGENCY[priority] < URGENCY[_order_of(entry)]:
+                raised = _raised(entry)
+                _rank(entry, resulting_priority(priority, raised), priority, above_order(priority, raised))
                 write_change(session, result_id, "reprioritised")
                 _written(session, "priority-raised", result_id, key=priority, code=priority)
 
@@ -147,6 +147,24 @@ def _known(session: Session, result_id: str) -> InboxEntry:
     if entry is None:
         raise PermanentFailure("inbox-entry-missing", "the result is not in the inbox")
     return entry
+
+
+def _order_of(entry: InboxEntry) -> Priority:
+    """The order's priority; entries of earlier versions know no other."""
+    order: Priority = entry.document.get("order_priority") or entry.document["priority"]
+    return order
+
+
+def _raised(entry: InboxEntry) -> RaisedPriority | None:
+    """What holds the entry above its order."""
+    raised = entry.document.get("raised")
+    return RaisedPriority.model_validate(raised) if raised else None
+
+
+def _rank(entry: InboxEntry, priority: Priority, order: Priority, raised: RaisedPriority | None) -> None:
+    entry.priority, entry.priority_rank = priority, URGENCY[priority]
+    told = {"priority": priority, "order_priority": order, "raised": raised.model_dump() if raised else None}
+    entry.document = entry.document | told
 
 
 def _put(session: Session, run_id: str, result: InboxResult) -> None:
@@ -232,6 +250,9 @@ def decide(entry: InboxEntry, review: ReviewRecorded) -> None:
     entry.status, entry.act_id, entry.reviewer = review.outcome, review.act_id, review.reviewer
     entry.reviewed_at, entry.reviewed_report = datetime.fromisoformat(review.at), review.report
     entry.reason_code, entry.reason_text = review.reason_code, review.reason_text
+    raised = _raised(entry)
+    if raised is not None and undone(raised.finding, review.outcome, review.taken_back):
+        _rank(entry, _order_of(entry), _order_of(entry), None)
 
 
 def _columns(result: InboxResult) -> dict[str, Any]:
