@@ -79,7 +79,7 @@ class Finds:
         asked = request.answer_schema["properties"]["findings"]["properties"]
         answer = {label: HONEST if label in self.labels else NOTHING for label in asked}
         if not request.volumes:
-            answer = dict.fromkeys(asked, {"chart": "unrelated", "cites": []})
+            answer = {label: {"chart": "unrelated", "cites": []} for label in asked}
         return ModelAnswer(
             text=orjson.dumps({"findings": answer}).decode(),
             finish_reason="stop",

@@ -275,7 +275,7 @@ def raised_context() -> ResultContext:
     """A routine chest CT in which a pneumothorax is probable; the site's list asks for STAT."""
     known = context()
     pneumothorax = known.reading.findings[0].model_copy(update={"label": "pneumothorax", "long_axis_mm": None})
-    seen = known.reading.model_copy(update={"findings": [pneumothorax, known.reading.findings[1]]})
+    seen = known.reading.model_copy(update={"findings": [pneumothorax, *known.reading.findings]})
     return replace(known, reading=seen, priority="stat", order_priority="routine", raised=PNEUMOTHORAX)
 
 

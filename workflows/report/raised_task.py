@@ -40,9 +40,11 @@ def with_policy(canonical: Canonical, task: Json, policy: str) -> list[Json]:
 
 
 def raise_on(canonical: Canonical, task: Json) -> RaisedPriority | None:
-    """What holds the task above its order now; None once its order is as urgent."""
+    """What holds the task above its order now; None once its order is as urgent, or a human has taken the finding back."""
     order, critical = order_of(canonical, task), _critical(canonical, task)
-    return above_order(order, critical) if order else None
+    if order is None or critical is None or task.get("priority") == order:
+        return None
+    return above_order(order, critical)
 
 
 def order_of(canonical: Canonical, task: Json) -> Priority | None:
