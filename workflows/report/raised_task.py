@@ -71,6 +71,12 @@ def priority_after(canonical: Canonical, task: Json, act: ReviewAct) -> Json:
     return {"priority": order}
 
 
+def findings_taken_back(canonical: Canonical, task: Json) -> list[str]:
+    """Of a task that was decided: the finding that had raised it, where it has its order's priority again."""
+    order, critical = order_of(canonical, task), _critical(canonical, task)
+    return [critical.finding] if critical is not None and task.get("priority") == order else []
+
+
 def _critical(canonical: Canonical, task: Json) -> RaisedPriority | None:
     finding = _code(_value(canonical, task, FINDING))
     likelihood = next((b for b in BANDS if b == _code(_value(canonical, task, LIKELIHOOD))), None)
