@@ -51,7 +51,7 @@ class InboxResult(Record):
     headline: str | None = None
     """The list's line, where it does not follow from the findings."""
     order_priority: Priority | None = None
-    """None in entries of earlier versions, whose `priority` is the order's."""
+    """Set with `raised`; else `priority` is the order's."""
     raised: RaisedPriority | None = None
     """Set while a critical finding holds the result above its order; a rejection, or an order as urgent, ends it."""
 

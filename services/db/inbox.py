@@ -150,7 +150,7 @@ def _known(session: Session, result_id: str) -> InboxEntry:
 
 
 def _order_of(entry: InboxEntry) -> Priority:
-    """The order's priority; entries of earlier versions know no other."""
+    """The order's priority."""
     order: Priority = entry.document.get("order_priority") or entry.document["priority"]
     return order
 
@@ -163,8 +163,13 @@ def _raised(entry: InboxEntry) -> RaisedPriority | None:
 
 def _rank(entry: InboxEntry, priority: Priority, order: Priority, raised: RaisedPriority | None) -> None:
     entry.priority, entry.priority_rank = priority, URGENCY[priority]
-    told = {"priority": priority, "order_priority": order, "raised": raised.model_dump() if raised else None}
-    entry.document = entry.document | told
+    kept = {name: told for name, told in entry.document.items() if name not in _ONLY_RAISED}
+    why = {"order_priority": order, "raised": raised.model_dump()} if raised else {}
+    entry.document = kept | {"priority": priority} | why
+
+
+_ONLY_RAISED = ("order_priority", "raised")
+"""Not in the documents of other entries, so that an inbox of an earlier version can still open those."""
 
 
 def _put(session: Session, run_id: str, result: InboxResult) -> None:
@@ -278,7 +283,7 @@ def _columns(result: InboxResult) -> dict[str, Any]:
         "finding_count": len(detected) + len(outside(reading)),
         "issued_at": datetime.fromisoformat(result.issued),
         "acknowledge_by": datetime.fromisoformat(result.acknowledge_by) if result.acknowledge_by else None,
-        "document": result.model_dump(mode="json"),
+        "document": result.model_dump(mode="json", exclude=set() if result.raised else set(_ONLY_RAISED)),
         "added_at": datetime.now(UTC),
         "adds_to": result.adds_to,
         "escalation_step": 0,

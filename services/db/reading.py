@@ -64,6 +64,7 @@ class EntryRow:
     cautions: list[str] | None
     """Routes (`chart`, `dicom`, `pixels`) by which text came that reads like instructions."""
     order_priority: str | None
+    """Set with `raised`; else `priority` is the order's."""
     raised: dict[str, str] | None
     """A `schemas.report.RaisedPriority`, while it holds the result above its order."""
 

@@ -505,6 +505,18 @@ def test_what_a_finding_has_raised_stands_first_until_a_reviewer_rejects_it(
     assert (entry.row.priority, entry.result.priority, entry.result.raised) == ("routine", "routine", None)
 
 
+def test_what_was_not_raised_is_kept_in_the_form_that_earlier_versions_read(
+    runs: RunRecords, inbox: InboxRecords, database: Database
+) -> None:
+    told, other = result("first", "study-1", priority="routine"), result("second", "study-2", priority="routine")
+    for number, each in enumerate((told, other)):
+        inbox.add(open_run(runs, f"run-{number}"), each, available(each))
+    inbox.raise_priority(other.result_id, "stat")
+    with database.reading() as session:
+        documents = list(session.scalars(select(InboxEntry.document)))
+    assert not {"raised", "order_priority"} & set().union(*documents)
+
+
 @pytest.mark.parametrize(
     ("outcome", "taken_back", "priority"),
     [
@@ -542,7 +554,7 @@ def test_an_order_as_urgent_as_the_finding_counts_alone(
     inbox.add(open_run(runs), told := raised_result(), available(told))
     inbox.raise_priority(told.result_id, "stat")
     [row] = reader.list_entries(Filter()).rows
-    assert (row.priority, row.order_priority, row.raised) == ("stat", "stat", None)
+    assert (row.priority, row.order_priority, row.raised) == ("stat", None, None)
 
 
 def test_an_addendum_stands_beside_its_result_and_goes_with_it_when_newer_images_come(

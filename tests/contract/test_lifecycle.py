@@ -635,7 +635,7 @@ def test_an_order_moves_below_the_finding_and_counts_once_it_is_as_urgent(raised
 def test_an_addendum_to_a_raised_result_has_its_orders_priority(raised_house: House) -> None:
     added = raised_house.add(raised_house.assess(raised_house.lab("1988-5")))
     shown = raised_house.entry(added.addendum_id)
-    assert (shown.row.priority, shown.row.order_priority, shown.row.raised) == ("urgent", "urgent", None)
+    assert (shown.row.priority, shown.row.order_priority, shown.row.raised) == ("urgent", None, None)
     _, second = raised_house.events(RESULT_AVAILABLE)
     assert second["resultId"] == added.addendum_id
     assert "raised" not in second

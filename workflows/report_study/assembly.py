@@ -106,6 +106,7 @@ def inbox_result(
     args: CreateInboxEntry,
 ) -> InboxResult:
     """Everything that the result's page shows; `conclusion` as it stands in FHIR."""
+    raised = above_order(args.priority, args.checked.critical)
     return InboxResult(
         result_id=args.built.result_id,
         thread_id=args.built.thread_id,
@@ -125,8 +126,8 @@ def inbox_result(
         reading=reading,
         history=timeline.entries[-HISTORY_SHOWN:],
         supersedes=args.built.supersedes,
-        order_priority=args.priority,
-        raised=above_order(args.priority, args.checked.critical),
+        order_priority=args.priority if raised else None,
+        raised=raised,
     )
 
 
@@ -140,7 +141,7 @@ def addendum_result(
             "result_id": context.addendum_id,
             "workflow_id": workflow_id,
             "priority": context.priority,
-            "order_priority": context.priority,
+            "order_priority": None,
             "raised": None,
             "report": report,
             "task": task,

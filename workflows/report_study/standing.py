@@ -166,11 +166,10 @@ class Standing:
         self._escalations.clear()
 
     async def raise_priority(self, priority: Priority) -> None:
-        """The order became more urgent: Task, inbox and escalation of the unread reading follow; never the other way."""
+        """The order became more urgent: Task, inbox and escalation of the unread reading follow; never downwards, nor below a critical finding."""
         higher = URGENCY[priority] < URGENCY[self._priority]
-        beneath = (
-            self._critical is not None
-        )  # the order moves below what the finding has raised: only what is said of it changes
+        # below what a finding has raised, only what is said of the order changes
+        beneath = self._critical is not None
         if not (self.unread and (higher or beneath)) or self.reading is None:
             return
         argument = Reprioritise(
