@@ -209,6 +209,13 @@ def asked_for(script: Script) -> list[Priority]:
     return [query.priority for query in script.calls["escalation_policy"]]
 
 
+async def moved_below(script: Script, handle: Handle) -> None:
+    """The order becomes urgent, then asap, both below STAT; events are taken one after the other, so the first is done with."""
+    for times, priority in enumerate(("urgent", "asap"), start=1):
+        await told(handle, order("priority-changed", priority))
+        await called(script, "reprioritise", times)
+
+
 async def test_a_critical_finding_starts_the_escalation_that_its_routine_order_would_not() -> None:
     script = finding()
     async with working(script) as client:
@@ -239,10 +246,8 @@ async def test_an_order_that_becomes_urgent_does_not_slow_down_what_the_finding_
     script = finding()
     async with read(script) as (_client, handle):
         await called(script, "notify_step")
-        await told(handle, order("priority-changed", "urgent"))
-        await called(script, "reprioritise")
-        await settled(handle)
-        assert script.calls["reprioritise"][0].priority == "urgent"
+        await moved_below(script, handle)
+        assert [call.priority for call in script.calls["reprioritise"]] == ["urgent", "asap"]
         assert asked_for(script) == ["stat"]
         assert len(script.calls["notify_step"]) == 1
         await handle.execute_update(ReportStudyWorkflow.review, act_on("one"))
@@ -281,9 +286,7 @@ async def test_an_addendum_leaves_the_clock_of_the_raised_result_and_is_told_as_
         await called(script, "notify_step")
         await told(handle, lab("Observation/crp"))
         await called(script, "escalation_policy", 2)
-        await told(handle, order("priority-changed", "urgent"))
-        await called(script, "reprioritise")
-        await settled(handle)
+        await moved_below(script, handle)
         assert script.calls["write_addendum"][0].priority == "routine"
         assert asked_for(script) == ["stat", "routine"]
         await replayed(handle)
@@ -297,9 +300,7 @@ async def test_a_run_that_begins_after_a_restore_goes_on_telling_as_urgently() -
         again = await announce(client, "one")
         await called(script, "notify_step", 2)
         assert asked_for(script) == ["stat", "stat"]
-        await told(again, order("priority-changed", "urgent"))
-        await called(script, "reprioritise")
-        await settled(again)
+        await moved_below(script, again)
         assert asked_for(script) == ["stat", "stat"]
         await replayed(again)
 
