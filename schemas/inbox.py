@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from schemas.model import Record
-from schemas.report import Priority, Reading, ReviewOutcome
+from schemas.report import Priority, RaisedPriority, Reading, ReviewOutcome
 from schemas.timeline import PatientBanner, TimelineEntry
 
 
@@ -32,6 +32,7 @@ class InboxResult(Record):
     release_name: str
     trained: bool
     priority: Priority
+    """The one that counts: the order's, or that of `raised`."""
     report: str
     """`DiagnosticReport/<id>/_history/<version>`"""
     task: str
@@ -49,6 +50,10 @@ class InboxResult(Record):
     """Result id of the result that this one is an addendum to."""
     headline: str | None = None
     """The list's line, where it does not follow from the findings."""
+    order_priority: Priority | None = None
+    """Set with `raised`; else `priority` is the order's."""
+    raised: RaisedPriority | None = None
+    """Set while a critical finding holds the result above its order; a rejection, or an order as urgent, ends it."""
 
 
 class ReviewRecorded(Record):
@@ -62,6 +67,8 @@ class ReviewRecorded(Record):
     reason_code: str | None
     reason_text: str | None
     report: str
+    taken_back: list[str] = []
+    """Labels of findings that the reviewer has amended to anything but `detected`."""
 
 
 class EntryClosed(Record):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from schemas.model import Record
-from schemas.report import Priority
+from schemas.report import Priority, RaisedPriority
 from schemas.runs import ResultWritten, RunState
 
 # -- the result that stands ----------------------------------------------------------------------------------------------
@@ -29,6 +29,8 @@ class StandingResult(Record):
 
     written: ResultWritten | None
     state: RunState
+    raised: RaisedPriority | None = None
+    """Set where a critical finding holds an unread result above its order."""
 
 
 # -- closing and withdrawing ---------------------------------------------------------------------------------------------

@@ -24,6 +24,27 @@ def more_urgent(one: Priority, other: Priority) -> Priority:
     return min(one, other, key=URGENCY.__getitem__)
 
 
+class RaisedPriority(Record):
+    """What the site's critical list says of a reading: the finding for which it is to be looked at sooner, and how soon. Codes only."""
+
+    finding: str
+    """A code of the local system `finding-label`."""
+    likelihood: LikelihoodBand
+    priority: Priority
+    critical_list: str
+    """Name and version of the list, as `radiology@v3`."""
+
+
+def above_order(order: Priority, critical: RaisedPriority | None) -> RaisedPriority | None:
+    """`critical`, where it is more urgent than the order: an order is never lowered."""
+    return critical if critical is not None and URGENCY[critical.priority] < URGENCY[order] else None
+
+
+def resulting_priority(order: Priority, critical: RaisedPriority | None) -> Priority:
+    """The more urgent of the order's and the critical list's."""
+    return order if critical is None else more_urgent(order, critical.priority)
+
+
 AbstentionReason = Literal[
     "volume-empty", "volume-constant", "most-answers-dropped", "no-results-found", "not-looked-at"
 ]
@@ -167,3 +188,13 @@ class ReviewAct(Record):
     """Amend only: each finding that the reviewer puts their own in place of; the rest is accepted."""
     amended_values: list[AmendedValue] = []
     """The same for values of a document."""
+
+    @property
+    def taken_back(self) -> list[str]:
+        """Labels of findings in whose place the reviewer says anything but `detected`."""
+        return [amended.label for amended in self.amendments if amended.presence != "detected"]
+
+
+def undone(finding: str, outcome: ReviewOutcome, taken_back: list[str]) -> bool:
+    """Whether a decision takes back the finding for which a result was raised."""
+    return outcome == "rejected" or finding in taken_back

@@ -11,7 +11,7 @@ from typing import Literal
 from schemas.errors import Stage
 from schemas.facts import StudyAvailable
 from schemas.model import Record
-from schemas.report import Priority, ReviewAct
+from schemas.report import Priority, RaisedPriority, ReviewAct
 from schemas.timeline import StudyEntry
 
 Digest = str
@@ -116,6 +116,8 @@ class ReadingChecked(Record):
     reading: Digest
     finding_count: int
     dropped_count: int
+    critical: RaisedPriority | None = None
+    """What the site's critical list says of it, whatever the order says; None where nothing on the list was found."""
 
 
 class IntegrateHistory(Record):
@@ -136,6 +138,7 @@ class BuildResult(Record):
     answered: ModelAnswered
     checked: ReadingChecked
     priority: Priority
+    """The order's; `checked.critical` may raise the result above it."""
 
 
 class ResultBuilt(Record):
@@ -174,6 +177,7 @@ class CreateInboxEntry(Record):
     built: ResultBuilt
     written: ResultWritten
     priority: Priority
+    """The order's, as in `BuildResult`."""
 
 
 class RunFailure(Record):

@@ -23,12 +23,14 @@ FINDING_LABEL = System(
     "finding-label",
     "Finding label",
     "Questions that are put to the model. A label is a question: only the value of the Observation says what was answered.",
-    ("Observation.code",),
+    ("Observation.code", "Task.input:critical-finding.value[x]"),
     "required",
     tuple(
         Term(label.code, label.text, f"Do the images show this: {label.text}? Asked of: {label.site}.")
         for label in LABELS
     ),
+    version="1.0.1",
+    date="2026-11-30",
 )
 FINDING_COMPONENT = System(
     "finding-component",
@@ -68,9 +70,11 @@ LIKELIHOOD_BAND = System(
     "likelihood-band",
     "Likelihood band",
     "Ordered bands of how likely a finding is present, from absent to definite. They are words of the model and no calibrated probabilities.",
-    ("Observation.component:likelihood.value[x]",),
+    ("Observation.component:likelihood.value[x]", "Task.input:critical-likelihood.value[x]"),
     "required",
     tuple(Term(band, LIKELIHOOD_TEXT[band], meaning) for band, meaning in _BAND_MEANING.items()),
+    version="1.0.1",
+    date="2026-11-30",
 )
 _CHANGE_MEANING: dict[Change, tuple[str, str]] = {
     "new": ("New", "Present now, not present in the named prior."),
@@ -308,7 +312,30 @@ TASK_INPUT = System(
     "What a review task is given.",
     ("Task.input.type",),
     "required",
-    terms([("escalation-policy", "Escalation policy", "Name and version of the escalation policy in force.")]),
+    terms(
+        [
+            ("escalation-policy", "Escalation policy", "Name and version of the escalation policy in force."),
+            (
+                "order-priority",
+                "Priority of the order",
+                "What the order asks for, where a critical finding has raised the review above it.",
+            ),
+            (
+                "critical-priority",
+                "Priority of the critical finding",
+                "What the site's critical list asks for because of the finding; it counts while the order asks for less.",
+            ),
+            (
+                "critical-finding",
+                "Critical finding",
+                "The AI's finding, unverified, for which the critical list has raised the review.",
+            ),
+            ("critical-likelihood", "Likelihood of the critical finding", "As the AI has worded it, as a band."),
+            ("critical-list", "Critical list", "Name and version of the site's critical list that was applied."),
+        ]
+    ),
+    version="1.1.0",
+    date="2026-11-30",
 )
 TASK_OUTPUT = System(
     "task-output",

@@ -183,6 +183,7 @@ def model(settings: Settings, store: FolderObjectStore) -> VllmModel:
 
 
 def site(settings: Settings) -> Site:
+    from services.critical_list import critical_list
     from services.escalation import escalation_policies
     from workflows.report_study.assembly import Site
 
@@ -195,6 +196,7 @@ def site(settings: Settings) -> Site:
         dicomweb_public_url=settings.dicomweb_public_url or settings.require("dicomweb_url"),
         conclusion_codes=settings.conclusion_codes == "on",
         escalation=escalation_policies(settings),
+        critical=critical_list(settings),
         time_zone=settings.zone,
     )
 

@@ -96,6 +96,9 @@ class Settings:
     escalation_file: str = _setting(
         "", "JSON file: who is told of an unread result, by priority (default: urgent and above, two steps)"
     )
+    critical_list_file: str = _setting(
+        "", "JSON file: which findings raise a result above its order (default: the list that comes with Longview)"
+    )
     escalation_role: str = _setting(
         "Radiology lead", "who is told when the duty role did not acknowledge in time: a reference or a name"
     )

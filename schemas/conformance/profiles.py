@@ -165,7 +165,10 @@ def _task(canonical: Canonical) -> Json:
         element("Task.focus", min=1),
         element("Task.for", min=1),
         element("Task.owner", min=1),
+        element("Task.input", slicing=by_pattern("type")),
         element("Task.input.type", binding=binding(canonical, TASK_INPUT)),
+        *_reason(canonical, "critical-finding", FINDING_LABEL),
+        *_reason(canonical, "critical-likelihood", LIKELIHOOD_BAND),
         element("Task.output", slicing=by_pattern("type")),
         element("Task.output.type", binding=binding(canonical, TASK_OUTPUT)),
         element(deadline, min=0, max="1"),
@@ -173,7 +176,19 @@ def _task(canonical: Canonical) -> Json:
         element(f"{deadline}.value[x]", type=[{"code": "code"}], binding=binding(canonical, DEADLINE_OUTCOME)),
     ]
     text = "The review of an AI result: whose it is, where it stands, and whether it was acknowledged in time."
-    return _profile(canonical, AI_REVIEW_TASK, "Task", "AI review task", text, elements)
+    dated = {"version": "1.1.0", "date": "2026-11-30"}
+    return _profile(canonical, AI_REVIEW_TASK, "Task", "AI review task", text, elements) | dated
+
+
+def _reason(canonical: Canonical, code: str, system: System) -> list[Json]:
+    """An input that says, with a code of ours, why the task was raised above its order."""
+    place = f"Task.input:{code}"
+    return [
+        element(place, min=0, max="1"),
+        element(f"{place}.type", **pattern(canonical, TASK_INPUT, code)),
+        element(f"{place}.value[x]", type=_CODED),
+        *local_coding(canonical, f"{place}.value[x]", system),
+    ]
 
 
 def _notification(canonical: Canonical) -> Json:

@@ -13,7 +13,7 @@ from schemas.errors import PermanentFailure
 from schemas.events import CloudEvent
 from schemas.identifiers import without_version
 from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated, InboxResult, NoticeClosed, ReviewRecorded
-from schemas.report import URGENCY, Priority
+from schemas.report import URGENCY, Priority, RaisedPriority, above_order, resulting_priority, undone
 from schemas.runs import RunState
 from schemas.timeline import PatientBanner
 from services.db.audit import append, now_text
@@ -160,12 +160,12 @@ class InboxRecords:
             _written(session, "result-closed", closed.result_id, key=closed.act_id, code=closed.status, by=closed.by)
 
     def raise_priority(self, result_id: str, priority: Priority) -> None:
-        """Of an entry that nobody has decided about; never lowered."""
+        """The order of an undecided entry has become so urgent; never lowered, nor below what a critical finding has raised it to."""
         with self._database.writing() as session:
             entry = _known(session, result_id)
-            if entry.status in UNREVIEWED and URGENCY[priority] < entry.priority_rank:
-                entry.priority, entry.priority_rank = priority, URGENCY[priority]
-                entry.document = entry.document | {"priority": priority}
+            if entry.status in UNREVIEWED and URGENCY[priority] < URGENCY[_order_of(entry)]:
+                raised = _raised(entry)
+                _rank(entry, resulting_priority(priority, raised), priority, above_order(priority, raised))
                 write_change(session, result_id, "reprioritised")
                 _written(session, "priority-raised", result_id, key=priority, code=priority)
 
@@ -175,6 +175,29 @@ def _known(session: Session, result_id: str) -> InboxEntry:
     if entry is None:
         raise PermanentFailure("inbox-entry-missing", "the result is not in the inbox")
     return entry
+
+
+def _order_of(entry: InboxEntry) -> Priority:
+    """The order's priority."""
+    order: Priority = entry.document.get("order_priority") or entry.document["priority"]
+    return order
+
+
+def _raised(entry: InboxEntry) -> RaisedPriority | None:
+    """What holds the entry above its order."""
+    raised = entry.document.get("raised")
+    return RaisedPriority.model_validate(raised) if raised else None
+
+
+def _rank(entry: InboxEntry, priority: Priority, order: Priority, raised: RaisedPriority | None) -> None:
+    entry.priority, entry.priority_rank = priority, URGENCY[priority]
+    kept = {name: told for name, told in entry.document.items() if name not in _ONLY_RAISED}
+    why = {"order_priority": order, "raised": raised.model_dump()} if raised else {}
+    entry.document = kept | {"priority": priority} | why
+
+
+_ONLY_RAISED = ("order_priority", "raised")
+"""Not in the documents of other entries, so that an inbox of an earlier version can still open those."""
 
 
 def _put(session: Session, run_id: str, result: InboxResult) -> None:
@@ -260,6 +283,9 @@ def decide(entry: InboxEntry, review: ReviewRecorded) -> None:
     entry.status, entry.act_id, entry.reviewer = review.outcome, review.act_id, review.reviewer
     entry.reviewed_at, entry.reviewed_report = datetime.fromisoformat(review.at), review.report
     entry.reason_code, entry.reason_text = review.reason_code, review.reason_text
+    raised = _raised(entry)
+    if raised is not None and undone(raised.finding, review.outcome, review.taken_back):
+        _rank(entry, _order_of(entry), _order_of(entry), None)
 
 
 def _columns(result: InboxResult) -> dict[str, Any]:
@@ -285,7 +311,7 @@ def _columns(result: InboxResult) -> dict[str, Any]:
         "finding_count": len(detected) + len(outside(reading)),
         "issued_at": datetime.fromisoformat(result.issued),
         "acknowledge_by": datetime.fromisoformat(result.acknowledge_by) if result.acknowledge_by else None,
-        "document": result.model_dump(mode="json"),
+        "document": result.model_dump(mode="json", exclude=set() if result.raised else set(_ONLY_RAISED)),
         "added_at": datetime.now(UTC),
         "adds_to": result.adds_to,
         "escalation_step": 0,

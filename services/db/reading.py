@@ -63,6 +63,10 @@ class EntryRow:
     acknowledged_at: datetime | None
     cautions: list[str] | None
     """Routes (`chart`, `dicom`, `pixels`) by which text came that reads like instructions."""
+    order_priority: str | None
+    """Set with `raised`; else `priority` is the order's."""
+    raised: dict[str, str] | None
+    """A `schemas.report.RaisedPriority`, while it holds the result above its order."""
 
 
 @dataclass(frozen=True)
@@ -196,9 +200,10 @@ def _seen(entry: InboxEntry, look: Look) -> AuditEntry:
 
 
 def _entry(session: Session, entry: InboxEntry) -> Entry:
-    cautions = {"cautions": entry.document["reading"].get("cautions")}
+    told = {name: entry.document.get(name) for name in _FROM_DOCUMENT}
+    told["cautions"] = entry.document["reading"].get("cautions")
     return Entry(
-        row=_row({name: getattr(entry, name) for name in _COLUMNS} | cautions),
+        row=_row({name: getattr(entry, name) for name in _COLUMNS} | told),
         result=InboxResult.model_validate(entry.document),
         act_id=entry.act_id,
         reason_text=entry.reason_text,
@@ -208,13 +213,15 @@ def _entry(session: Session, entry: InboxEntry) -> Entry:
     )
 
 
-_COLUMNS = tuple(name for name in EntryRow.__dataclass_fields__ if name != "cautions")
+_FROM_DOCUMENT = ("order_priority", "raised")
+_COLUMNS = tuple(name for name in EntryRow.__dataclass_fields__ if name not in (*_FROM_DOCUMENT, "cautions"))
 
 
 def _row_columns() -> list[Any]:
-    """The line's own columns, and the cautions out of the page's document."""
+    """The line's own columns, and what it tells out of the page's document."""
     cautions = InboxEntry.document["reading"]["cautions"].label("cautions")
-    return [*(getattr(InboxEntry, name) for name in _COLUMNS), cautions]
+    told = [InboxEntry.document[name].label(name) for name in _FROM_DOCUMENT]
+    return [*(getattr(InboxEntry, name) for name in _COLUMNS), cautions, *told]
 
 
 def _row(values: dict[str, Any]) -> EntryRow:

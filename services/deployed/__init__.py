@@ -40,6 +40,7 @@ def _looks() -> dict[str, Look]:
         "model": servers.model_server,
         "inbox": people.inbox,
         "login": people.login,
+        "critical list": people.critical,
         "audit": people.audit,
         "certificates": certificates.look,
     }

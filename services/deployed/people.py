@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from services.adapters import trust
-from services.parts.doctor import Check
+from services.parts.doctor import Check, critical_list_check
 from services.parts.probes import NotReady, fhir_ok, http_ok
 from services.settings import Settings
 
@@ -21,6 +21,11 @@ def inbox(settings: Settings) -> Iterator[Check]:
         )
         return
     yield Check("inbox", "answers")
+
+
+def critical(settings: Settings) -> Iterator[Check]:
+    """Which findings people are told of before their order asks for it."""
+    yield critical_list_check(settings)
 
 
 def login(settings: Settings) -> Iterator[Check]:

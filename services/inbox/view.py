@@ -17,6 +17,7 @@ from schemas.terms import CHART_RELATION
 from schemas.timeline import TimelineEntry
 from services.db import Entry, EntryRow, Filter, Listing
 from services.db.reading import SHOWN, Shown
+from services.inbox.raised import raised_of
 from services.inbox.schemas import REASONS
 from workflows.report.series_text import NAMES, name_of_row
 from workflows.report.text import (
@@ -80,6 +81,8 @@ class Line:
     escalation: str
     """Who has been told, or has answered, so far."""
     cautions: list[str]
+    raised: str
+    """Why it stands above its order."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +218,7 @@ def line_of(row: EntryRow, now: datetime) -> Line:
         due_iso=iso(row.acknowledge_by) if row.acknowledge_by else "",
         escalation=escalation_of(row),
         cautions=[CAUTION_ROUTES[route] for route in row.cautions or [] if route in CAUTION_ROUTES],
+        raised=raised_of(row),
     )
 
 

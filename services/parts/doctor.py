@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from schemas.errors import PartUnavailable
+from services.critical_list import critical_list
 from services.parts.launcher import connected_settings
 from services.parts.ports import HOST
 from services.parts.probes import fhir_preflight
@@ -42,7 +43,7 @@ class Check:
 
 def examine(settings: Settings) -> list[Check]:
     """All checks, the machine's first."""
-    return [*_machine(settings), *_packages(), *_parts(settings)]
+    return [*_machine(settings), *_packages(), critical_list_check(settings), *_parts(settings)]
 
 
 def _machine(settings: Settings) -> Iterator[Check]:
@@ -120,6 +121,15 @@ def _pinned() -> dict[str, str]:
         return {}
     matches = [_PINNED.match(text) for text in asked]
     return {match[1]: match[2] for match in matches if match}
+
+
+def critical_list_check(settings: Settings) -> Check:
+    """Which findings raise a result: a list that cannot be read would stop the worker."""
+    try:
+        known = critical_list(settings)
+    except PartUnavailable as error:
+        return Check("critical list", settings.critical_list_file, error.hint)
+    return Check("critical list", f"{known.name}, {len(known.findings)} lines")
 
 
 def _parts(settings: Settings) -> Iterator[Check]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from schemas.report import resulting_priority
 from schemas.runs import CreateInboxEntry
 from services.operations.meter import count, observe
 
@@ -32,4 +33,8 @@ def record_done(arguments: Sequence[Any], now: datetime | None = None) -> None:
         return
     if announced.tzinfo is not None:
         waited = ((now or datetime.now(UTC)) - announced).total_seconds()
-        observe("longview_result_seconds", max(0.0, waited), priority=entry.priority)
+        observe(
+            "longview_result_seconds",
+            max(0.0, waited),
+            priority=resulting_priority(entry.priority, entry.checked.critical),
+        )

@@ -23,6 +23,7 @@ from sqlalchemy import func, inspect, select, text
 from schemas.errors import InvalidEvent, LongviewError, PartUnavailable, PermanentFailure, TransientFailure
 from schemas.events import RESULT_TOPIC, RUN_TOPIC, CloudEvent, validate
 from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated
+from schemas.report import RaisedPriority
 from schemas.runs import SkipRun
 from services.db import (
     Database,
@@ -477,6 +478,85 @@ def test_a_priority_is_raised_in_the_list_and_never_lowered(
     assert found.priority == "stat"
 
 
+PNEUMOTHORAX = RaisedPriority(
+    finding="pneumothorax", likelihood="probable", priority="stat", critical_list="radiology@v3"
+)
+
+
+def raised_result(order: Any = "routine") -> Any:
+    return result("raised", "study-2", priority="stat", order_priority=order, raised=PNEUMOTHORAX)
+
+
+def test_what_a_finding_has_raised_stands_first_until_a_reviewer_rejects_it(
+    runs: RunRecords, inbox: InboxRecords, reader: InboxReader
+) -> None:
+    plain, raised = result("first", "study-1", priority="urgent"), raised_result()
+    for number, told in enumerate((plain, raised)):
+        inbox.add(open_run(runs, f"run-{number}"), told, available(told))
+    first, second = reader.list_entries(Filter()).rows
+    assert (first.result_id, first.priority, first.order_priority) == (raised.result_id, "stat", "routine")
+    assert first.raised == PNEUMOTHORAX.model_dump()
+    assert (second.raised, second.order_priority) == (None, None)
+    inbox.record_review(act := review(raised, "rejected", reason_code="false-positive"), reviewed(raised, act))
+    [row] = reader.list_entries(Filter(shown="reviewed", priority="routine")).rows
+    assert (row.result_id, row.priority, row.raised) == (raised.result_id, "routine", None)
+    entry = reader.get(raised.result_id)
+    assert entry is not None
+    assert (entry.row.priority, entry.result.priority, entry.result.raised) == ("routine", "routine", None)
+
+
+def test_what_was_not_raised_is_kept_in_the_form_that_earlier_versions_read(
+    runs: RunRecords, inbox: InboxRecords, database: Database
+) -> None:
+    told, other = result("first", "study-1", priority="routine"), result("second", "study-2", priority="routine")
+    for number, each in enumerate((told, other)):
+        inbox.add(open_run(runs, f"run-{number}"), each, available(each))
+    inbox.raise_priority(other.result_id, "stat")
+    with database.reading() as session:
+        documents = list(session.scalars(select(InboxEntry.document)))
+    assert not {"raised", "order_priority"} & set().union(*documents)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "taken_back", "priority"),
+    [
+        ("accepted", [], "stat"),
+        ("amended", ["pleural-effusion"], "stat"),
+        ("amended", ["pneumothorax"], "routine"),
+        ("rejected", [], "routine"),
+    ],
+)
+def test_only_a_decision_that_takes_the_finding_back_lowers_the_result(
+    runs: RunRecords, inbox: InboxRecords, reader: InboxReader, outcome: str, taken_back: list[str], priority: str
+) -> None:
+    inbox.add(open_run(runs), told := raised_result(), available(told))
+    inbox.record_review(act := review(told, outcome, taken_back=taken_back), reviewed(told, act))
+    [row] = reader.list_entries(Filter(shown="reviewed")).rows
+    assert row.priority == priority
+
+
+def test_an_order_follows_below_the_finding_and_a_rejection_leads_back_to_it(
+    runs: RunRecords, inbox: InboxRecords, reader: InboxReader
+) -> None:
+    inbox.add(open_run(runs), told := raised_result(), available(told))
+    for priority in ("urgent", "routine"):
+        inbox.raise_priority(told.result_id, priority)
+    [row] = reader.list_entries(Filter()).rows
+    assert (row.priority, row.order_priority, row.raised) == ("stat", "urgent", PNEUMOTHORAX.model_dump())
+    inbox.record_review(act := review(told, "rejected", reason_code="false-positive"), reviewed(told, act))
+    [row] = reader.list_entries(Filter(shown="reviewed")).rows
+    assert (row.priority, row.raised) == ("urgent", None)
+
+
+def test_an_order_as_urgent_as_the_finding_counts_alone(
+    runs: RunRecords, inbox: InboxRecords, reader: InboxReader
+) -> None:
+    inbox.add(open_run(runs), told := raised_result(), available(told))
+    inbox.raise_priority(told.result_id, "stat")
+    [row] = reader.list_entries(Filter()).rows
+    assert (row.priority, row.order_priority, row.raised) == ("stat", None, None)
+
+
 def test_an_addendum_stands_beside_its_result_and_goes_with_it_when_newer_images_come(
     runs: RunRecords, inbox: InboxRecords, reader: InboxReader
 ) -> None:
@@ -513,7 +593,7 @@ def test_entries_of_the_version_before_are_kept_by_the_migration(url: str) -> No
                 " VALUES ('r', 's', 't', 'reviewed', '2026-11-24', '2026-11-24')"
             )
         )
-        document = result().model_dump_json(exclude={"adds_to", "headline"})
+        document = result().model_dump_json(exclude={"adds_to", "headline", "order_priority", "raised"})
         connection.execute(
             text(
                 "INSERT INTO inbox_entry (result_id, run_id, study_key, thread_id, status, priority, priority_rank, modality, trained, release_name,"
@@ -527,6 +607,7 @@ def test_entries_of_the_version_before_are_kept_by_the_migration(url: str) -> No
     entry = InboxReader(database).get("x")
     assert entry is not None
     assert (entry.row.escalation_step, entry.row.escalation_exhausted, entry.row.adds_to) == (0, False, None)
+    assert (entry.row.order_priority, entry.row.raised) == (None, None)
     database.close()
 
 

@@ -40,15 +40,18 @@ from tests.contract.written_bundles import (
     CANONICAL,
     FINAL_REPORT,
     NAMESPACE,
+    PNEUMOTHORAX,
     act,
     answered,
     chart,
     closing,
     context,
     given_up,
+    raised_context,
     told,
 )
 from workflows.report import build_closing, build_result, build_review, supersede
+from workflows.report.raised_task import order_of, raise_on
 from workflows.report_study.assembly import Site
 from workflows.report_study.fhir_results import find_result, read_posted
 from workflows.report_study.lifecycle import LifecycleActivities
@@ -176,6 +179,16 @@ def _put(resource: dict[str, Any]) -> dict[str, str]:
 
 @pytest.fixture
 def house(fhir_base_url: str, tmp_path: Path) -> Iterator[House]:
+    yield from _opened(fhir_base_url, tmp_path)
+
+
+@pytest.fixture
+def raised_house(fhir_base_url: str, tmp_path: Path) -> Iterator[House]:
+    """The order is routine; a probable pneumothorax has raised the result to STAT."""
+    yield from _opened(fhir_base_url, tmp_path, raised=True)
+
+
+def _opened(fhir_base_url: str, tmp_path: Path, *, raised: bool = False) -> Iterator[House]:
     """A patient of their own, so that no story meets another's resources; the study's thread is the result's own too."""
     fhir = Interrupted(fhir_base_url)
     fhir.meanwhile = []
@@ -200,7 +213,7 @@ def house(fhir_base_url: str, tmp_path: Path) -> Iterator[House]:
     )
     record = fhir.patient_record(f"Patient/{name}")
     made = House(f"Patient/{name}", fhir, store, records, InboxReader(database), database, steps, reviews, "", "")
-    _post(made, record, runs)
+    _post(made, record, runs, raised=raised)
     yield made
     fhir.close()
     database.close()
@@ -224,8 +237,12 @@ def _context(house: House, record: list[dict[str, Any]], extra: str = "") -> Any
     )
 
 
-def _post(house: House, record: list[dict[str, Any]], runs: RunRecords) -> None:
+def _post(house: House, record: list[dict[str, Any]], runs: RunRecords, *, raised: bool) -> None:
     result = _context(house, record)
+    rank: dict[str, Any] = {"priority": "urgent"}
+    if raised:
+        rank = {"priority": "stat", "order_priority": "routine", "raised": PNEUMOTHORAX}
+        result = replace(result, reading=raised_context().reading, **rank)
     house.fhir.transaction(canonical_json(build_result(result)))
     house.result_id, house.thread_id = result.result_id, result.thread_id
     written = find_result(house.fhir, CANONICAL, result.thread_id, result.result_id)
@@ -235,10 +252,10 @@ def _post(house: House, record: list[dict[str, Any]], runs: RunRecords) -> None:
         thread_id=result.thread_id,
         report=written.report,
         task=written.task,
-        priority="urgent",
         issued=result.issued,
         conclusion=house.read(written.report)["conclusion"],
         patient=samples.patient().model_copy(update={"resource": f"{house.patient}/_history/1"}),
+        **rank,
     )
     runs.open_run("run-1", shown.study_key, shown.thread_id, "ni:///sha-256;aaaa", "release-1")
     house.inbox.add("run-1", shown, samples.available(shown))
@@ -531,24 +548,97 @@ def test_when_nobody_answers_that_is_published_and_a_human_may_still_decide(hous
     assert house.posted().task["status"] == "completed"
 
 
-def test_an_urgent_order_raises_an_unread_result_and_nothing_lowers_it(house: House) -> None:
-    def ask(priority: Any) -> Any:
-        argument = Reprioritise(
-            study_key=samples.key("s"),
-            thread_id=house.thread_id,
-            result_id=house.result_id,
-            priority=priority,
-            at="2026-11-23T09:30:00.000+00:00",
-        )
-        return house.run(house.steps.reprioritise, argument)
+def reorder(house: House, priority: Any) -> Any:
+    """The order has another priority now."""
+    argument = Reprioritise(
+        study_key=samples.key("s"),
+        thread_id=house.thread_id,
+        result_id=house.result_id,
+        priority=priority,
+        at="2026-11-23T09:30:00.000+00:00",
+    )
+    return house.run(house.steps.reprioritise, argument)
 
-    assert ask("stat").changed
+
+def test_an_urgent_order_raises_an_unread_result_and_nothing_lowers_it(house: House) -> None:
+    assert reorder(house, "stat").changed
     raised = house.posted().task
     assert raised["priority"] == "stat"
-    assert not ask("routine").changed
-    assert ask("stat").task == f"Task/{raised['id']}/_history/{raised['meta']['versionId']}"
+    assert not reorder(house, "routine").changed
+    assert reorder(house, "stat").task == f"Task/{raised['id']}/_history/{raised['meta']['versionId']}"
     entry = house.entry()
     assert (entry.row.priority, entry.result.priority) == ("stat", "stat")
+
+
+# -- raised by a critical finding ---------------------------------------------------------------------------------------------
+
+
+def ranks(house: House) -> tuple[str, str, str | None]:
+    """The priority that counts, in FHIR and in the inbox; the finding that holds it above its order, where FHIR and the inbox agree on it."""
+    task, row = house.posted().task, house.entry().row
+    raised = raise_on(CANONICAL, task)
+    named = row.raised["finding"] if row.raised else None
+    assert named == (raised.finding if raised else None)
+    return task["priority"], row.priority, named
+
+
+def test_a_raised_result_is_told_as_urgently_as_its_finding_asks_and_keeps_its_reason(raised_house: House) -> None:
+    house = raised_house
+    standing = house.run(house.steps.standing_result, StandingQuery(thread_id=house.thread_id))
+    assert standing.raised == PNEUMOTHORAX
+    notify(house, 1)
+    notify(house, 2)
+    task = house.posted().task
+    assert raise_on(CANONICAL, task) == PNEUMOTHORAX
+    assert order_of(CANONICAL, task) == "routine"
+    assert [i["valueString"] for i in task["input"] if "valueString" in i] == ["radiology-urgent@v3", "radiology@v3"]
+    assert ranks(house) == ("stat", "stat", "pneumothorax")
+
+
+def test_whoever_rejects_it_gives_the_result_its_orders_priority_again(raised_house: House) -> None:
+    house = raised_house
+    notify(house, 1)
+    house.review("rejected", reason_code="false-positive")
+    assert ranks(house)[:2] == ("routine", "routine")
+    task = house.posted().task
+    assert (task["status"], task["businessStatus"]["coding"][0]["code"]) == ("completed", "rejected")
+    assert house.entry().result.raised is None
+    assert order_of(CANONICAL, task) == "routine", "what was told stays on record"
+    assert not notify(house, 2).written
+
+
+def test_whoever_amends_the_finding_away_takes_the_urgency_back_too(raised_house: House) -> None:
+    gone = AmendedFinding(label="pneumothorax", presence="not-detected", likelihood="absent")
+    raised_house.review("amended", amendments=[gone])
+    assert (raised_house.posted().task["priority"], raised_house.entry().row.priority) == ("routine", "routine")
+
+
+def test_whoever_accepts_or_amends_something_else_keeps_it(raised_house: House) -> None:
+    other = AmendedFinding(label="pleural-effusion", presence="detected", likelihood="definite")
+    raised_house.review("amended", amendments=[other])
+    assert ranks(raised_house) == ("stat", "stat", "pneumothorax")
+
+
+def test_an_order_moves_below_the_finding_and_counts_once_it_is_as_urgent(raised_house: House) -> None:
+    house = raised_house
+    reorder(house, "urgent")
+    assert ranks(house) == ("stat", "stat", "pneumothorax")
+    assert (order_of(CANONICAL, house.posted().task), house.entry().row.order_priority) == ("urgent", "urgent")
+    reorder(house, "routine")
+    assert house.entry().row.order_priority == "urgent"
+    reorder(house, "stat")
+    assert ranks(house) == ("stat", "stat", None)
+    house.review("rejected", reason_code="false-positive")
+    assert ranks(house) == ("stat", "stat", None)
+
+
+def test_an_addendum_to_a_raised_result_has_its_orders_priority(raised_house: House) -> None:
+    added = raised_house.add(raised_house.assess(raised_house.lab("1988-5")))
+    shown = raised_house.entry(added.addendum_id)
+    assert (shown.row.priority, shown.row.order_priority, shown.row.raised) == ("urgent", None, None)
+    _, second = raised_house.events(RESULT_AVAILABLE)
+    assert second["resultId"] == added.addendum_id
+    assert "raised" not in second
 
 
 # -- addenda ----------------------------------------------------------------------------------------------------------------

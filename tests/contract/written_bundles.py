@@ -32,6 +32,7 @@ from schemas.report import (
     Finding,
     HistoryWeighed,
     ImageRegion,
+    RaisedPriority,
     Reading,
     ReviewAct,
 )
@@ -306,6 +307,19 @@ def unread_bundles() -> dict[str, dict[str, Any]]:
     return {"unread": told, "unread-attended": attended, "unread-superseded": superseded}
 
 
+PNEUMOTHORAX = RaisedPriority(
+    finding="pneumothorax", likelihood="probable", priority="stat", critical_list="radiology@v3"
+)
+
+
+def raised_context() -> ResultContext:
+    """A routine chest CT in which a pneumothorax is probable; the site's list asks for STAT."""
+    known = context()
+    pneumothorax = known.reading.findings[0].model_copy(update={"label": "pneumothorax", "long_axis_mm": None})
+    seen = known.reading.model_copy(update={"findings": [pneumothorax, *known.reading.findings]})
+    return replace(known, reading=seen, priority="stat", order_priority="routine", raised=PNEUMOTHORAX)
+
+
 def bare_context() -> ResultContext:
     """A server that knows only the patient, and a site that names organization and role in words."""
     patient = [r | {"meta": {"versionId": "1"}} for r in chart() if r["resourceType"] == "Patient"]
@@ -564,7 +578,23 @@ def written_bundles() -> dict[str, dict[str, Any]]:
         "audit": {"resourceType": "Bundle", "type": "batch", "entry": [_recorded(e) for e in audit_events()]},
         **document_bundles(),
         **unread_bundles(),
+        **raised_bundles(),
     } | lifecycle_bundles(posted, version)
+
+
+def raised_bundles() -> dict[str, dict[str, Any]]:
+    """What is written about a result that a critical finding has raised."""
+    full = build_result(raised_context())
+    posted = as_posted(full)
+    version = f"DiagnosticReport/{posted.report['id']}/_history/1"
+    order = build_priority(CANONICAL, posted, "urgent", ISSUED)
+    assert order is not None
+    return {
+        "raised": full,
+        "raised-notify": build_notification(NAMESPACE, posted, told(1)),
+        "raised-order-urgent": order,
+        "raised-reject": build_review(NAMESPACE, posted, act("rejected", version, reason_code="false-positive")),
+    }
 
 
 ADDRESSES = AuditAddresses("https://fhir.example.org/r4", "https://inbox.example.org")
@@ -624,6 +654,8 @@ def lifecycle_bundles(posted: PostedResult, version: str) -> dict[str, dict[str,
     phone = second["entry"][0]["resource"] | {"id": "com-2"}
     phone["meta"] = phone["meta"] | {"versionId": "1"}
     lab = "Observation/creat-9/_history/2"
+    order = build_priority(CANONICAL, posted, "stat", ISSUED)
+    assert order is not None
     added = build_addendum(addendum(accepted, lab))
     return {
         "amend": build_review(NAMESPACE, posted, act("amended", version, amendments=AMENDED)),
@@ -639,7 +671,7 @@ def lifecycle_bundles(posted: PostedResult, version: str) -> dict[str, dict[str,
         "escalate": second,
         "acknowledge": build_acknowledgement(NAMESPACE, after(second, posted), answered(2), phone),
         "exhaust": build_exhaustion(NAMESPACE, after(second, posted), given_up()),
-        "reprioritise": build_priority(posted, "stat", ISSUED),
+        "reprioritise": order,
         "addendum": added,
         "addendum-accept": build_review(NAMESPACE, as_posted(added), act("accepted", "DiagnosticReport/r0/_history/1")),
         "supersede-with-addendum": supersede(

@@ -232,10 +232,11 @@ def test_gpus_are_asked_for_and_shared_by_one_model() -> None:
     )
 
 
-def test_a_new_escalation_policy_is_a_new_rollout(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["escalation_file", "critical_list_file"])
+def test_what_decides_who_is_told_is_a_new_rollout_of_the_workers(tmp_path: Path, name: str) -> None:
     def checksums(policy: str) -> dict[str, str]:
         values = tmp_path / "more.yaml"
-        values.write_text(yaml.safe_dump({"files": {"escalation_file": {"inline": policy}}}))
+        values.write_text(yaml.safe_dump({"files": {name: {"inline": policy}}}))
         text = helm("template", "lv", str(CHART), "-f", str(CHART / "values-hospital.yaml"), "-f", str(values))
         found = of_kind(parsed(text), "Deployment")
         (worker,) = [each for name, each in found.items() if name.startswith("worker-reading-")]

@@ -23,7 +23,7 @@ from temporalio.worker import Replayer, Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from schemas import facts, lifecycle, oversight, runs
-from schemas.report import Priority, ReviewAct
+from schemas.report import Priority, RaisedPriority, ReviewAct
 from schemas.telemetry import traces
 from services.clients.temporal import data_converter
 from tests.contract.temporal_server import KEY, own_namespace
@@ -74,6 +74,8 @@ class Script:
         self.relevant: set[str] = set()
         """Observations that a rule names."""
         self.policies: dict[Priority, lifecycle.EscalationPolicy] = {}
+        self.critical: RaisedPriority | None = None
+        """What the site's list says of a reading."""
         self.hold = asyncio.Event()
         self.hold.set()
         self.held_at = ""
@@ -129,7 +131,7 @@ class Script:
         return runs.ModelAnswered(answer=DIGEST, request=DIGEST, started="s", ended="e")
 
     def _check_answer(self, args: runs.CheckAnswer) -> runs.ReadingChecked:
-        return runs.ReadingChecked(reading=DIGEST, finding_count=1, dropped_count=0)
+        return runs.ReadingChecked(reading=DIGEST, finding_count=1, dropped_count=0, critical=self.critical)
 
     def _integrate_history(self, args: runs.IntegrateHistory) -> runs.ReadingChecked:
         return args.checked
@@ -146,7 +148,9 @@ class Script:
         report = f"DiagnosticReport/{args.result_id}/_history/1"
         more = {"task": "Task/1", "observations": [], "provenance": "Provenance/1", "created": 9}
         written = runs.ResultWritten(result_id=args.result_id, thread_id=args.thread_id, report=report, **more)
-        self.stands[args.thread_id] = lifecycle.StandingResult(written=written, state="awaiting-review")
+        self.stands[args.thread_id] = lifecycle.StandingResult(
+            written=written, state="awaiting-review", raised=self.critical
+        )
         return written
 
     def _write_review(self, args: runs.WriteReview) -> runs.ReviewWritten:

@@ -14,6 +14,7 @@ import pytest
 from schemas.caution import Caution
 from schemas.errors import StaleWrite, TransientFailure
 from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated
+from schemas.report import RaisedPriority
 from tests import inbox_samples as samples
 from tests.inbox_house import Browserless, House, hidden_fields, open_house
 
@@ -57,6 +58,28 @@ def test_the_most_urgent_result_stands_first_with_all_that_identifies_it(house: 
         assert shown in page
     assert page.count("UNTRAINED MODEL") == 2
     assert page.count("AI, not signed") == 2
+
+
+RAISED = RaisedPriority(finding="pneumothorax", likelihood="probable", priority="stat", critical_list="radiology@v3")
+
+
+def test_a_critical_finding_stands_above_its_order_until_it_is_rejected(house: House, visitor: Browserless) -> None:
+    line = "Order ROUTINE, AI-raised STAT: Pneumothorax, probable (list v3)"
+    house.add("urgent", "study-1", priority="urgent")
+    patient = samples.patient("Okonjo, Ada", "MR-77")
+    told = house.add("raised", "study-2", priority="stat", order_priority="routine", raised=RAISED, patient=patient)
+    page = visitor.page("/")
+    assert page.index("Okonjo, Ada") < page.index("Lindqvist, Maren")
+    assert page.count("AI-raised") == page.count(line) == 1
+    shown = visitor.page(f"/results/{told.result_id}")
+    assert line in shown
+    api = {each["result_id"]: each for each in visitor.http.get("/api/results").json()["results"]}[told.result_id]
+    assert (api["priority"], api["order_priority"], api["raised"]) == ("stat", "routine", RAISED.model_dump())
+    visitor.decide(told.result_id, outcome="rejected", reason_code="false-positive", acted_upon="false")
+    assert status_of(house, told.result_id) == "rejected"
+    after = visitor.page(f"/results/{told.result_id}")
+    assert "AI-raised" not in after
+    assert '<dd class="priority routine"><b>ROUTINE</b>' in after
 
 
 def test_the_filter_stands_in_the_address(house: House, visitor: Browserless) -> None:

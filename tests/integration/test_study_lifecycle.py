@@ -13,6 +13,7 @@ from temporalio.exceptions import ApplicationError
 
 from schemas import facts
 from schemas.lifecycle import AcknowledgeAct, EscalationPolicy, EscalationStep
+from schemas.report import Priority, RaisedPriority
 from tests.integration.scripted import (
     PATIENT,
     Handle,
@@ -185,6 +186,123 @@ async def test_a_notice_that_cannot_be_written_does_not_silence_the_next_one() -
         await fast_forward(client, handle, timedelta(minutes=61))
         await called(script, "notify_step", 2)
         assert script.calls["notify_step"][1].step.number == 2
+
+
+# -- a critical finding ------------------------------------------------------------------------------------------------
+
+FAST = EscalationPolicy(
+    name="stat@v1", steps=[step.model_copy(update={"wait_minutes": 15}) for step in TWO_STEPS.steps]
+)
+
+
+def finding(priority: Priority = "stat") -> Script:
+    """A routine order; what the images show is on the site's critical list. Only results above routine have a clock."""
+    script = Script()
+    script.policies = {"urgent": TWO_STEPS, "stat": FAST}
+    script.critical = RaisedPriority(
+        finding="pneumothorax", likelihood="probable", priority=priority, critical_list="radiology@v3"
+    )
+    return script
+
+
+def asked_for(script: Script) -> list[Priority]:
+    return [query.priority for query in script.calls["escalation_policy"]]
+
+
+async def moved_below(script: Script, handle: Handle) -> None:
+    """The order becomes urgent, then asap, both below STAT; events are taken one after the other, so the first is done with."""
+    for times, priority in enumerate(("urgent", "asap"), start=1):
+        await told(handle, order("priority-changed", priority))
+        await called(script, "reprioritise", times)
+
+
+async def test_a_critical_finding_starts_the_escalation_that_its_routine_order_would_not() -> None:
+    script = finding()
+    async with working(script) as client:
+        handle = await announce(client)
+        await called(script, "notify_step")
+        await until(handle, waits_for_review)
+        [notice] = script.calls["notify_step"]
+        assert (notice.policy, notice.priority) == ("stat@v1", "stat")
+        assert {call.priority for call in script.calls["build_result"] + script.calls["ask_model"]} == {"routine"}
+        [entry] = script.calls["create_inbox_entry"]
+        assert entry.checked.critical == script.critical
+        history = await handle.fetch_history()
+        keys = {
+            each.activity_type.name: each.priority.priority_key
+            for event in history.events
+            if event.HasField("activity_task_scheduled_event_attributes")
+            and (each := event.activity_task_scheduled_event_attributes)
+        }
+        assert (keys["ask_model"], keys["build_result"], keys["create_inbox_entry"]) == (4, 1, 1)
+        await fast_forward(client, handle, timedelta(minutes=16))
+        await called(script, "notify_step", 2)
+        await handle.execute_update(ReportStudyWorkflow.review, act_on("one", "rejected"))
+        assert (await handle.result()).state == "reviewed"
+        await replayed(handle)
+
+
+async def test_an_order_that_becomes_urgent_does_not_slow_down_what_the_finding_has_raised() -> None:
+    script = finding()
+    async with read(script) as (_client, handle):
+        await called(script, "notify_step")
+        await moved_below(script, handle)
+        assert [call.priority for call in script.calls["reprioritise"]] == ["urgent", "asap"]
+        assert asked_for(script) == ["stat"]
+        assert len(script.calls["notify_step"]) == 1
+        await handle.execute_update(ReportStudyWorkflow.review, act_on("one"))
+        await handle.result()
+        await replayed(handle)
+
+
+async def test_an_order_more_urgent_than_the_finding_takes_over() -> None:
+    script = finding("urgent")
+    async with read(script) as (_client, handle):
+        await called(script, "notify_step")
+        await told(handle, order("priority-changed", "stat"))
+        await called(script, "notify_step", 2)
+        assert asked_for(script) == ["urgent", "stat"]
+        assert [notice.policy for notice in script.calls["notify_step"]] == ["acknowledge@v1", "stat@v1"]
+        await replayed(handle)
+
+
+async def test_a_later_reading_that_shows_nothing_critical_is_told_to_nobody() -> None:
+    script = finding()
+    async with read(script) as (client, handle):
+        await called(script, "notify_step")
+        script.critical = None
+        await announce(client, "two")
+        await called(script, "escalation_policy", 2)
+        await settled(handle)
+        assert asked_for(script) == ["stat", "routine"]
+        assert {notice.result_id for notice in script.calls["notify_step"]} == {"result-of-one"}
+        await replayed(handle)
+
+
+async def test_an_addendum_leaves_the_clock_of_the_raised_result_and_is_told_as_its_order_asks() -> None:
+    script = finding()
+    script.relevant = {"Observation/crp"}
+    async with read(script) as (_client, handle):
+        await called(script, "notify_step")
+        await told(handle, lab("Observation/crp"))
+        await called(script, "escalation_policy", 2)
+        await moved_below(script, handle)
+        assert script.calls["write_addendum"][0].priority == "routine"
+        assert asked_for(script) == ["stat", "routine"]
+        await replayed(handle)
+
+
+async def test_a_run_that_begins_after_a_restore_goes_on_telling_as_urgently() -> None:
+    script = finding()
+    async with read(script) as (client, handle):
+        await called(script, "notify_step")
+        await handle.terminate()
+        again = await announce(client, "one")
+        await called(script, "notify_step", 2)
+        assert asked_for(script) == ["stat", "stat"]
+        await moved_below(script, again)
+        assert asked_for(script) == ["stat", "stat"]
+        await replayed(again)
 
 
 # -- the order --------------------------------------------------------------------------------------------------------

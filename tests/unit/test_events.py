@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from schemas.errors import InvalidEvent
 from schemas.events import (
     MAX_VALUE_BYTES,
+    RESULT_AVAILABLE,
     STUDY_AVAILABLE,
     TYPE_PREFIX,
     CloudEvent,
@@ -66,6 +67,44 @@ def test_an_event_survives_the_bus_in_binary_mode() -> None:
     assert dict(headers)["ce_type"] == STUDY_AVAILABLE.encode()
     assert b"specversion" not in value
     assert parse_event(headers, value) == event
+
+
+def raised_event(**raised: Any) -> dict[str, Any]:
+    """A routine order with a probable pneumothorax, as the bus tells it."""
+    told = {"orderPriority": "routine", "finding": "pneumothorax", "likelihood": "probable", "criticalList": "x@v1"}
+    data = {
+        "resultId": KEY,
+        "threadId": KEY,
+        "diagnosticReport": "DiagnosticReport/1/_history/1",
+        "reviewTask": "Task/1",
+        "patient": "Patient/pat-1",
+        "studyInstanceUid": UID,
+        "release": "phantom-1-abc",
+        "status": "partial",
+        "priority": "stat",
+        "raised": told | raised,
+    }
+    return study_event() | {"type": RESULT_AVAILABLE, "dataschema": dataschema(BASE, RESULT_AVAILABLE), "data": data}
+
+
+def test_why_a_result_was_raised_is_told_in_codes() -> None:
+    assert parse_event(*structured(raised_event())).data["raised"]["finding"] == "pneumothorax"
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        {"text": "large, left"},
+        {"finding": "Pneumothorax of Ann Doe"},
+        {"likelihood": "improbable"},
+        {"orderPriority": "soon"},
+        {"criticalList": "the list of Dr. Doe"},
+    ],
+    ids=lambda stray: next(iter(stray)),
+)
+def test_free_text_about_a_raised_result_is_refused(stray: dict[str, str]) -> None:
+    with pytest.raises(InvalidEvent):
+        validate(raised_event(**stray))
 
 
 def test_structured_mode_is_read_too() -> None:

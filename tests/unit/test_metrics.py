@@ -14,7 +14,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.facts import StudyAvailable
-from schemas.runs import CreateInboxEntry
+from schemas.report import Priority, RaisedPriority
+from schemas.runs import CreateInboxEntry, ReadingChecked
 from services.clients.kafka import Reach, Record
 from services.gateway.progress import lags, oldest_seconds
 from services.operations import meter
@@ -248,9 +249,12 @@ def test_the_oldest_record_is_told_by_its_time_on_the_bus() -> None:
     assert oldest_seconds({}, 100.0) == 0.0
 
 
-def entry(announced_at: str | None) -> CreateInboxEntry:
+def entry(
+    announced_at: str | None, priority: Priority = "stat", critical: RaisedPriority | None = None
+) -> CreateInboxEntry:
     event = StudyAvailable.model_construct(event_id="e", announced_at=announced_at)
-    return CreateInboxEntry.model_construct(event=event, priority="stat")
+    checked = ReadingChecked(reading="a" * 64, finding_count=1, dropped_count=0, critical=critical)
+    return CreateInboxEntry.model_construct(event=event, priority=priority, checked=checked)
 
 
 def test_only_an_entry_of_the_inbox_ends_the_wait_of_clinicians(worker: Meter) -> None:
@@ -263,3 +267,11 @@ def test_only_an_entry_of_the_inbox_ends_the_wait_of_clinicians(worker: Meter) -
     record_done([entry("2026-11-25T03:05:00Z")], now)  # the sender's clock goes ahead of ours
     assert value(worker, "longview_result_seconds_sum", priority="stat") == 30
     assert value(worker, "longview_result_seconds_count", priority="stat") == 2
+
+
+def test_the_wait_for_what_a_finding_has_raised_counts_as_the_priority_that_counts(worker: Meter) -> None:
+    critical = RaisedPriority(finding="pneumothorax", likelihood="probable", priority="stat", critical_list="x@v1")
+    now = datetime(2026, 11, 25, 3, 0, 30, tzinfo=UTC)
+    record_done([entry("2026-11-25T03:00:00Z", "routine", critical)], now)
+    assert value(worker, "longview_result_seconds_count", priority="stat") == 1
+    assert value(worker, "longview_result_seconds_count", priority="routine") == 0

@@ -285,7 +285,7 @@ class ReconcileActivities:
     def _decision(self, gap: ResultGap) -> ReviewRecorded | None:
         """The decision as our inbox has written it into FHIR; None where another system has changed the report."""
         posted = self._posted(gap.result_id)
-        return decision_of(posted, gap.result_id) if posted is not None else None
+        return decision_of(self._canonical, posted, gap.result_id) if posted is not None else None
 
     def _posted(self, result_id: str) -> PostedResult | None:
         report = one(self._fhir.find("DiagnosticReport", self._canonical.sid("ai-result"), result_id), "result-doubled")

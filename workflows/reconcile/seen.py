@@ -7,6 +7,7 @@ from schemas.inbox import ReviewRecorded
 from schemas.oversight import ReportSeen
 from schemas.report import ReviewOutcome
 from workflows.report import PostedResult
+from workflows.report.raised_task import findings_taken_back
 from workflows.timeline.fields import versioned
 
 UNKNOWN_REVIEWER = "see the report's Provenance in FHIR"
@@ -30,7 +31,7 @@ def report_seen(canonical: Canonical, report: Json) -> ReportSeen | None:
     )
 
 
-def decision_of(posted: PostedResult, result_id: str) -> ReviewRecorded | None:
+def decision_of(canonical: Canonical, posted: PostedResult, result_id: str) -> ReviewRecorded | None:
     """What a human has decided in our inbox, as the result's Task and report tell it; None where our inbox has not decided."""
     outcomes: dict[str, ReviewOutcome] = {"accepted": "accepted", "amended": "amended", "rejected": "rejected"}
     outcome = next((outcomes[code] for code in sorted(posted.task_status) if code in outcomes), None)
@@ -48,4 +49,5 @@ def decision_of(posted: PostedResult, result_id: str) -> ReviewRecorded | None:
         reason_code=next((coding.get("code") for coding in reason.get("coding", [])), None),
         reason_text=reason.get("text"),
         report=versioned(posted.report),
+        taken_back=findings_taken_back(canonical, posted.task),
     )

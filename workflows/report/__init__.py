@@ -10,6 +10,7 @@ from workflows.report.addendum import (
 from workflows.report.bundle import build_result
 from workflows.report.closing import build_closing, check_final_report, closing_effect, stands
 from workflows.report.context import ResultContext
+from workflows.report.critical import critical_finding
 from workflows.report.posted import PostedResult
 from workflows.report.review import act_tag, build_review
 from workflows.report.supersede import supersede
@@ -28,6 +29,7 @@ __all__ = [
     "build_review",
     "check_final_report",
     "closing_effect",
+    "critical_finding",
     "stands",
     "supersede",
 ]

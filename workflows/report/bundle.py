@@ -29,10 +29,11 @@ from schemas.identifiers import ni_from_hex, without_version
 from schemas.imaging import SeriesDocument, SeriesSource
 from schemas.inference import NOT_COMPARED
 from schemas.outcomes import SeriesOutcome
-from schemas.terms import ABSTENTION_REASON, REVIEW_STATUS, TASK_CODE, TASK_INPUT
+from schemas.terms import ABSTENTION_REASON, REVIEW_STATUS, TASK_CODE
 from workflows.report.context import ResultContext, by_identifier, create, versioned_reference, who
 from workflows.report.kept import HISTORY_WEIGHTS, MANIFEST, RENDERED_PROMPT, WEIGHTS
 from workflows.report.observation import citations, finding_urn, media, media_urn, observation
+from workflows.report.raised_task import policy_input, raised_inputs
 from workflows.report.release import (
     ARTIFICIAL_INTELLIGENCE,
     attachment,
@@ -285,10 +286,8 @@ def _task(context: ResultContext) -> Json:
         "owner": who(context.review_role),
         "restriction": {"period": period},
         "input": [
-            {
-                "type": concept(TASK_INPUT.coding(canonical, "escalation-policy")),
-                "valueString": context.escalation_policy,
-            }
+            policy_input(canonical, context.escalation_policy),
+            *raised_inputs(canonical, context.order_priority, context.raised),
         ],
     }
     return {name: value for name, value in resource.items() if value != []}

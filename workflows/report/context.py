@@ -11,7 +11,7 @@ from schemas.codes import DCM, DICOM_UID, V2_0203, Canonical, Json, coding, conc
 from schemas.identifiers import Namespace, without_version
 from schemas.imaging import SeriesSource
 from schemas.inference import ModelRelease
-from schemas.report import Priority, Reading
+from schemas.report import Priority, RaisedPriority, Reading
 from schemas.timeline import StudyEntry, Timeline
 from workflows.report.kept import Kept
 
@@ -42,6 +42,7 @@ class ResultContext:
     organization: str
     review_role: str
     priority: Priority
+    """The one that counts: the order's, or that of `raised`."""
     acknowledge_by: str | None
     dicomweb_public_url: str
     escalation_policy: str = "none@v1"
@@ -52,6 +53,10 @@ class ResultContext:
     """Priors before the named one that the model was shown as well, oldest first."""
     time_zone: tzinfo = UTC
     """Of times of day that a document writes without an offset."""
+    raised: RaisedPriority | None = None
+    """What holds the result above its order."""
+    order_priority: Priority = "routine"
+    """Written where the result is `raised`."""
     kept: tuple[Kept, ...] = ()
     """Objects of the evidence store that reproducing the result needs, named by digest in Provenance (contract 1.4)."""
 

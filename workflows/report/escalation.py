@@ -13,9 +13,10 @@ from schemas.codes import THO, Canonical, Json, coding, concept
 from schemas.identifiers import Namespace
 from schemas.lifecycle import AcknowledgeAct, EscalationExhausted, NotifyStep, RecordAcknowledgement
 from schemas.report import Priority, more_urgent
-from schemas.terms import ESCALATION_STEP, RESULT_STATUS_REASON, TASK_INPUT, TASK_OUTPUT, escalated, escalation_level
+from schemas.terms import ESCALATION_STEP, RESULT_STATUS_REASON, TASK_OUTPUT, escalated, escalation_level
 from workflows.report.context import by_identifier, create, who
 from workflows.report.posted import PostedResult, update, with_business_status
+from workflows.report.raised_task import under_order, with_policy
 
 COMMUNICATION, DEADLINE_OUTCOME = "communication", "deadline-outcome"
 MINUTES_TO_ACKNOWLEDGED = "minutes-available-to-acknowledged"
@@ -75,8 +76,7 @@ def _task_told(canonical: Canonical, task: Json, told: NotifyStep) -> Json:
         body = with_business_status(canonical, task, escalated(step.number), told.at)
     body["owner"] = who(step.recipient)
     body["priority"] = more_urgent(told.priority, task.get("priority", "routine"))
-    policy = concept(TASK_INPUT.coding(canonical, "escalation-policy"))
-    body["input"] = [{"type": policy, "valueString": told.policy}]
+    body["input"] = with_policy(canonical, task, told.policy)
     return body
 
 
@@ -161,9 +161,12 @@ def build_exhaustion(namespace: Namespace, posted: PostedResult, told: Escalatio
     return _bundle(namespace, resource, body)
 
 
-def build_priority(posted: PostedResult, priority: Priority, at: str) -> Json:
-    """The task of an unread result, more urgent than before."""
-    task = posted.task | {"priority": priority, "lastModified": at}
+def build_priority(canonical: Canonical, posted: PostedResult, priority: Priority, at: str) -> Json | None:
+    """The task of an unread result whose order has become so urgent; None where that changes nothing."""
+    task = under_order(canonical, posted.task, priority)
+    if task == posted.task:
+        return None
+    task["lastModified"] = at
     return {"resourceType": "Bundle", "type": "transaction", "entry": [update(task)]}
 
 

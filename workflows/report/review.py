@@ -22,6 +22,7 @@ from workflows.report.amend import (
 from workflows.report.amend_value import clinician_value
 from workflows.report.context import create, who
 from workflows.report.posted import PostedResult, revision_entity, update, with_reason
+from workflows.report.raised_task import priority_after
 from workflows.report.text import BANNER, narrative
 from workflows.timeline.fields import versioned
 
@@ -120,7 +121,7 @@ def _reject(canonical: Canonical, posted: PostedResult, act: ReviewAct) -> list[
 
 
 def _task(canonical: Canonical, posted: PostedResult, act: ReviewAct) -> Json:
-    task = deepcopy(posted.task)
+    task = deepcopy(posted.task) | priority_after(canonical, posted.task, act)
     task["status"] = "completed"
     task["businessStatus"] = concept(REVIEW_STATUS.coding(canonical, act.outcome))
     task["lastModified"] = act.at

@@ -62,7 +62,7 @@ from workflows.ports import (
 )
 from workflows.reading.caution import without_instructions
 from workflows.reading.release import release_id
-from workflows.report import ResultContext, build_result, supersede
+from workflows.report import ResultContext, build_result, critical_finding, supersede
 from workflows.report_study import events, policies
 from workflows.report_study.assembly import Site, inbox_result, result_context
 from workflows.report_study.fhir_results import (
@@ -393,7 +393,10 @@ class ReportStudyActivities:
 
     def _checked(self, reading: Reading) -> ReadingChecked:
         return ReadingChecked(
-            reading=self._keep(reading), finding_count=len(reading.findings), dropped_count=len(reading.dropped)
+            reading=self._keep(reading),
+            finding_count=len(reading.findings),
+            dropped_count=len(reading.dropped),
+            critical=critical_finding(reading, self._model.release().trained, self._site.critical),
         )
 
     def _keep(self, record: Record) -> str:

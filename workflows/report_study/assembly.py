@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 
+from schemas.critical import NO_CRITICAL_LIST, CriticalList
 from schemas.identifiers import Namespace, ni_from_hex
 from schemas.imaging import SeriesSource
 from schemas.inbox import InboxResult, InboxStudy
 from schemas.inference import ModelRelease
 from schemas.lifecycle import EscalationPolicy
-from schemas.report import Priority, Reading
+from schemas.report import Priority, Reading, above_order, resulting_priority
 from schemas.runs import BuildResult, CreateInboxEntry
 from schemas.timeline import Timeline, TimelineEntry
 from workflows.reading.caution import without_instructions
@@ -38,6 +39,8 @@ class Site:
     dicomweb_public_url: str
     conclusion_codes: bool
     escalation: Mapping[Priority, EscalationPolicy] = field(default_factory=dict)
+    critical: CriticalList = NO_CRITICAL_LIST
+    """Which findings raise a result above its order."""
     time_zone: tzinfo = UTC
     """Where dates of charts and images are that name no offset."""
 
@@ -61,6 +64,7 @@ def result_context(
 ) -> ResultContext:
     """Everything that decides the bytes of the result's Bundle; `manifest` is the digest of its inputs."""
     release = release_id(model)
+    priority = resulting_priority(args.priority, args.checked.critical)
     return ResultContext(
         namespace=site.namespace,
         thread_id=args.thread_id,
@@ -80,11 +84,13 @@ def result_context(
         issued=args.issued,
         organization=site.organization,
         review_role=site.review_role,
-        priority=args.priority,
+        priority=priority,
         acknowledge_by=acknowledge_by(site, args.issued),
         dicomweb_public_url=site.dicomweb_public_url,
         conclusion_codes=site.conclusion_codes,
-        escalation_policy=site.policy(args.priority).name,
+        escalation_policy=site.policy(priority).name,
+        raised=above_order(args.priority, args.checked.critical),
+        order_priority=args.priority,
         kept=kept_objects(args),
         time_zone=site.time_zone,
     )
@@ -100,6 +106,7 @@ def inbox_result(
     args: CreateInboxEntry,
 ) -> InboxResult:
     """Everything that the result's page shows; `conclusion` as it stands in FHIR."""
+    raised = above_order(args.priority, args.checked.critical)
     return InboxResult(
         result_id=args.built.result_id,
         thread_id=args.built.thread_id,
@@ -108,7 +115,7 @@ def inbox_result(
         release_id=release_id(model),
         release_name=model.name,
         trained=model.trained,
-        priority=args.priority,
+        priority=resulting_priority(args.priority, args.checked.critical),
         report=args.written.report,
         task=args.written.task,
         issued=args.issued,
@@ -119,6 +126,8 @@ def inbox_result(
         reading=reading,
         history=timeline.entries[-HISTORY_SHOWN:],
         supersedes=args.built.supersedes,
+        order_priority=args.priority if raised else None,
+        raised=raised,
     )
 
 
@@ -132,6 +141,8 @@ def addendum_result(
             "result_id": context.addendum_id,
             "workflow_id": workflow_id,
             "priority": context.priority,
+            "order_priority": None,
+            "raised": None,
             "report": report,
             "task": task,
             "issued": context.issued,

@@ -59,8 +59,22 @@ def result_available(ns: Namespace, source: str, cause: str, result: InboxResult
         "priority": result.priority,
         "acknowledgeBy": result.acknowledge_by,
         "supersedes": result.supersedes,
+        "raised": _raised(result),
     }
     return _event(ns, source, RESULT_AVAILABLE, result.result_id, result.study_key, result.thread_id, cause, data)
+
+
+def _raised(result: InboxResult) -> dict[str, str] | None:
+    """Why the result is more urgent than its order, in codes."""
+    raised = result.raised
+    if raised is None:
+        return None
+    return {
+        "orderPriority": result.order_priority or result.priority,
+        "finding": raised.finding,
+        "likelihood": raised.likelihood,
+        "criticalList": raised.critical_list,
+    }
 
 
 def result_reviewed(

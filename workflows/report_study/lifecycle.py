@@ -31,7 +31,6 @@ from schemas.lifecycle import (
     TaskChanged,
     WriteAddendum,
 )
-from schemas.report import URGENCY
 from workflows.ports import FhirServer, Inbox, ObjectStore
 from workflows.report import (
     AddendumContext,
@@ -54,6 +53,7 @@ from workflows.report.escalation import (
     exhaustion_step,
     notification_step,
 )
+from workflows.report.raised_task import raise_on
 from workflows.report_study import events
 from workflows.report_study.assembly import Site, acknowledge_by, addendum_result
 from workflows.report_study.fhir_results import (
@@ -104,8 +104,11 @@ class LifecycleActivities:
     def standing_result(self, args: StandingQuery) -> StandingResult:
         """Which result of a study stands, from FHIR alone."""
         posted, state = standing_state(self._fhir, self._canonical, args.thread_id)
-        written = as_written(self._fhir, self._canonical, args.thread_id, posted) if posted else None
-        return StandingResult(written=written, state=state)
+        if posted is None:
+            return StandingResult(written=None, state=state)
+        written = as_written(self._fhir, self._canonical, args.thread_id, posted)
+        raised = raise_on(self._canonical, posted.task) if state == "awaiting-review" else None
+        return StandingResult(written=written, state=state, raised=raised)
 
     # -- closing ---------------------------------------------------------------------------------------------------------
 
@@ -223,14 +226,10 @@ class LifecycleActivities:
 
     @activity.defn
     def reprioritise(self, args: Reprioritise) -> TaskChanged:
-        """An unread result follows its order upwards, never downwards."""
-
-        def as_urgent(posted: PostedResult) -> bool:
-            return URGENCY[posted.task.get("priority", "routine")] <= URGENCY[args.priority]
+        """An unread result follows its order upwards, never downwards, nor below what a critical finding has raised it to."""
 
         def plan(posted: PostedResult) -> Json | None:
-            waits = posted.unread and not as_urgent(posted)
-            return build_priority(posted, args.priority, args.at) if waits else None
+            return build_priority(self._canonical, posted, args.priority, args.at) if posted.unread else None
 
         _, posted = self._settle(args.result_id, lambda: None, plan)
         if posted.unread:

@@ -84,6 +84,7 @@ class RecordActivities:
             reason_code=act.reason_code,
             reason_text=act.reason_text,
             report=args.reviewed.report,
+            taken_back=act.taken_back,
         )
         event = events.result_reviewed(
             self._site.namespace,

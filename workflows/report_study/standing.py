@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
         StepNotified,
         WriteAddendum,
     )
-    from schemas.report import URGENCY, Priority, ReviewAct
+    from schemas.report import URGENCY, Priority, RaisedPriority, ReviewAct, resulting_priority
     from schemas.runs import (
         BuildResult,
         CreateInboxEntry,
@@ -59,6 +59,8 @@ class Standing:
         self._acts: dict[str, ReviewWritten] = {}
         self._escalations: dict[str, Escalation] = {}
         self._priority: Priority = "routine"
+        self._critical: RaisedPriority | None = None
+        """Of the newest reading while it is up: it is not told as less urgent than this."""
 
     @property
     def unread(self) -> bool:
@@ -73,7 +75,7 @@ class Standing:
         """Find the newest reading again, for a run that began after it; its state, or None if there is none."""
         query = StandingQuery(thread_id=self._args.thread_id)
         found = await self._steps.run(Lifecycle.standing_result, query, shown=False)
-        self.reading = found.written
+        self.reading, self._critical = found.written, found.raised
         if found.written is None:
             return None
         if found.state == "awaiting-review":
@@ -91,6 +93,7 @@ class Standing:
             if self.reading is not None:
                 self._up.pop(self.reading.result_id, None)
             self.reading = self._up[written.result_id] = written
+            self._critical = result.checked.critical
             posted()
             await self._create_inbox_entry(result, run_id, built, written)
         return written
@@ -128,10 +131,12 @@ class Standing:
     # -- escalation ------------------------------------------------------------------------------------------------------
 
     async def escalate(self, written: ResultWritten, priority: Priority) -> None:
-        """Begin to tell people of a result; of the reading before it nobody is told any more."""
+        """Begin to tell people of a result, as soon as its order or its critical finding asks; of the reading before it nobody is told any more."""
         if not workflow.patched("escalation"):
             return
-        self._priority = priority
+        self._priority = resulting_priority(priority, self._critical)
+        if self.reading is not None and written.result_id == self.reading.result_id:
+            priority = self._priority
         for result_id in [known for known in self._escalations if known not in self._up or known == written.result_id]:
             await self._escalations.pop(result_id).stop()
         policy = await self._steps.run(Records.escalation_policy, PolicyQuery(priority=priority), shown=False)
@@ -161,9 +166,11 @@ class Standing:
         self._escalations.clear()
 
     async def raise_priority(self, priority: Priority) -> None:
-        """The order became more urgent: Task, inbox and escalation of the unread reading follow; never the other way."""
+        """The order became more urgent: Task, inbox and escalation of the unread reading follow; never downwards, nor below a critical finding."""
         higher = URGENCY[priority] < URGENCY[self._priority]
-        if not (self.unread and higher) or self.reading is None:
+        # below what a finding has raised, only what is said of the order changes
+        beneath = self._critical is not None
+        if not (self.unread and (higher or beneath)) or self.reading is None:
             return
         argument = Reprioritise(
             study_key=self._args.study_key,
@@ -174,7 +181,8 @@ class Standing:
         )
         async with self.writing:
             await self._steps.run(Lifecycle.reprioritise, argument, shown=False)
-        await self.escalate(self.reading, priority)
+        if higher:
+            await self.escalate(self.reading, priority)
 
     # -- a human's decision ----------------------------------------------------------------------------------------------
 

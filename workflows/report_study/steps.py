@@ -10,7 +10,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
 
 with workflow.unsafe.imports_passed_through():
     from schemas.errors import Stage
-    from schemas.report import Priority
+    from schemas.report import Priority, more_urgent
     from schemas.runs import StepProgress
     from workflows.report_study import policies
 
@@ -36,10 +36,14 @@ class StepRunner:
     def __init__(self) -> None:
         self.progress: list[StepProgress] = []
         self.priority: Priority = "routine"
+        """The order's."""
+        self.raised: Priority | None = None
+        """What a critical finding asks for: what is left of the run goes first too."""
 
     def restart(self) -> None:
         self.progress = []
         self.priority = "routine"
+        self.raised = None
 
     async def run(self, step: Callable[[Any, Argument], Result], argument: Argument, *, shown: bool = True) -> Result:
         """The activity's result; `StepFailed` when it cannot heal or its time is over. `shown`: it is part of a run's progress."""
@@ -56,7 +60,7 @@ class StepRunner:
                 schedule_to_close_timeout=policy.total,
                 heartbeat_timeout=policies.HEARTBEAT,
                 retry_policy=policies.RETRY,
-                priority=policies.temporal_priority(self.priority),
+                priority=policies.temporal_priority(more_urgent(self.priority, self.raised or self.priority)),
             )
         except ActivityError as error:
             self._end(shown, position, "failed")

@@ -278,6 +278,7 @@ class ReportStudyWorkflow:
                 Steps.integrate_history,
                 IntegrateHistory(timeline=gathered.timeline, checked=checked, priority=priority),
             )
+        self._steps.raised = checked.critical.priority if checked.critical else None
         result = BuildResult(
             thread_id=args.thread_id,
             issued=workflow_time(),
