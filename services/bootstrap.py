@@ -149,7 +149,7 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
         builds=builds,
         text_in_pixels=OcrTextInPixels(),
         decode_pdf=PdfInItsOwnProcess(),
-        series_table=load_table(Path(settings.series_table) if settings.series_table else None),
+        series_table=load_table(Path(settings.series_table_file) if settings.series_table_file else None),
     )
     records = RecordActivities(here, fhir=server, runs=runs, inbox=entries, builds=builds)
     lifecycle = LifecycleActivities(here, fhir=server, store=store, inbox=entries)

@@ -90,7 +90,7 @@ class Settings:
     )
     time_zone: str = _setting("UTC", "time zone of dates that name none, as Europe/Berlin")
     acknowledge_minutes: str = _setting("60", "minutes within which a result is to be acknowledged")
-    series_table: str = _setting(
+    series_table_file: str = _setting(
         "", "file with the site's own table of how the series of a study are ranked (docs/series.md)"
     )
     escalation_file: str = _setting(

@@ -4,7 +4,7 @@ A rule fits where all that it names fits: `modality`, `image_type` (any of these
 (the CT's values are none of Hounsfield: any but these), `phrases` (any of these as whole words of the description, in the sense they have together),
 `most_images`, `planes` (at least so many planes). Words are asked only where the attributes do not speak against them: a rule with `phrases` does not
 fit a series whose Image Type says ORIGINAL\\PRIMARY, unless its own `planes` or `most_images` fit as well. A site may put a file of the same
-form in the place of this table (`LONGVIEW_SERIES_TABLE`).
+form in the place of this table (`LONGVIEW_SERIES_TABLE_FILE`).
 """
 
 from __future__ import annotations
@@ -174,5 +174,5 @@ def load_table(path: Path | None) -> SeriesTable:
         return SeriesTable.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise PartUnavailable(
-            "series-table", "LONGVIEW_SERIES_TABLE cannot be read: see docs/series.md for its form."
+            "series-table", "LONGVIEW_SERIES_TABLE_FILE cannot be read: see docs/series.md for its form."
         ) from error

@@ -37,6 +37,7 @@ What the processes are told. `settings` of the values, what the chart itself dec
   "history_" $workers
   "escalation_" $workers
   "critical_" $workers
+  "series_" $workers
   "audit_" (list "worker-background" "test")
   "oidc_" (list "inbox" "test")
   "inbox_login" (list "inbox" "test")
