@@ -64,6 +64,17 @@ class GeometryError(PermanentFailure):
     """A series that is not a plain grid (gap, duplicate, shear, mixed); `code` begins with `geometry-`."""
 
 
+class StudyUnread(PermanentFailure):
+    """No image of the study can be read. `account`: where it is written what became of each series."""
+
+    def __init__(self, code: str, hint: str, account: str) -> None:
+        super().__init__(code, hint)
+        self.account = account
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.code, self.hint, self.account)
+
+
 class TransientFailure(LongviewError):
     """A server was away or overloaded: try again later."""
 

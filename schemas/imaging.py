@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from schemas.caution import Caution
 from schemas.documents import ReadDocument
 from schemas.model import Record
+from schemas.outcomes import Unanswered
 from schemas.volume import Units
 
 Vector = tuple[float, float, float]
@@ -78,7 +80,8 @@ class SeriesVolume(SeriesSource):
     """A series that is a plain grid. All lengths in mm, directions in the patient's LPS axes (DICOM PS3.3 C.7.6.2).
 
     Voxel (k, r, c) lies at origin + k * slice_step + r * row_spacing * column_direction + c * column_spacing * row_direction, where
-    `row_direction` is the direction of increasing column index (the first three values of ImageOrientationPatient).
+    `row_direction` is the direction of increasing column index (the first three values of ImageOrientationPatient). Under a tilted gantry
+    `slice_step` is not at right angles to the slices. Where `slice_positions` are given the slices do not lie on an even grid: slice k begins there.
     """
 
     frame_of_reference_uid: str | None
@@ -93,16 +96,43 @@ class SeriesVolume(SeriesSource):
     units: Units
     frames: list[FrameSource]
     """One for each slice, in the order of the stack."""
+    slice_positions: list[Vector] = []
+    """Of the first voxel of each slice, where the slices are not evenly spaced; else empty."""
+    set_aside: list[str] = []
+    """In our own words: objects of the series that are not part of the stack."""
+
+    @property
+    def normal(self) -> Vector:
+        """Unit vector at right angles to the slices, in the order of the stack."""
+        (a, b, c), (d, e, f) = self.row_direction, self.column_direction
+        return b * f - c * e, c * d - a * f, a * e - b * d
 
     @property
     def spacing(self) -> Vector:
-        """[z, y, x] in mm."""
-        return sum(x * x for x in self.slice_step) ** 0.5, self.row_spacing, self.column_spacing
+        """[z, y, x] in mm; z along the normal, the mean where the steps differ."""
+        along = sum(s * n for s, n in zip(self.slice_step, self.normal, strict=True))
+        return abs(along), self.row_spacing, self.column_spacing
+
+    @property
+    def tilt(self) -> float:
+        """Degrees between the way from slice to slice and the normal of the slices; 0 where they lie straight above one another."""
+        length = sum(s * s for s in self.slice_step) ** 0.5
+        return math.degrees(math.acos(min(self.spacing[0] / length, 1.0))) if length else 0.0
+
+    def start(self, k: float) -> Vector:
+        """LPS position in mm of the first voxel of slice `k`; between two slices where `k` is not whole."""
+        if not self.slice_positions:
+            x, y, z = (o + k * s for o, s in zip(self.origin, self.slice_step, strict=True))
+            return x, y, z
+        below = min(max(math.floor(k), 0), len(self.slice_positions) - 2)
+        share = k - below
+        x, y, z = (a + share * (b - a) for a, b in zip(*self.slice_positions[below : below + 2], strict=True))
+        return x, y, z
 
     def position(self, k: float, row: float, column: float) -> Vector:
         """LPS position in mm of a point given in voxel indices."""
-        axes = zip(self.origin, self.slice_step, self.column_direction, self.row_direction, strict=True)
-        x, y, z = (o + k * s + row * self.row_spacing * d + column * self.column_spacing * e for o, s, d, e in axes)
+        axes = zip(self.start(k), self.column_direction, self.row_direction, strict=True)
+        x, y, z = (o + row * self.row_spacing * d + column * self.column_spacing * e for o, d, e in axes)
         return x, y, z
 
 
@@ -239,3 +269,5 @@ class StoredStack(Record):
     """Why this series was chosen among the study's."""
     cautions: list[Caution] = []
     """Tags of its instances that read like instructions."""
+    unanswered: list[Unanswered] = []
+    """What is not to be denied by this stack, since a better one was not read."""

@@ -82,6 +82,16 @@ class EntryClosed(Record):
     at: str
 
 
+class NoticeClosed(Record):
+    """A study that could not be read was looked at by a person, or read after all (`act_id`: that result's id)."""
+
+    result_id: str
+    status: Literal["attended", "superseded"]
+    act_id: str
+    by: str | None
+    at: str
+
+
 class EntryEscalated(Record):
     """A step of the escalation of a result has been written in FHIR."""
 

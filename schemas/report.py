@@ -10,6 +10,7 @@ from schemas.caution import Caution, PixelTextSearch
 from schemas.documents import LabValue
 from schemas.inference import Change, ChartRelation, LikelihoodBand, Presence, Side
 from schemas.model import Record
+from schemas.outcomes import SeriesOutcome
 from schemas.region import ImageRegion as ImageRegion
 from schemas.timeline import TimelineEntry
 
@@ -44,7 +45,9 @@ def resulting_priority(order: Priority, critical: RaisedPriority | None) -> Prio
     return order if critical is None else more_urgent(order, critical.priority)
 
 
-AbstentionReason = Literal["volume-empty", "volume-constant", "most-answers-dropped", "no-results-found"]
+AbstentionReason = Literal[
+    "volume-empty", "volume-constant", "most-answers-dropped", "no-results-found", "not-looked-at"
+]
 """Codes of the local system `abstention-reason`."""
 
 
@@ -124,8 +127,8 @@ class Reading(Record):
     """The study the model compared with; None where none was read."""
     not_compared_reason: str | None
     evidence: list[EvidenceImage]
-    kind: Literal["findings", "values"] = "findings"
-    """`values`: of a document; it has no findings."""
+    kind: Literal["findings", "values", "unread"] = "findings"
+    """`values`: of a document; it has no findings. `unread`: the study could not be read, and this is the notice about it."""
     values: list[LabValue] = []
     unreported: list[str] = []
     """Lines of the document that look like results and that no value was taken from."""
@@ -134,6 +137,8 @@ class Reading(Record):
     cautions: list[Caution] = []
     text_search: PixelTextSearch | None = None
     history: HistoryWeighed | None = None
+    series: list[SeriesOutcome] = []
+    """What became of each series, film and slide of the study: read, left out, refused."""
 
 
 class InputManifest(Record):

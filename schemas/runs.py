@@ -50,6 +50,8 @@ class StudyFetched(Record):
     """Addresses the JSON list of every SOP Instance UID of the study."""
     inventory_digest: str
     slices: int
+    account: Digest | None = None
+    """Addresses the JSON list of `SeriesOutcome`: what became of each series of the study."""
 
     @property
     def stacks(self) -> list[Digest]:
@@ -193,6 +195,33 @@ class RunFailure(Record):
     hint: str
     retryable: bool
     attempts: int
+    account: Digest | None = None
+    """Addresses the JSON list of `SeriesOutcome`, where images were looked at."""
+
+
+class TellUnread(Record):
+    """A study that is the patient's and could not be read: people are told."""
+
+    run_id: str
+    study_key: str
+    thread_id: str
+    issued: str
+    event: StudyAvailable
+    timeline: Digest
+    account: Digest | None
+    code: str
+    hint: str
+    priority: Priority
+
+
+class AttendStudy(Record):
+    """Somebody has looked at a study that could not be read."""
+
+    result_id: str
+    task: str
+    act_id: str
+    by: str
+    at: str
 
 
 class SkipRun(Record):
@@ -287,6 +316,8 @@ class StudyProgress(Record):
     failure_code: str | None
     failure_stage: str | None
     failure_hint: str | None = None
+    failure_account: Digest | None = None
+    """What became of each series, where the study could not be read."""
 
 
 class StudyOutcome(Record):

@@ -20,6 +20,7 @@ SIDS = (
     Sid("ai-key-image", "One key image of an AI result."),
     Sid("ai-release", "One release of the AI system: weights, prompt, code and serving configuration."),
     Sid("ai-review-task", "The review task of an AI result."),
+    Sid("ai-unread-study", "The notice about a study that the AI could not read."),
     Sid("review-act", "One act on a result, by a person or by the system; as a tag, what it has written."),
     Sid("reconcile-act", "One correction by reconciliation; as a tag, what it has written."),
     Sid("audit-event", "One entry of the audit trail; as a tag, the AuditEvent that tells of it."),

@@ -128,10 +128,15 @@ ABSTENTION_REASON = System(
                 "No result was found in the document",
                 "No line of the document gave a value that passed the checks.",
             ),
+            (
+                "not-looked-at",
+                "What would show the findings was not read",
+                "The series that shows them best could not be read, so nothing is denied.",
+            ),
         ]
     ),
-    version="1.1.0",
-    date="2026-11-25",
+    version="1.2.0",
+    date="2026-11-30",
 )
 
 # -- the life of a result (contract 1.5 and 2) -----------------------------------------------------------------------------
@@ -276,8 +281,11 @@ REVIEW_STATUS = System(
                 "The system closed the result before anyone decided; the status reason says why.",
             ),
             ("exhausted", "Escalation exhausted", "Every step of the escalation policy was taken and nobody answered."),
+            ("attended", "Attended", "Somebody has looked at a study that the AI could not read."),
         ]
     ),
+    version="1.1.0",
+    date="2026-11-30",
 )
 TASK_CODE = System(
     "task-code",
@@ -285,7 +293,18 @@ TASK_CODE = System(
     "What is to be done.",
     ("Task.code",),
     "required",
-    terms([("review-ai-result", "Review AI result", "A clinician is to accept, amend or reject an AI result.")]),
+    terms(
+        [
+            ("review-ai-result", "Review AI result", "A clinician is to accept, amend or reject an AI result."),
+            (
+                "read-unread-study",
+                "Read unread study",
+                "The AI could not read the study: a clinician is to look at it.",
+            ),
+        ]
+    ),
+    version="1.1.0",
+    date="2026-11-30",
 )
 TASK_INPUT = System(
     "task-input",

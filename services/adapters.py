@@ -115,7 +115,14 @@ def logins(settings: Settings, database: Database) -> Logins:
     )
 
 
-def fhir(settings: Settings) -> FhirClient:
+def checked_fhir(settings: Settings) -> FhirClient:
+    """That of whoever writes results: what is not valid is not sent."""
+    from services.clients.fhir_checked import CheckedFhirClient
+
+    return fhir(settings, CheckedFhirClient)
+
+
+def fhir(settings: Settings, kind: type[FhirClient] | None = None) -> FhirClient:
     from services.clients.fhir import FhirClient
 
     auth = None
@@ -123,7 +130,7 @@ def fhir(settings: Settings) -> FhirClient:
         from services.clients.smart import SmartAuth
 
         auth = SmartAuth(tokens)
-    return FhirClient(
+    return (kind or FhirClient)(
         settings.require("fhir_url"), token=settings.fhir_token, auth=auth, verify=trust(settings).context()
     )
 

@@ -9,6 +9,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import closing, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
@@ -17,8 +18,8 @@ from services.adapters import (
     GATEWAY_GROUP,
     archive,
     audit_delivery,
+    checked_fhir,
     derived_secret,
-    fhir,
     history_model,
     kafka_access,
     logins,
@@ -123,6 +124,8 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
     from workflows.report_study.activities import ReportStudyActivities
     from workflows.report_study.lifecycle import LifecycleActivities
     from workflows.report_study.records import RecordActivities
+    from workflows.report_study.unread import UnreadActivities
+    from workflows.series.table import load_table
 
     operations.measure_temporal()
     database = open_migrated(settings.database)
@@ -130,13 +133,14 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
         with closing(tokens):
             await asyncio.to_thread(tokens.require)
     client, store = await temporal(settings), FolderObjectStore(settings.store)
-    here, server = site(settings), fhir(settings)
+    here, server = site(settings), checked_fhir(settings)
     runs, entries, builds = RunRecords(database), InboxRecords(database), BuildRecords(database)
+    reading_model = model(settings, store)
     reading = ReportStudyActivities(
         here,
         fhir=server,
         archive=archive(settings),
-        model=model(settings, store),
+        model=reading_model,
         history_model=history_model(settings, store),
         store=store,
         memory=TemporalPatientMemory(client, asyncio.get_running_loop()),
@@ -145,6 +149,7 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
         builds=builds,
         text_in_pixels=OcrTextInPixels(),
         decode_pdf=PdfInItsOwnProcess(),
+        series_table=load_table(Path(settings.series_table) if settings.series_table else None),
     )
     records = RecordActivities(here, fhir=server, runs=runs, inbox=entries, builds=builds)
     lifecycle = LifecycleActivities(here, fhir=server, store=store, inbox=entries)
@@ -157,7 +162,8 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
         await ensure_schedule(client, settings)
     name, current = settings.worker_deployment, settings.worker_current == "on"
     version = deployment_version(name, settings.worker_build_id) if name else None
-    activities = [*reading.all(), *records.all(), *lifecycle.all(), shadow.plan_shadow]
+    unread = UnreadActivities(here, fhir=server, inbox=entries, store=store, model=reading_model)
+    activities = [*reading.all(), *records.all(), *lifecycle.all(), *unread.all(), shadow.plan_shadow]
     queue, served = settings.task_queue, settings.worker_queues
     background = run_background(client, queue, reconcile, shadow, reading.create_inbox_entry, version)
     audit = audit_delivery(settings, database) if served != "reading" else None
@@ -195,7 +201,7 @@ async def inbox(settings: Settings, stop: asyncio.Event, operations: Operations)
         reader=InboxReader(database),
         trail=AuditTrail(database),
         objects=FolderObjectStore(settings.store),
-        reviewer=TemporalReviewer(temporal_client),
+        reviewer=TemporalReviewer(temporal_client, settings.task_queue),
         csrf_secret=derived_secret(settings, b"longview inbox forms").hex(),
         logins=logins(settings, database) if settings.inbox_login == "oidc" else None,
         allowed_hosts=(*LOOPBACK_HOSTS, settings.inbox_host, *filter(None, [public.hostname])),

@@ -19,13 +19,22 @@ if TYPE_CHECKING:
     from services.publish_definitions import PublishedDefinition
 
 
-def list_runs(settings: Settings, *, failed: bool = False) -> list[dict[str, Any]]:
-    """Rows for `longview runs`, newest first: keys and codes, no identifier of a patient."""
+def list_runs(settings: Settings, *, failed: bool = False, study: str = "") -> list[dict[str, Any]]:
+    """Rows for `longview runs`, newest first: keys and codes, no identifier of a patient.
+
+    `study`: only its runs, by StudyInstanceUID or accession number; then each row tells what became of the study's series (`series`).
+    """
     from services.db import RunRecords, open_migrated
 
     database = open_migrated(settings.database)
     try:
-        return [asdict(row) for row in RunRecords(database).list_runs(failed=failed)]
+        records = RunRecords(database)
+        if not study:
+            return [asdict(row) for row in records.list_runs(failed=failed)]
+        rows = records.list_runs(
+            failed=failed, study_keys=records.find_studies(study, settings.namespace.study_key(study))
+        )
+        return [asdict(row) | {"series": [each.shown() for each in records.account_of(row.run_id)]} for row in rows]
     finally:
         database.close()
 

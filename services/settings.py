@@ -90,6 +90,9 @@ class Settings:
     )
     time_zone: str = _setting("UTC", "time zone of dates that name none, as Europe/Berlin")
     acknowledge_minutes: str = _setting("60", "minutes within which a result is to be acknowledged")
+    series_table: str = _setting(
+        "", "file with the site's own table of how the series of a study are ranked (docs/series.md)"
+    )
     escalation_file: str = _setting(
         "", "JSON file: who is told of an unread result, by priority (default: urgent and above, two steps)"
     )

@@ -16,10 +16,10 @@ import httpx
 from PIL import Image
 
 from schemas.errors import LongviewError, StaleWrite
-from schemas.inbox import EntryAcknowledged, InboxResult
+from schemas.inbox import EntryAcknowledged, InboxResult, NoticeClosed
 from schemas.lifecycle import AcknowledgeAct
 from schemas.report import ReviewAct
-from schemas.runs import ReviewWritten
+from schemas.runs import AttendStudy, ReviewWritten
 from services.db import AuditTrail, Database, InboxReader, InboxRecords, RunRecords, open_migrated
 from services.http_server import listen, serve
 from services.inbox.app import create_app
@@ -59,6 +59,11 @@ class DeskReviewer:
         return ReviewWritten(
             act_id=act.act_id, result_id=act.result_id, outcome=act.outcome, report=recorded.report, provenance="P/1"
         )
+
+    async def attend(self, act: AttendStudy) -> None:
+        """As the workflow's step does, without FHIR."""
+        closed = NoticeClosed(result_id=act.result_id, status="attended", act_id=act.act_id, by=act.by, at=act.at)
+        await asyncio.to_thread(self.house.inbox.close_notice, closed)
 
     async def acknowledge(self, workflow_id: str, act: AcknowledgeAct) -> None:
         if self.failure is not None:

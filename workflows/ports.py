@@ -17,7 +17,7 @@ import numpy.typing as npt
 from schemas.events import CloudEvent
 from schemas.facts import ObservationAvailable, StudyAvailable
 from schemas.imaging import StudyInventory, StudyListing
-from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated, InboxResult, ReviewRecorded
+from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated, InboxResult, NoticeClosed, ReviewRecorded
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest, Presence
 from schemas.oversight import ClosePass, EntrySeen, OpenPass, ReconcileItem, RunSeen, ShadowKept, ShownReading
 from schemas.report import Priority
@@ -25,6 +25,7 @@ from schemas.runs import RunFailure, RunState, SkipRun
 from schemas.timeline import PatientBanner
 from workflows.documents.pdf import PdfPage
 from workflows.documents.printed import PrintedText
+from workflows.series.header import SeriesHeader
 from workflows.shadow.drift import DriftFinding, Rate
 from workflows.slides.slide import ArchivedSlide
 
@@ -94,6 +95,10 @@ class ImageArchive(Protocol):
 
     def retrieve_series(self, study_instance_uid: str, series_instance_uid: str) -> Iterator[bytes]:
         """The series' instances as DICOM Part 10 files, in the syntax they are stored in."""
+        ...
+
+    def series_header(self, study_instance_uid: str, series_instance_uid: str) -> SeriesHeader | None:
+        """What the series' headers say, without pixels; None where the archive does not tell."""
         ...
 
     def open_slide(self, study_instance_uid: str, series_instance_uid: str) -> AbstractContextManager[ArchivedSlide]:
@@ -187,6 +192,18 @@ class Inbox(Protocol):
 
     def record_acknowledgement(self, acknowledged: EntryAcknowledged, event: CloudEvent | None) -> None:
         """The first acknowledgement stands."""
+        ...
+
+    def add_notice(self, run_id: str, result: InboxResult) -> None:
+        """A study that could not be read. Idempotent by result id."""
+        ...
+
+    def open_notices(self, thread_id: str) -> list[InboxResult]:
+        """Notices of the study that nobody has answered."""
+        ...
+
+    def close_notice(self, closed: NoticeClosed) -> None:
+        """Once; one that is closed stays as it is."""
         ...
 
     def raise_priority(self, result_id: str, priority: Priority) -> None:

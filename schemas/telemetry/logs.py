@@ -92,6 +92,20 @@ def place_of(error: BaseException) -> str:
     return _place(error.__traceback__)
 
 
+OUR_PACKAGES = frozenset({"schemas", "workflows", "services", "model_runtime"})
+
+
+def our_place_of(error: BaseException) -> str:
+    """The innermost file and line of our own code that the exception came through; where it arose, if there is none."""
+    found, trace = "", error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if OUR_PACKAGES.intersection(PurePath(file).parts[:-1]):
+            found = _at(file, trace.tb_lineno)
+        trace = trace.tb_next
+    return found or place_of(error)
+
+
 def _place(trace: TracebackType | None) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

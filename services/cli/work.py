@@ -10,6 +10,8 @@ import click
 
 from services.cli.base import as_json, main, named_failures, read_settings, say, show_rows, table
 
+SERIES_COLUMNS = ("number", "description", "instances", "outcome", "code", "reason")
+
 
 @main.command()
 @click.option("--once", is_flag=True, help="End by itself, stopping what it has started.")
@@ -65,15 +67,27 @@ def timeline(patient: str, as_of: str | None, study: str, tokens: int | None, as
 
 @main.command()
 @click.option("--failed", is_flag=True, help="Only runs that failed.")
+@click.option(
+    "--study", default="", metavar="UID", help="Only of this study: its StudyInstanceUID or accession number."
+)
+@click.option("--check", is_flag=True, help="End with status 1 if a run shown has failed.")
 @as_json
 @named_failures
-def runs(failed: bool, as_json: bool) -> None:
-    """What was read, and what failed at which stage and why."""
+def runs(failed: bool, study: str, check: bool, as_json: bool) -> None:
+    """What was read, and what failed at which stage and why. With --study also what became of each series."""
     from services.operate import list_runs
     from services.parts.launcher import connected_settings
 
     shown = ("updated_at", "state", "stage", "code", "attempts", "study_key", "trace_id", "hint")
-    show_rows("runs", list_runs(connected_settings(read_settings()), failed=failed), as_json, shown)
+    found = list_runs(connected_settings(read_settings()), failed=failed, study=study)
+    show_rows("runs", found, as_json, shown)
+    if not as_json:
+        for row in found:
+            series = [[str(each[name] or "") for name in SERIES_COLUMNS] for each in row.get("series", [])]
+            if series:
+                table("series", list(SERIES_COLUMNS), series)
+    if check and any(row["state"] == "failed" for row in found):
+        sys.exit(1)
 
 
 @main.command("dead-letters")

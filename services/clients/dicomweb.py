@@ -24,6 +24,7 @@ from services.multipart import MultipartError, MultipartReader, MultipartWriter
 from services.operations.requests import MeasuredClient, kind_of_dicomweb
 from workflows.series.attributes import identity_of
 from workflows.series.frames import is_decodable
+from workflows.series.header import JsonAttributes, SeriesHeader, header_of
 from workflows.slides.slide import ArchivedSlide
 
 PAGE = 1000
@@ -114,6 +115,16 @@ class DicomWebArchive:
             yield part
         if missing:
             raise TransientFailure("archive-incomplete", "the archive sent fewer instances than it lists")
+
+    def series_header(self, study_instance_uid: str, series_instance_uid: str) -> SeriesHeader | None:
+        """By the metadata of the series (PS3.18 section 10.4.1.1.2), some kilobytes an instance. None where the archive refuses to tell it."""
+        study, series = qido.checked_uid(study_instance_uid), qido.checked_uid(series_instance_uid)
+        try:
+            rows = self._search(f"/studies/{study}/series/{series}/metadata", {})
+        except PermanentFailure:
+            return None
+        qido.instance_uids(rows, study, series)
+        return header_of([JsonAttributes(row) for row in rows]) if rows else None
 
     def open_slide(self, study_instance_uid: str, series_instance_uid: str) -> AbstractContextManager[ArchivedSlide]:
         """The whole slide of a series; its frames are fetched as they are read. Errors as `find_study`, and those of `require_scale`."""

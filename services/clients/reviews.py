@@ -5,15 +5,22 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.client import (
+    Client,
+    WorkflowFailureError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from schemas.errors import LongviewError, PermanentFailure, StaleWrite, TransientFailure
 from schemas.lifecycle import AcknowledgeAct
 from schemas.report import ReviewAct
-from schemas.runs import ReviewWritten
+from schemas.runs import AttendStudy, ReviewWritten
 from schemas.telemetry import traces
+from workflows.report_study.unread import AttendStudyWorkflow
 from workflows.report_study.workflow import ReportStudyWorkflow
 
 UPDATE_TIMEOUT = timedelta(seconds=60)
@@ -23,8 +30,9 @@ STALE = ("review-stale", "already-reviewed", "acknowledgement-stale")
 class TemporalReviewer:
     """Waits until the workflow has written the decision into FHIR and recorded it."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
+        self._task_queue = task_queue
 
     async def submit(self, workflow_id: str, act: ReviewAct) -> ReviewWritten:
         """`StaleWrite` if the result was decided or superseded meanwhile, `TransientFailure` while Temporal is away, `PermanentFailure` otherwise."""
@@ -34,6 +42,24 @@ class TemporalReviewer:
     async def acknowledge(self, workflow_id: str, act: AcknowledgeAct) -> None:
         """Somebody has taken notice of the result: the same errors as `submit`."""
         await self._update(workflow_id, ReportStudyWorkflow.acknowledge, act)
+
+    async def attend(self, act: AttendStudy) -> None:
+        """Somebody has looked at a study that could not be read. Once for each notice: who comes second adds nothing."""
+        try:
+            with traces.span("review", "client", result_id=act.result_id):
+                handle = await self._client.start_workflow(
+                    AttendStudyWorkflow.run,
+                    act,
+                    id=f"attend-{act.result_id}",
+                    task_queue=self._task_queue,
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    rpc_timeout=UPDATE_TIMEOUT,
+                )
+                await handle.result(rpc_timeout=UPDATE_TIMEOUT)
+        except WorkflowFailureError as failed:
+            raise PermanentFailure("review-failed", "the answer was not written") from failed
+        except RPCError as error:
+            raise TransientFailure("temporal-unavailable", "Temporal does not answer") from error
 
     async def _update(self, workflow_id: str, update: Any, act: ReviewAct | AcknowledgeAct) -> Any:
         handle = self._client.get_workflow_handle_for(ReportStudyWorkflow.run, workflow_id)

@@ -12,7 +12,7 @@ from schemas.audit import AuditEntry, AuditKind, AuditPerson, audit_id
 from schemas.errors import PermanentFailure
 from schemas.events import CloudEvent
 from schemas.identifiers import without_version
-from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated, InboxResult, ReviewRecorded
+from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated, InboxResult, NoticeClosed, ReviewRecorded
 from schemas.report import URGENCY, Priority, RaisedPriority, above_order, resulting_priority, undone
 from schemas.runs import RunState
 from schemas.timeline import PatientBanner
@@ -23,11 +23,11 @@ from services.db.models import InboxChange, InboxEntry
 from services.db.outbox import write_event
 from services.db.runs import count_study, set_state, set_state_of_result
 
-EntryStatus = Literal["unread", "opened", "accepted", "amended", "rejected", "superseded", "withdrawn"]
+EntryStatus = Literal["unread", "opened", "accepted", "amended", "rejected", "attended", "superseded", "withdrawn"]
 ChangeKind = EntryStatus | Literal["added", "escalated", "acknowledged", "reprioritised", "reindexed", "closed"]
 
 UNREVIEWED: tuple[EntryStatus, ...] = ("unread", "opened")
-DECIDED: tuple[EntryStatus, ...] = ("accepted", "amended", "rejected")
+DECIDED: tuple[EntryStatus, ...] = ("accepted", "amended", "rejected", "attended")
 CLOSED: tuple[EntryStatus, ...] = ("superseded", "withdrawn")
 
 
@@ -130,6 +130,34 @@ class InboxRecords:
                 _written(session, "acknowledgement-written", acknowledged.result_id, by=acknowledged.by)
             if event is not None:
                 write_event(session, event)
+
+    def add_notice(self, run_id: str, result: InboxResult) -> None:
+        """A study that could not be read, once. Its run has failed, and says so by itself."""
+        with self._database.writing() as session:
+            if session.get(InboxEntry, result.result_id) is None:
+                _put(session, run_id, result)
+                _written(session, "result-posted", result.result_id)
+
+    def open_notices(self, thread_id: str) -> list[InboxResult]:
+        """Notices of the study that nobody has answered."""
+        of_thread = select(InboxEntry).where(InboxEntry.thread_id == thread_id, InboxEntry.status.in_(UNREVIEWED))
+        with self._database.reading() as session:
+            found = [InboxResult.model_validate(entry.document) for entry in session.scalars(of_thread)]
+        return [notice for notice in found if notice.reading.kind == "unread"]
+
+    def close_notice(self, closed: NoticeClosed) -> None:
+        with self._database.writing() as session:
+            entry = _known(session, closed.result_id)
+            if entry.status not in UNREVIEWED:
+                return
+            entry.status = closed.status
+            if closed.status == "attended":
+                entry.act_id, entry.reviewer = closed.act_id, closed.by
+                entry.reviewed_at = datetime.fromisoformat(closed.at)
+            else:
+                entry.superseded_by = closed.act_id
+            write_change(session, closed.result_id, closed.status)
+            _written(session, "result-closed", closed.result_id, key=closed.act_id, code=closed.status, by=closed.by)
 
     def raise_priority(self, result_id: str, priority: Priority) -> None:
         """The order of an undecided entry has become so urgent; never lowered, nor below what a critical finding has raised it to."""

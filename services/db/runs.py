@@ -11,10 +11,12 @@ from sqlalchemy.orm import Session
 
 from schemas.errors import PermanentFailure
 from schemas.events import RESULT_AVAILABLE, RUN_FAILED, CloudEvent
+from schemas.inbox import InboxResult
+from schemas.outcomes import SeriesOutcome
 from schemas.runs import RunFailure, RunState, SkipRun
 from schemas.telemetry import traces
 from services.db.engine import Database
-from services.db.models import Outbox, Run
+from services.db.models import InboxEntry, Outbox, Run
 from services.db.outbox import write_event
 from services.operations.meter import count
 
@@ -102,9 +104,24 @@ class RunRecords:
         if not again:
             count_study("failed", failure.code)
 
-    def list_runs(self, *, failed: bool = False, limit: int = 200) -> list[RunRow]:
-        """The newest runs first; only those that failed, if asked."""
+    def find_studies(self, accession: str, study_key: str) -> set[str]:
+        """Keys of the study of this key, and of those that the inbox knows by this accession number."""
+        known = select(InboxEntry.study_key).where(InboxEntry.accession == accession)
+        with self._database.reading() as session:
+            return {study_key, *session.scalars(known)}
+
+    def account_of(self, run_id: str) -> list[SeriesOutcome]:
+        """What became of the study's series in this run, as far as the inbox was told."""
+        of_run = select(InboxEntry.document).where(InboxEntry.run_id == run_id).order_by(InboxEntry.issued_at).limit(1)
+        with self._database.reading() as session:
+            document = session.scalar(of_run)
+        return InboxResult.model_validate(document).reading.series if document else []
+
+    def list_runs(self, *, failed: bool = False, limit: int = 200, study_keys: set[str] | None = None) -> list[RunRow]:
+        """The newest runs first; only those that failed, or of these studies, if asked."""
         newest = select(Run).order_by(Run.updated_at.desc()).limit(limit)
+        if study_keys is not None:
+            newest = newest.where(Run.study_key.in_(study_keys))
         with self._database.reading() as session:
             rows = session.scalars(newest.where(Run.state == "failed") if failed else newest).all()
             found = _traces(session, {row.study_key for row in rows})

@@ -6,13 +6,14 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import LongviewError, PermanentFailure
 from schemas.inbox import InboxResult
+from schemas.outcomes import SeriesOutcome
 from schemas.runs import ResultWritten, StepProgress, StudyProgress
 from services.demo.data import start_afresh
 from services.demo.load import Index, load_chart, store_images
@@ -76,7 +77,7 @@ def run_demo(settings: Callable[[], Settings], options: DemoOptions) -> int:
             demo.wait()
         return 0
     except LongviewError as error:
-        return fail(error, options)
+        return fail(error, options, demo.account_of(error))
     except KeyboardInterrupt:
         return fail(PermanentFailure("interrupted", "the demonstration was stopped."), options)
     except Exception as error:  # the text of a stray error may hold an identifier: only its kind is told
@@ -97,12 +98,15 @@ def answer(told: dict[str, Any], options: DemoOptions) -> None:
         show_result(told)
 
 
-def fail(error: LongviewError, options: DemoOptions) -> int:
-    """One sentence for people, or one JSON object."""
+def fail(error: LongviewError, options: DemoOptions, series: Sequence[SeriesOutcome] = ()) -> int:
+    """One sentence for people, or one JSON object; with what became of each series, where images were looked at."""
     stage = error.stage if isinstance(error, RunFailed) else ""
+    rows = [row.shown() for row in series]
     if options.as_json:
-        print(json.dumps({"error": {"code": error.code, "hint": error.hint, "stage": stage}}), flush=True)  # noqa: T201
+        told = {"error": {"code": error.code, "hint": error.hint, "stage": stage}, "series": rows}
+        print(json.dumps(told), flush=True)  # noqa: T201
     else:
+        show_series(rows)
         say(f"longview demo: {error.hint or error.code} [{error.code}{', ' + stage if stage else ''}]")
     return 1
 
@@ -131,6 +135,14 @@ class Demo:
             subject = phantom_subject(options.seed, settings.canonical_base, settings.accessions)
             self._clock.lap("make the phantom")
         return subject
+
+    def account_of(self, error: LongviewError) -> list[SeriesOutcome]:
+        """What became of each series of a study that could not be read."""
+        from services.store import FolderObjectStore
+        from workflows.report_study.imaging import load_account
+
+        account = error.account if isinstance(error, RunFailed) else None
+        return load_account(FolderObjectStore(self._settings.store), account) if account else []
 
     def start(self, settings: Settings) -> None:
         """Bring the parts up; remember which ones this demonstration has started."""
@@ -201,6 +213,7 @@ class Demo:
             "notice": "" if entry.trained else UNTRAINED_NOTICE,
             "findings": back.findings,
             "dropped": [dropped.model_dump() for dropped in reading.dropped],
+            "series": [row.shown() for row in reading.series],
             "compared_with": reading.prior_study_instance_uid is not None,
             "not_compared_reason": reading.not_compared_reason,
             "steps": self._clock.steps,
@@ -236,19 +249,30 @@ class Demo:
         say(f"stopped: {', '.join(stopped)}" if stopped else "nothing was left to stop")
 
 
+def show_series(rows: Sequence[Mapping[str, Any]]) -> None:
+    from services.parts.tables import print_table
+
+    columns = ["number", "description", "instances", "outcome", "reason"]
+    cells = [["" if row[name] is None else str(row[name]) for name in columns] for row in rows]
+    if cells:
+        print_table("images of the study", columns, cells)
+
+
 def show_result(told: dict[str, Any]) -> None:
     """The result for people."""
     from services.parts.tables import print_table
+    from workflows.report.text import not_compared
 
     columns = ["text", "presence", "likelihood", "long_axis_mm", "change"]
     rows = [["" if finding[name] is None else str(finding[name]) for name in columns] for finding in told["findings"]]
     print_table("findings (AI, not verified)", ["finding", *columns[1:]], rows)
+    show_series(told["series"])
     for dropped in told["dropped"]:
         say(f"  dropped: {dropped.get('label')} ({dropped.get('code')})")
     compared = (
         "compared with the prior study"
         if told["compared_with"]
-        else f"not compared with a prior ({told['not_compared_reason']})"
+        else f"not compared with a prior: {not_compared(told['not_compared_reason'])}"
     )
     lines = [
         f"report     {told['report']}: {told['status']}, labelled {', '.join(told['labels'])}",

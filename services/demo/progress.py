@@ -31,14 +31,14 @@ class ProgressSource(Protocol):
 
 
 class RunFailed(PermanentFailure):
-    """The run ended with a named failure; `stage` is the contract's."""
+    """The run ended with a named failure; `stage` is the contract's, `account` the address of what became of each series, where that is known."""
 
-    def __init__(self, code: str, hint: str = "", stage: str = "") -> None:
+    def __init__(self, code: str, hint: str = "", stage: str = "", account: str | None = None) -> None:
         super().__init__(code, hint)
-        self.stage = stage
+        self.stage, self.account = stage, account
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.code, self.hint, self.stage)
+        return type(self), (self.code, self.hint, self.stage, self.account)
 
 
 class TemporalProgress:
@@ -122,7 +122,7 @@ def _is_over(now: StudyProgress) -> bool:
     """Whether nothing more will happen without a human; `RunFailed` if that is because of a failure."""
     if now.failure_code is not None:
         why = now.failure_hint or "see 'longview runs --failed'"
-        raise RunFailed(now.failure_code, f"the run failed: {why}.", now.failure_stage or "")
+        raise RunFailed(now.failure_code, f"the run failed: {why}.", now.failure_stage or "", now.failure_account)
     if now.state in ("unchanged", "reviewed", "superseded"):
         return True
     return now.state == "awaiting-review" and all(step.ended is not None for step in now.steps)

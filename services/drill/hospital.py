@@ -102,7 +102,7 @@ class DrillHospital:
         asyncio.run(self._decide(studies, outcome))
 
     async def _decide(self, studies: list[Told], outcome: str) -> None:
-        reviewer = TemporalReviewer(await temporal(self.settings))
+        reviewer = TemporalReviewer(await temporal(self.settings), self.settings.task_queue)
         for study in studies:
             await self._decide_about(reviewer, study, outcome)
 

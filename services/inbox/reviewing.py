@@ -16,7 +16,7 @@ from schemas.errors import LongviewError, PermanentFailure, StaleWrite
 from schemas.identifiers import without_version
 from schemas.lifecycle import AcknowledgeAct
 from schemas.report import ReviewAct
-from schemas.runs import ReviewWritten
+from schemas.runs import AttendStudy, ReviewWritten
 from services.db import AuditTrail, Entry
 from services.db.inbox import UNREVIEWED
 from services.inbox.schemas import Acknowledgement, Decision
@@ -35,6 +35,10 @@ class Reviewer(Protocol):
         """Stops the escalation of a result; the same errors as `submit`."""
         ...
 
+    async def attend(self, act: AttendStudy) -> None:
+        """Closes the notice about a study that could not be read; the same errors as `submit`."""
+        ...
+
 
 class DecisionRefused(LongviewError):
     """The decision was not taken; `status` is the HTTP status that says so, `hint` a sentence for the reviewer."""
@@ -50,9 +54,15 @@ class DecisionRefused(LongviewError):
 _BECAME = {409: "stale", 502: "refused", 503: "away", 504: "unknown"}
 STALE = "Someone else has decided, or newer images have replaced this result, since you opened it: reload to see how it stands now."
 NOTHING_TO_ACKNOWLEDGE = "Nobody waits for an acknowledgement of this result any more: reload to see how it stands now."
+NOTHING_TO_DECIDE = "The AI could not read this study, so there is nothing to accept or reject: say that you have looked at it yourself."
 UNKNOWN = (
     "It is not known whether your decision was recorded: reload the page, and decide again if the result still waits."
 )
+
+
+def is_notice(entry: Entry) -> bool:
+    """Whether the entry is no result, but the notice about a study that could not be read."""
+    return entry.result.reading.kind == "unread"
 
 
 @dataclass(frozen=True)
@@ -104,9 +114,19 @@ class ReviewDesk:
             at=self._now(),
         )
         async with self._told(entry, asker, given.act_id, "acknowledged"):
+            if is_notice(entry):
+                await self._attend(entry, act)
+                return
             if entry.row.status not in UNREVIEWED or entry.row.escalation_step == 0:
                 raise DecisionRefused("acknowledgement-stale", NOTHING_TO_ACKNOWLEDGE, HTTP_409_CONFLICT)
             await self._hand_on(self._reviewer.acknowledge(entry.result.workflow_id, act))
+
+    async def _attend(self, entry: Entry, act: AcknowledgeAct) -> None:
+        """Of a study that could not be read: a person has looked at it, which is all that is asked."""
+        if entry.row.status not in UNREVIEWED:
+            raise DecisionRefused("acknowledgement-stale", NOTHING_TO_ACKNOWLEDGE, HTTP_409_CONFLICT)
+        attended = AttendStudy(result_id=act.result_id, task=entry.result.task, act_id=act.act_id, by=act.by, at=act.at)
+        await self._hand_on(self._reviewer.attend(attended))
 
     @asynccontextmanager
     async def _told(self, entry: Entry, asker: Asker, act_id: str, asked: str) -> AsyncIterator[None]:
@@ -154,6 +174,8 @@ class ReviewDesk:
     def _refuse_untimely(self, entry: Entry, decision: Decision) -> None:
         if entry.row.status not in UNREVIEWED:
             raise DecisionRefused("review-stale", STALE, 409)
+        if is_notice(entry):
+            raise DecisionRefused("nothing-to-decide", NOTHING_TO_DECIDE, 409)
         if entry.row.opened_at is None:
             raise DecisionRefused("not-opened", "Open the result and look at it before you decide.", 409)
         if decision.report_version != entry.result.report:

@@ -121,4 +121,4 @@ def entry_json(entry: Entry) -> dict[str, Any]:
     """`/api/results/<id>`: the line, and everything the page shows."""
     more = ("reason_text", "reviewed_report", "newer_result_id", "addenda")
     told = {"result": entry.result.model_dump(mode="json")} | {name: getattr(entry, name) for name in more}
-    return asdict(entry.row) | told
+    return asdict(entry.row) | told | {"series": [row.shown() for row in entry.result.reading.series]}

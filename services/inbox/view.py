@@ -11,6 +11,7 @@ from schemas.caution import Caution
 from schemas.codes import LABEL_BY_CODE
 from schemas.documents import LabValue
 from schemas.imaging import MODALITIES_READ
+from schemas.outcomes import SeriesOutcome
 from schemas.report import DroppedFinding, EvidenceImage, Finding, Priority, Reading
 from schemas.terms import CHART_RELATION
 from schemas.timeline import TimelineEntry
@@ -18,6 +19,7 @@ from services.db import Entry, EntryRow, Filter, Listing
 from services.db.reading import SHOWN, Shown
 from services.inbox.raised import raised_of
 from services.inbox.schemas import REASONS
+from workflows.report.series_text import NAMES, name_of_row
 from workflows.report.text import (
     CAUTION_ROUTES,
     abstention_sentence,
@@ -25,8 +27,10 @@ from workflows.report.text import (
     history_sentences,
     line_name,
     name_of,
+    not_compared,
     unreported_sentences,
     value_sentence,
+    why_dropped,
 )
 
 PAGE = 50
@@ -38,6 +42,7 @@ STATUS_NAMES = {
     "accepted": "Accepted",
     "amended": "Amended",
     "rejected": "Rejected",
+    "attended": "Looked at",
     "superseded": "Superseded",
     "withdrawn": "Withdrawn",
 }
@@ -48,7 +53,6 @@ CLOSED_NAMES = {
     "patient-unmerged": "patient records were separated after this reading, which used both.",
     "result-wrong": "a defect of the system made it wrong. Do not rely on it.",
 }
-DROPPED_NAMES = "answer failed the check"
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,19 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class SeriesLine:
+    """One series, film or slide of the study."""
+
+    name: str
+    modality: str
+    instances: int
+    outcome: str
+    state: str
+    """`read`, `left-out`, `refused`: for the style sheet."""
+    reason: str
+
+
+@dataclass(frozen=True)
 class ResultPage:
     """Everything that the page of one result shows."""
 
@@ -150,6 +167,7 @@ class ResultPage:
     abstained: str
     weighed: list[str]
     comparison: str
+    series: list[SeriesLine]
     decidable: bool
     reason: str
     reviewed: str
@@ -274,10 +292,13 @@ def result_page(entry: Entry, now: datetime) -> ResultPage:
         flagged=frozenset(caution.where for caution in reading.cautions),
         cautions=caution_sentences(reading),
         caution_places=[place_of(caution, entry.result.history) for caution in reading.cautions],
-        abstained=abstention_sentence(reading) if not (reading.findings or reading.values) else "",
+        abstained=abstention_sentence(reading)
+        if reading.kind != "unread" and not (reading.findings or reading.values)
+        else "",
         weighed=history_sentences(reading.history),
         comparison=comparison_of(entry),
-        decidable=row.status == "opened",
+        series=[series_line(row) for row in reading.series],
+        decidable=row.status == "opened" and reading.kind != "unread",
         reason=REASONS.get(row.reason_code, row.reason_code) if row.reason_code else "",  # type: ignore[call-overload]
         reviewed=utc(row.reviewed_at) if row.reviewed_at else "",
         closed=CLOSED_NAMES.get(row.closed_reason or "", ""),
@@ -297,6 +318,12 @@ def finding_line(finding: Finding) -> FindingLine:
         relation=CHART_RELATION.display(finding.chart) if finding.chart else "",
         cites=[Cited(moment(entry.when)[:10] or "undated", kind_text(entry), fact(entry)) for entry in finding.cites],
     )
+
+
+def series_line(row: SeriesOutcome) -> SeriesLine:
+    name = name_of_row(row)
+    outcome = NAMES[row.outcome]
+    return SeriesLine(name[0].upper() + name[1:], row.modality, row.instances, outcome, row.outcome, row.reason)
 
 
 def size_of(finding: Finding) -> str:
@@ -360,7 +387,7 @@ def label_text(code: str) -> str:
 
 
 def dropped_line(dropped: DroppedFinding) -> str:
-    return f"{name_of(dropped.label)}: {DROPPED_NAMES} “{dropped.code.replace('-', ' ')}”"
+    return f"{name_of(dropped.label)}: {why_dropped(dropped.code)}"
 
 
 def picture(number: int, image: EvidenceImage) -> Picture:
@@ -378,5 +405,4 @@ def comparison_of(entry: Entry) -> str:
     if entry.result.reading.prior_study_instance_uid is not None:
         when = moment(entry.row.prior_started)
         return f"Compared with the study of {when}." if when else "Compared with a prior study."
-    reason = (entry.result.reading.not_compared_reason or "no prior").replace("-", " ")
-    return f"Not compared with a prior study ({reason})."
+    return f"Not compared with a prior study: {not_compared(entry.result.reading.not_compared_reason)}."

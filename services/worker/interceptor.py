@@ -1,6 +1,7 @@
 """Around every activity: a heartbeat while it runs, and our named errors as Temporal understands them.
 
-Only what can heal is tried again: `TransientFailure` and faults of our own are retryable, everything named otherwise is not.
+Only what can heal is tried again: `TransientFailure` as long as the step may take, a fault of our own (which may be one of the moment) a few times,
+everything named otherwise not at all.
 The message of an unknown fault is replaced by its class name, because it may repeat what it was given: identifiers, chart text.
 """
 
@@ -19,13 +20,15 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from schemas.errors import LongviewError, TransientFailure
+from schemas.errors import LongviewError, StudyUnread, TransientFailure
 from schemas.telemetry.fields import fields
-from schemas.telemetry.logs import place_of
+from schemas.telemetry.logs import our_place_of, place_of
 from services.worker.measures import record_attempt, record_done
 
 log = logging.getLogger(__name__)
 BEATS_A_TIMEOUT = 3
+MOST_FAULTS = 5
+"""Attempts at which a fault of our own ends as a named failure: what is no outage does not heal by waiting."""
 
 
 class ActivityGuard(Interceptor):
@@ -61,16 +64,19 @@ class _Guarded(ActivityInboundInterceptor):
             code = f"fault-{type(error).__name__.lower()}"[:64]
             place = fields(activity=info.activity_type, attempt=info.attempt, code=code, at=place_of(error))
             log.error("step-fault", extra=place)
-            raise ApplicationError(
-                code, "an unexpected fault of the worker; its log has the place", info.attempt, type=code
-            ) from None
+            last = info.attempt >= MOST_FAULTS
+            if last:
+                outcome = "failed"
+            hint = f"an unexpected fault of the worker at {our_place_of(error)}"
+            raise ApplicationError(code, hint, info.attempt, type=code, non_retryable=last) from None
         finally:
             record_attempt(info.activity_type, outcome, code, time.monotonic() - start)
 
 
 def _application_error(error: LongviewError, attempt: int) -> ApplicationError:
     healing = isinstance(error, TransientFailure)
-    return ApplicationError(error.code, error.hint, attempt, type=error.code, non_retryable=not healing)
+    account = [error.account] if isinstance(error, StudyUnread) else []
+    return ApplicationError(error.code, error.hint, attempt, *account, type=error.code, non_retryable=not healing)
 
 
 def _run(function: Any, *arguments: Any) -> Any:

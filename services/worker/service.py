@@ -16,6 +16,7 @@ from services.worker.deployment import make_current, pinned
 from services.worker.interceptor import ActivityGuard
 from workflows.patient.versioned import UpgradingPatientWorkflow
 from workflows.patient.workflow import PatientWorkflow
+from workflows.report_study.unread import AttendStudyWorkflow
 from workflows.report_study.workflow import ReportStudyWorkflow
 
 ACTIVITY_THREADS = 4
@@ -42,7 +43,11 @@ async def run_worker(
         worker = Worker(
             client,
             task_queue=task_queue,
-            workflows=[ReportStudyWorkflow, UpgradingPatientWorkflow if version else PatientWorkflow],
+            workflows=[
+                ReportStudyWorkflow,
+                AttendStudyWorkflow,
+                UpgradingPatientWorkflow if version else PatientWorkflow,
+            ],
             activities=activities,
             activity_executor=executor,
             max_concurrent_activities=ACTIVITY_THREADS,

@@ -23,6 +23,7 @@ from schemas.lifecycle import (
     NotifyStep,
     RecordAcknowledgement,
 )
+from schemas.outcomes import SeriesOutcome
 from schemas.report import (
     AmendedFinding,
     AmendedValue,
@@ -51,6 +52,7 @@ from workflows.report.audit import AuditAddresses, build_audit_event
 from workflows.report.escalation import build_acknowledgement, build_exhaustion, build_notification, build_priority
 from workflows.report.kept import ANSWER, TIMELINE, Kept
 from workflows.report.rules import TABLE_VERSION
+from workflows.report.unread import closed_task, unread_sentence, unread_task
 from workflows.timeline import build_timeline
 
 NAMESPACE = Namespace("https://ai.example.org/fhir", "hospital-a")
@@ -262,7 +264,7 @@ def weighed_context() -> ResultContext:
     asked = {"request": "ab" * 32, "release": "biomedlm-5c5c5c5c5c5c", "weights": "5c" * 32}
     history = HistoryWeighed(weighed=True, given=[e.resource for e in given], withheld=1, **asked)
     caution = Caution(route="chart", code="ignore-instructions", where="Condition/copd-2/_history/1")
-    told = {"findings": findings, "history": history, "cautions": [caution]}
+    told = {"findings": findings, "history": history, "cautions": [caution], "series": account()}
     return replace(known, reading=known.reading.model_copy(update=told))
 
 
@@ -277,6 +279,45 @@ def raised_context() -> ResultContext:
     pneumothorax = known.reading.findings[0].model_copy(update={"label": "pneumothorax", "long_axis_mm": None})
     seen = known.reading.model_copy(update={"findings": [pneumothorax, *known.reading.findings]})
     return replace(known, reading=seen, priority="stat", order_priority="routine", raised=PNEUMOTHORAX)
+
+
+def account() -> list[SeriesOutcome]:
+    """What became of a study of four series."""
+    rows = (
+        (1, "Topogram", 1, "left-out", "localizer", "a localizer, made to plan the others"),
+        (2, "LUNG 1.0", 300, "refused", "geometry-gap", "a slice is missing: 2.0 mm lie between slice 41 of 299 (instance 41) and the next"),
+        (3, 'AX "5.0" <soft>', 60, "read", "read", "CT, acquired by its attributes, 60 images"),
+        (4, None, 20, "left-out", "derived", "computed from another series; series 3 was read"),
+    )  # fmt: skip
+    return [
+        SeriesOutcome(
+            series_instance_uid=f"{STUDY}.{number}", number=number, description=text, modality="CT", instances=count,
+            outcome=outcome, code=code, reason=reason,  # type: ignore[arg-type]
+        )
+        for number, text, count, outcome, code, reason in rows
+    ]  # fmt: skip
+
+
+def unread_bundles() -> dict[str, dict[str, Any]]:
+    """The notice about a study that could not be read, and what becomes of it."""
+    key, sentence = NAMESPACE.key("unread", STUDY), unread_sentence("a slice is missing")
+    told = unread_task(
+        CANONICAL,
+        key,
+        context().timeline,
+        STUDY,
+        sentence,
+        account(),
+        role="Duty radiologist",
+        priority="stat",
+        at=ISSUED,
+    )
+    posted = told["entry"][0]["resource"] | {"id": "t1", "meta": {"versionId": "1"}}
+    attended = closed_task(CANONICAL, posted, "completed", "Dr. Ada Osei", LATER)
+    superseded = closed_task(CANONICAL, posted, "cancelled", None, LATER)
+    assert attended is not None
+    assert superseded is not None
+    return {"unread": told, "unread-attended": attended, "unread-superseded": superseded}
 
 
 def bare_context() -> ResultContext:
@@ -537,6 +578,7 @@ def written_bundles() -> dict[str, dict[str, Any]]:
         "audit": {"resourceType": "Bundle", "type": "batch", "entry": [_recorded(e) for e in audit_events()]},
         **document_bundles(),
         **raised_bundles(),
+        **unread_bundles(),
     } | lifecycle_bundles(posted, version)
 
 

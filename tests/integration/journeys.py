@@ -90,7 +90,7 @@ def codes(concept: dict[str, Any]) -> list[str]:
 
 async def decide(system: System, workflow_id: str, act: ReviewAct) -> ReviewWritten:
     """As the inbox does it."""
-    return await TemporalReviewer(await temporal(system.settings)).submit(workflow_id, act)
+    return await TemporalReviewer(await temporal(system.settings), system.settings.task_queue).submit(workflow_id, act)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from workflows.patient.workflow import PatientWorkflow
 from workflows.report_study.activities import ReportStudyActivities
 from workflows.report_study.lifecycle import LifecycleActivities
 from workflows.report_study.records import RecordActivities
+from workflows.report_study.unread import UnreadActivities
 from workflows.report_study.workflow import ReportStudyWorkflow
 from workflows.shadow.activities import ShadowActivities
 
@@ -87,7 +88,7 @@ class Script:
                 await self._called.wait()
 
     def activities(self) -> list[Callable[..., Any]]:
-        classes = (ReportStudyActivities, RecordActivities, LifecycleActivities)
+        classes = (ReportStudyActivities, RecordActivities, LifecycleActivities, UnreadActivities)
         methods = [method for each in classes for method in each.__dict__.values()]
         methods.append(ShadowActivities.plan_shadow)
         return [self._activity(method) for method in methods if hasattr(method, "__temporal_activity_definition")]

@@ -99,7 +99,7 @@ def test_a_result_shows_its_findings_evidence_history_and_origin(house: House, v
         "14 mm",
         "Pleural effusion",
         "Not detected",
-        "Pulmonary consolidation: answer failed the check",
+        "Pulmonary consolidation: its",
         "Tiotropium",
         "Creatinine: 84 umol/L",
         told.report,

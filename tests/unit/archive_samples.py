@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from schemas.imaging import SeriesInventory, StudyInventory
 from schemas.inference import ModelRelease
+from workflows.series.attributes import DatasetAttributes, read_dataset
+from workflows.series.header import SeriesHeader, header_of
 
 RELEASE = ModelRelease(
     name="m", served_model_name="m", trained=False, model_number="1", manufacturer="x", architecture="a",
@@ -37,3 +39,6 @@ class Shelf:
     def retrieve_series(self, study_instance_uid: str, series_instance_uid: str) -> Iterator[bytes]:
         self.asked.append(series_instance_uid)
         yield from self._series[series_instance_uid]
+
+    def series_header(self, study_instance_uid: str, series_instance_uid: str) -> SeriesHeader | None:
+        return header_of([DatasetAttributes(read_dataset(part)) for part in self._series[series_instance_uid]])

@@ -52,12 +52,12 @@ def two_views(tmp_path: Path) -> tuple[Sources, list[StoredStack]]:
     """A lateral film in one series, a PA film of another size in the other."""
     lateral = dx(1, ViewPosition="LL", PatientOrientation=["A", "F"], rows=180, columns=220)
     held = sources(tmp_path, **{"1_2_1": [lateral], "1_2_2": [dx(2, "1.2.2")]})
-    return held, KIND.fetch(held, inventory(("DX", "LAT", 1), ("DX", "PA", 1)), RELEASE, None)
+    return held, KIND.fetch(held, inventory(("DX", "LAT", 1), ("DX", "PA", 1)), RELEASE, None).stacks
 
 
 def one_film(tmp_path: Path, **tags: Any) -> tuple[Sources, StoredStack]:
     held = sources(tmp_path, **{"1_2_1": [dx(1, **tags)]})
-    [stack] = KIND.fetch(held, inventory(("DX", None, 1)), RELEASE, None)
+    [stack] = KIND.fetch(held, inventory(("DX", None, 1)), RELEASE, None).stacks
     return held, stack
 
 
@@ -102,7 +102,7 @@ def test_a_study_for_processing_alone_says_so(tmp_path: Path) -> None:
 def test_a_prior_shows_the_view_of_the_first_film(tmp_path: Path) -> None:
     _, current = two_views(tmp_path)
     older = sources(tmp_path, **{"1_2_1": [dx(7, ViewPosition="LL"), dx(8, ViewPosition="AP")]})
-    [prior] = KIND.fetch(older, inventory(("DX", None, 2), study="1.2.0"), RELEASE, current[0])
+    [prior] = KIND.fetch(older, inventory(("DX", None, 2), study="1.2.0"), RELEASE, current[0]).stacks
     assert prior.series.frames[0].view == "AP"
     assert prior.series.study_instance_uid == "1.2.0"
     side_only = sources(tmp_path, **{"1_2_1": [dx(7, ViewPosition="LL")]})
@@ -220,7 +220,7 @@ def test_a_measure_needs_millimetres_that_mean_something(tmp_path: Path) -> None
 def test_a_blank_film_is_not_read(tmp_path: Path) -> None:
     blank = file_of(film(np.zeros((64, 64), np.uint16), SeriesInstanceUID="1.2.1"))
     held = sources(tmp_path, **{"1_2_1": [blank]})
-    [stack] = KIND.fetch(held, inventory(("DX", None, 1)), RELEASE, None)
+    [stack] = KIND.fetch(held, inventory(("DX", None, 1)), RELEASE, None).stacks
     assert KIND.places([stack], held.store).implausible() == "volume-constant"
 
 
@@ -267,7 +267,7 @@ def test_the_record_loads_as_what_it_is(tmp_path: Path) -> None:
 )
 def test_a_chest_film_is_coded_by_its_views(tmp_path: Path, films: list[dict[str, Any]], code: str) -> None:
     held = sources(tmp_path, **{"1_2_1": [dx(n, **tags) for n, tags in enumerate(films, start=1)]})
-    stacks = KIND.fetch(held, inventory(("DX", None, len(films))), RELEASE, None)
+    stacks = KIND.fetch(held, inventory(("DX", None, len(films))), RELEASE, None).stacks
     assert report_code(stacks[0].series, [])["code"] == code
     ordered = Coding(system=LOINC, code="24648-8", display="XR Chest PA upright")
     assert report_code(stacks[0].series, [ordered])["code"] == "24648-8"

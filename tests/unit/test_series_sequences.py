@@ -103,7 +103,7 @@ def series(number: int, description: str, slices: int, *, top: int = 900, missin
 def fetch(tmp_path: Path, shelf: Shelf, found: StudyInventory) -> tuple[FolderObjectStore, list[StoredStack]]:
     store = FolderObjectStore(tmp_path)
     sources = Sources(archive=shelf, store=store, text_in_pixels=None)  # type: ignore[arg-type]
-    return store, VolumeKind().fetch(sources, found, RELEASE, None)
+    return store, VolumeKind().fetch(sources, found, RELEASE, None).stacks
 
 
 def test_each_contrast_is_a_stack_of_its_own_with_its_share_of_the_slices(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def sources(folder: Path, archive: Archive) -> Sources:
 def fetched(folder: Path, *slides: ArraySlide | PermanentFailure) -> tuple[Sources, list[StoredStack]]:
     archive = Archive(*slides)
     found = sources(folder, archive)
-    return found, KIND.fetch(found, archive.study(), None, None)  # type: ignore[arg-type]
+    return found, KIND.fetch(found, archive.study(), None, None).stacks  # type: ignore[arg-type]
 
 
 def timeline() -> Timeline:
@@ -150,7 +150,8 @@ def test_every_slide_of_a_study_is_shown_and_they_share_the_patches(tmp_path: Pa
     assert [stack.series.series_number for stack in stacks] == [1, 2]
     big = np.broadcast_to(np.array([200, 120, 190], np.uint8), (1000, 1000, 3))
     wide = ArraySlide([np.tile(big, (1, 40, 1)), np.tile(big[::2, ::2], (1, 40, 1))], (0.5, 0.5), source=source(1))
-    many = KIND.fetch(sources(tmp_path, Archive(*[wide] * 12)), Archive(*[wide] * 12).study(), None, None)  # type: ignore[arg-type]
+    archive = Archive(*[wide] * 12)
+    many = KIND.fetch(sources(tmp_path, archive), archive.study(), None, None).stacks  # type: ignore[arg-type]
     assert [len(stack.model_slices) for stack in many] == [10] * 12
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jsonschema_rs
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from schemas.errors import PermanentFailure
 from schemas.inference import NOT_COMPARED, AnsweredFinding, FindingsAnswer, ModelAnswer, ModelRequest
+from schemas.outcomes import Unanswered
 from schemas.report import AbstentionReason, DroppedFinding, Finding
 from workflows.reading.conflict import contradicts_itself, exclude_each_other
 from workflows.reading.places import Dropped, Place, Places
@@ -53,6 +55,20 @@ def check_reading(answer: FindingsAnswer, places: Places, *, compared: bool) -> 
     if lost > MOST_DROPPED * len(answer.findings):
         return CheckedAnswer([], checked.dropped, "most-answers-dropped")
     return checked
+
+
+def without_denials(checked: CheckedAnswer, unanswered: Sequence[Unanswered]) -> CheckedAnswer:
+    """Nothing is "not detected" that was not looked at: such an answer is dropped under the name of what was not."""
+    findings: list[Finding] = []
+    dropped = list(checked.dropped)
+    for finding in checked.findings:
+        why = next((each for each in unanswered if each.concerns(finding.label)), None)
+        if why is None or finding.presence != "not-detected":
+            findings.append(finding)
+        else:
+            dropped.append(DroppedFinding(label=finding.label, code=why.code))
+    nothing_left = bool(checked.findings) and not findings
+    return CheckedAnswer(findings, dropped, "not-looked-at" if nothing_left else checked.abstained)
 
 
 def check_findings(answer: FindingsAnswer, places: Places, *, compared: bool = True) -> CheckedAnswer:

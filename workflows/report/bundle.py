@@ -10,6 +10,7 @@ from dataclasses import replace
 from schemas.codes import (
     AIAST,
     AIT,
+    DICOM_UID,
     LABEL_BY_CODE,
     LABORATORY_REPORT,
     LOINC,
@@ -27,6 +28,7 @@ from schemas.codes import (
 from schemas.identifiers import ni_from_hex, without_version
 from schemas.imaging import SeriesDocument, SeriesSource
 from schemas.inference import NOT_COMPARED
+from schemas.outcomes import SeriesOutcome
 from schemas.terms import ABSTENTION_REASON, REVIEW_STATUS, TASK_CODE
 from workflows.report.context import ResultContext, by_identifier, create, versioned_reference, who
 from workflows.report.kept import HISTORY_WEIGHTS, MANIFEST, RENDERED_PROMPT, WEIGHTS
@@ -40,6 +42,7 @@ from workflows.report.release import (
     prompt_urn,
     release_entries,
 )
+from workflows.report.series_text import NAMES, name_of_row
 from workflows.report.text import conclusion, narrative, plain_text
 from workflows.report.values import value_observation, value_urn
 
@@ -219,11 +222,18 @@ def _entities(context: ResultContext) -> list[Json]:
         if item is not None
     ]
     sources += _history_sources(context)
+    sources += [_series(row) for row in context.reading.series]
     sources.append(_digest(context.manifest_ni, MANIFEST))
     sources += [_digest(kept.ni, kept.display) for kept in context.kept if kept.role == "source"]
     return [{"role": "derivation", "what": what} for what in derived] + [
         {"role": "source", "what": what} for what in sources
     ]
+
+
+def _series(row: SeriesOutcome) -> Json:
+    """A series or film that was considered, and what became of it."""
+    identifier = {"system": DICOM_UID, "value": f"urn:oid:{row.series_instance_uid}"}
+    return {"identifier": identifier, "display": f"{name_of_row(row)}: {NAMES[row.outcome]} ({row.code})"}
 
 
 def _history_sources(context: ResultContext) -> list[Json]:

@@ -33,6 +33,7 @@ from schemas.identifiers import uid_from_uuid, without_version
 from schemas.report import Finding, ImageRegion
 from schemas.terms import CHANGE_FROM_PRIOR, CHART_RELATION, FINDING_COMPONENT, FINDING_LABEL, LIKELIHOOD_BAND
 from workflows.report.context import ResultContext, versioned_reference
+from workflows.report.series_text import series_sentences
 from workflows.report.text import UNTRAINED, finding_sentence, narrative
 
 
@@ -69,6 +70,7 @@ def observation(context: ResultContext, finding: Finding) -> Json:
         "bodySite": _body_site(label, finding),
         "method": {"text": f"Vision-language model reading (release {context.release})"},
         "device": {"reference": context.device_urn},
+        "note": [{"text": sentence} for sentence in series_sentences(context.reading.series)],
         "derivedFrom": _derived_from(context, finding),
         "component": _components(canonical, finding),
     }

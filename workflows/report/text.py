@@ -1,4 +1,4 @@
-"""The sentences of a result. All words are ours: nothing that a chart, a tag or the model wrote is repeated.
+"""The sentences of a result. All words are ours: nothing that a chart or the model wrote is repeated; of the tags the series' descriptions, quoted.
 
 The first words are always that an AI said it and nobody has verified it; they survive clients that drop labels.
 """
@@ -14,6 +14,7 @@ from schemas.inference import NOT_COMPARED
 from schemas.report import DroppedFinding, Finding, HistoryWeighed, Reading
 from schemas.terms import ABSTENTION_REASON, CHART_RELATION
 from workflows.report.context import ResultContext
+from workflows.report.series_text import series_sentences
 
 MOST_LINES_NAMED = 12
 BANNER = "AI-generated, not verified."
@@ -34,6 +35,11 @@ _DROPPED = {
     "location-conflict": "its place contradicts its answer",
     "label-conflict": "another finding claims the same place and excludes it",
     "change-without-prior": "it claims a change although no prior was read (change dropped, finding kept)",
+    "stand-in": "the series that shows it best could not be read, and the one read in its place does not reach as far",
+    "series-refused": "images of the study that may show it could not be read",
+    "kernel-sharp": "the series was reconstructed for bone or lung, which hides it",
+    "contrast-not-read": "the sequence that shows it best was not read",
+    "region-not-read": "the images that were read show another region",
     "citation-unknown": "it cites an entry that it was not given (citation dropped, finding kept)",
     "value-not-in-line": "its value does not stand in the cited line",
     "value-previous": "its value is an earlier one that is printed beside the result",
@@ -56,6 +62,13 @@ _DROPPED = {
     "time-not-in-line": "its time does not stand in the document (time dropped, value kept)",
     "time-ambiguous": "its date can be read in two ways (time dropped, value kept)",
     "relation-uncited": "it relates the history to the finding without citing it (relation dropped, finding kept)",
+}
+_NOT_COMPARED = {
+    "no-prior": "there is none that could be compared",
+    "prior-region-unknown": "nothing tells that the earlier studies show the same region",
+    "model-one-study": "the model takes one study at a time",
+    "prior-patient-mismatch": "the archive has the earlier study under another patient",
+    "prior-study-not-found": "the archive no longer has the earlier study",
 }
 _NOT_WEIGHED = {
     "no-findings": "there is no finding to weigh it against",
@@ -143,13 +156,22 @@ def name_of(label: str) -> str:
 
 def dropped_sentence(dropped: DroppedFinding) -> str:
     label = name_of(dropped.label)
-    return f"Dropped by a check: {label}, because {_DROPPED.get(dropped.code, dropped.code)}."
+    return f"Dropped by a check: {label}, because {why_dropped(dropped.code)}."
+
+
+def why_dropped(code: str) -> str:
+    return _DROPPED.get(code, code)
 
 
 def comparison_sentence(context: ResultContext) -> str:
     if context.prior is not None:
         return f"Compared with the study of {(context.prior.started or 'unknown date')[:10]}."
-    return f"Not compared with a prior study ({context.reading.not_compared_reason or 'no-prior'})."
+    return f"Not compared with a prior study: {not_compared(context.reading.not_compared_reason)}."
+
+
+def not_compared(reason: str | None) -> str:
+    """Why nothing was compared, in words; a prior that could not be read is one for people to look at."""
+    return _NOT_COMPARED.get(reason or "no-prior", "the prior study could not be read, look at it yourself")
 
 
 def abstention_sentence(reading: Reading) -> str:
@@ -210,8 +232,10 @@ def sentences(context: ResultContext) -> list[str]:
         lines = [abstention_sentence(reading)]
     dropped = map(dropped_sentence, reading.dropped)
     if reading.kind == "values":
-        return [*caution_sentences(reading), *lines, *unreported_sentences(reading), *dropped]
-    told = [*lines, *dropped, comparison_sentence(context), *history_sentences(reading.history)]
+        told = [*lines, *unreported_sentences(reading), *dropped, *series_sentences(reading.series)]
+        return [*caution_sentences(reading), *told]
+    told = [*lines, *dropped, *series_sentences(reading.series), comparison_sentence(context)]
+    told += history_sentences(reading.history)
     return [*caution_sentences(reading), *told]
 
 

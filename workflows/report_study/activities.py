@@ -60,6 +60,7 @@ from workflows.ports import (
     RunRecords,
     TextInPixels,
 )
+from workflows.reading.caution import without_instructions
 from workflows.reading.release import release_id
 from workflows.report import ResultContext, build_result, supersede
 from workflows.report_study import events, policies
@@ -73,8 +74,10 @@ from workflows.report_study.fhir_results import (
     written_result,
 )
 from workflows.report_study.history import integrate
-from workflows.report_study.imaging import check_patient, fetch_stacks, is_earlier
+from workflows.report_study.imaging import check_patient, fetch_stacks, is_earlier, load_account
 from workflows.report_study.priors import chosen, oldest_first, shows_region, subject_of_series
+from workflows.report_study.unread import close_notices
+from workflows.series.table import DEFAULT_TABLE, SeriesTable
 from workflows.stacks import kind_named
 from workflows.stacks.kind import Shown, Sources
 from workflows.timeline import PriorPolicy, build_timeline, check_subject, choose_priors
@@ -103,6 +106,7 @@ class ReportStudyActivities:
         text_in_pixels: TextInPixels,
         history_model: Model | None = None,
         decode_pdf: PdfDecoder = decode_pdf,
+        series_table: SeriesTable = DEFAULT_TABLE,
     ) -> None:
         self._site = site
         self._fhir = fhir
@@ -114,7 +118,7 @@ class ReportStudyActivities:
         self._runs = runs
         self._inbox = inbox
         self._builds = builds
-        self._sources = Sources(archive=archive, store=store, text_in_pixels=text_in_pixels, decode_pdf=decode_pdf)
+        self._sources = Sources(archive, store, text_in_pixels, decode_pdf, series_table)
 
     def all(self) -> list[Callable[..., Any]]:
         """Every activity, for the worker to register."""
@@ -191,8 +195,10 @@ class ReportStudyActivities:
     def fetch_study(self, args: FetchStudy) -> StudyFetched:
         """The study's pixels over DICOMweb, as stacks of its kind."""
         study = self._archive.find_study(args.study_instance_uid)
-        check_patient(study, self._load(Timeline, args.timeline).patient)
-        return fetch_stacks(self._sources, study, self._model.release())
+        timeline = self._load(Timeline, args.timeline)
+        check_patient(study, timeline.patient)
+        order = without_instructions(timeline).order
+        return fetch_stacks(self._sources, study, self._model.release(), order=order.codings if order else [])
 
     @activity.defn
     def fetch_prior(self, args: FetchPrior) -> PriorFetched:
@@ -255,7 +261,8 @@ class ReportStudyActivities:
             self._load(ModelRequest, args.answered.request),
             self._load(ModelAnswer, args.answered.answer),
         )
-        return self._checked(reading)
+        account = load_account(self._store, args.current.account)
+        return self._checked(reading.model_copy(update={"series": account}))
 
     def _shown(self, current: StudyFetched, prior: PriorFetched) -> Shown:
         return Shown(
@@ -378,6 +385,7 @@ class ReportStudyActivities:
         )
         event = events.result_available(self._site.namespace, self._site.event_source, args.event.event_id, result)
         self._inbox.add(args.run_id, result, event)
+        close_notices(self._fhir, self._inbox, self._canonical, args.written.thread_id, result.result_id, args.issued)
 
     @property
     def _canonical(self) -> Canonical:

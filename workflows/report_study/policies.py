@@ -84,6 +84,8 @@ STEPS: dict[str, StepPolicy] = {
     "exhaust_escalation": StepPolicy("notify", timedelta(minutes=2), timedelta(hours=24)),
     "reprioritise": StepPolicy("write-fhir", timedelta(minutes=2), timedelta(hours=24)),
     "assess_history": StepPolicy("fetch-history", timedelta(minutes=5), timedelta(hours=24)),
+    "tell_unread": StepPolicy("notify", timedelta(minutes=2), timedelta(hours=24)),
+    "attend_study": StepPolicy("notify", timedelta(minutes=2), timedelta(minutes=10)),
     "write_addendum": StepPolicy("write-fhir", timedelta(minutes=2), timedelta(hours=24)),
 }
 

@@ -21,8 +21,11 @@ Result = TypeVar("Result")
 class StepFailed(Exception):
     """An activity failed for good: what `ai.run.failed` says of it."""
 
-    def __init__(self, code: str, stage: Stage, hint: str, retryable: bool, attempts: int) -> None:
+    def __init__(
+        self, code: str, stage: Stage, hint: str, retryable: bool, attempts: int, account: str | None = None
+    ) -> None:
         super().__init__(code)
+        self.account = account
         self.code, self.stage, self.hint = code, stage, hint
         self.retryable, self.attempts = retryable, attempts
 
@@ -77,8 +80,8 @@ def _failure(name: str, policy: policies.StepPolicy, error: ActivityError) -> St
     if isinstance(cause, TimeoutError) and isinstance(cause.cause, ApplicationError):
         cause = cause.cause
     if isinstance(cause, ApplicationError) and cause.type:
-        hint, attempts = [*cause.details, "", 1][:2]
-        return StepFailed(cause.type, policy.stage, str(hint), not cause.non_retryable, int(attempts))
+        hint, attempts, account = [*cause.details, *("", 1, None)[len(cause.details) :]][:3]
+        return StepFailed(cause.type, policy.stage, str(hint), not cause.non_retryable, int(attempts), account)
     return StepFailed(f"{name.replace('_', '-')}-timed-out", policy.stage, "the step did not end in its time", True, 1)
 
 

@@ -45,6 +45,7 @@ with workflow.unsafe.imports_passed_through():
         StudyOutcome,
         StudyProgress,
         TakeInventory,
+        TellUnread,
     )
     from workflows.report_study import policies
     from workflows.report_study.activities import ReportStudyActivities as Steps
@@ -52,9 +53,11 @@ with workflow.unsafe.imports_passed_through():
     from workflows.report_study.records import RecordActivities as Records
     from workflows.report_study.standing import Standing
     from workflows.report_study.steps import StepFailed, StepRunner, workflow_time
+    from workflows.report_study.unread import UnreadActivities as Unread
     from workflows.shadow.workflow import start_shadow
     from workflows.tracing import following
 
+NOT_OURS = "no-readable-series"
 CLOSED: tuple[RunState, ...] = ("reviewed", "superseded", "withdrawn", "held", "failed", "unchanged")
 """States in which a run waits for nothing more, unless an addendum is up."""
 
@@ -78,6 +81,8 @@ class ReportStudyWorkflow:
         self._announced: StudyAvailable | None = None
         self._order_priority: Priority = "routine"
         self._unwanted: SkipReason | None = None
+        self._known_timeline: str | None = None
+        """Of the run, once the study is known to be the patient's."""
 
     @workflow.run
     async def run(self, args: ReportStudyInput) -> StudyOutcome:
@@ -129,6 +134,7 @@ class ReportStudyWorkflow:
             failure_code=failure.code if failure else None,
             failure_stage=failure.stage if failure else None,
             failure_hint=failure.hint if failure else None,
+            failure_account=failure.account if failure else None,
         )
 
     @workflow.update
@@ -230,12 +236,14 @@ class ReportStudyWorkflow:
         except StepFailed as failed:
             self._failure = failed
             await self._record_failure(event, failed)
+            await self._tell_unread(event, failed)
             if self._state == "running":
                 self._state = "failed" if self._standing.reading is None else "awaiting-review"
 
     async def _read(self, event: StudyAvailable, *, reread: bool) -> None:
         """The main path."""
         args, step = self._args, self._steps.run
+        self._known_timeline = None
         gathered = await step(Steps.gather_timeline, GatherTimeline(patient_key=self._patient_key, event=event))
         priority = self._steps.priority = more_urgent(gathered.priority, self._order_priority)
         inventory = await step(
@@ -249,6 +257,7 @@ class ReportStudyWorkflow:
                 reread=reread,
             ),
         )
+        self._known_timeline = gathered.timeline
         if inventory.unchanged_result_id is not None:
             await self._close(inventory.unchanged_result_id)
             return
@@ -287,6 +296,29 @@ class ReportStudyWorkflow:
         written = await self._standing.post(result, self._run_id, self._posted)
         await self._standing.escalate(written, priority)
         await start_shadow(args.study_key, written.result_id, result)
+
+    async def _tell_unread(self, event: StudyAvailable, failed: StepFailed) -> None:
+        """People look at a study of theirs that could not be read, where no reading of it stands. One of a kind that is not read is not theirs."""
+        if self._known_timeline is None or self._standing.reading is not None or failed.code == NOT_OURS:
+            return
+        if not workflow.patched("unread-notice"):
+            return
+        notice = TellUnread(
+            run_id=self._run_id,
+            study_key=self._args.study_key,
+            thread_id=self._args.thread_id,
+            issued=workflow_time(),
+            event=event,
+            timeline=self._known_timeline,
+            account=failed.account,
+            code=failed.code,
+            hint=failed.hint,
+            priority=self._steps.priority,
+        )
+        try:
+            await self._steps.run(Unread.tell_unread, notice, shown=False)
+        except StepFailed as untold:
+            await self._record_failure(event, untold)
 
     def _posted(self) -> None:
         self._state = "awaiting-review"
@@ -393,5 +425,6 @@ class ReportStudyWorkflow:
             hint=failed.hint,
             retryable=failed.retryable,
             attempts=failed.attempts,
+            account=failed.account,
         )
         await self._steps.run(Records.record_failure, failure)

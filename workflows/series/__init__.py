@@ -1,6 +1,7 @@
 """DICOM instances -> checked geometry -> an int16 volume, and what can be said of a place in it. Pure: no I/O."""
 
-from workflows.series.choose import SeriesChoice, choose_series, may_stand_in
+from workflows.series.choose import SeriesChoice, choose_series
+from workflows.series.header import JsonAttributes, SeriesHeader, header_of
 from workflows.series.place import nearest_slice, side_of
 from workflows.series.render import png_of, render_slice
 from workflows.series.sequences import contrast_of, sequences_of, shares
@@ -8,11 +9,13 @@ from workflows.series.texts import free_texts
 from workflows.series.volume import read_series
 
 __all__ = [
+    "JsonAttributes",
     "SeriesChoice",
+    "SeriesHeader",
     "choose_series",
     "contrast_of",
     "free_texts",
-    "may_stand_in",
+    "header_of",
     "nearest_slice",
     "png_of",
     "read_series",

@@ -22,7 +22,8 @@ PLAIN = (
     "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "SamplesPerPixel",
     "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "PixelSpacing", "BitsAllocated", "BitsStored",
     "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "WindowCenter", "WindowWidth",
-    "RescaleIntercept", "RescaleSlope", "RescaleType", "ModalityLUTSequence", "FloatPixelData",
+    "RescaleIntercept", "RescaleSlope", "RescaleType", "ModalityLUTSequence", "FloatPixelData", "SliceThickness",
+    "AcquisitionNumber", "ConvolutionKernel", "DiffusionBValue", "EchoTime", "TemporalPositionIdentifier",
     "DoubleFloatPixelData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 """What a stack needs to know of an instance, by keyword (PS3.6)."""
@@ -32,6 +33,9 @@ BINARY = frozenset({
     "PixelPaddingValue", "PixelPaddingRangeLimit",
 })  # fmt: skip
 """Of VR US (or SS: the caller knows the sign)."""
+
+DOUBLES = frozenset({"DiffusionBValue"})
+"""Of VR FD."""
 
 FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
@@ -57,7 +61,11 @@ class Attributes(Protocol):
     def text(self, keyword: str) -> str | None: ...
     def texts(self, keyword: str) -> tuple[str, ...]: ...
     def numbers(self, keyword: str) -> tuple[float, ...]:
-        """`PermanentFailure` (`dicom-value`) if a value is not a finite number."""
+        """`PermanentFailure` (`dicom-value`, which names the attribute) if a value is not a finite number."""
+        ...
+
+    def hint(self, keyword: str) -> float | None:
+        """The first value of an attribute that only helps to display or describe: a broken one is as good as none."""
         ...
 
 
@@ -86,7 +94,17 @@ class ScannedAttributes:
 
     def numbers(self, keyword: str) -> tuple[float, ...]:
         raw = self._values.get(TAGS[keyword], b"")
-        return _binary(raw, self._order) if keyword in BINARY else _decimals(raw)
+        if keyword in DOUBLES:
+            return tuple(
+                finite(value, keyword)
+                for value in struct.unpack(f"{self._order}{len(raw) // 8}d", raw[: len(raw) // 8 * 8])
+            )
+        return _binary(raw, self._order) if keyword in BINARY else _decimals(raw, keyword)
+
+    def hint(self, keyword: str) -> float | None:
+        if keyword in BINARY or keyword in DOUBLES:
+            return next(iter(self.numbers(keyword)), None)
+        return _first_number(self.texts(keyword))
 
 
 @lru_cache(maxsize=4096)
@@ -96,8 +114,15 @@ def _ascii(raw: bytes) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _decimals(raw: bytes) -> tuple[float, ...]:
-    return tuple(finite(value) for value in _ascii(raw))
+def _decimals(raw: bytes, keyword: str) -> tuple[float, ...]:
+    return tuple(finite(value, keyword) for value in _ascii(raw))
+
+
+def _first_number(texts: tuple[str, ...]) -> float | None:
+    try:
+        return finite(texts[0], "") if texts else None
+    except PermanentFailure:
+        return None
 
 
 @lru_cache(maxsize=256)
@@ -119,7 +144,7 @@ class DatasetAttributes:
         try:
             return self.dataset.get(keyword)
         except Exception as error:  # pydicom raises nearly any class on broken input
-            raise PermanentFailure("dicom-value", "an attribute of an instance cannot be read") from error
+            raise PermanentFailure("dicom-value", f"{keyword} of an image cannot be read") from error
 
     def _values(self, keyword: str) -> list[Any]:
         value = self.get(keyword)
@@ -134,16 +159,22 @@ class DatasetAttributes:
         return tuple(str(value).strip(" \0") for value in self._values(keyword))
 
     def numbers(self, keyword: str) -> tuple[float, ...]:
-        return tuple(finite(value) for value in self._values(keyword) if value is not None)
+        return tuple(finite(value, keyword) for value in self._values(keyword) if value is not None)
+
+    def hint(self, keyword: str) -> float | None:
+        try:
+            return _first_number(self.texts(keyword))
+        except PermanentFailure:
+            return None
 
 
-def finite(value: Any) -> float:
+def finite(value: Any, keyword: str) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise PermanentFailure("dicom-value", "an attribute that must be a number is not one")
+        raise PermanentFailure("dicom-value", f"{keyword} of an image is not a number")
     return number
 
 

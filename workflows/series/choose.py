@@ -1,33 +1,34 @@
-"""Which series of a study to read, in order of preference, each with the reason in words. The caller takes the first that is a plain grid."""
+"""Which series of a study to read, in order of preference, each with the reason in words. The caller takes the first that is a stack.
+
+What a series is, is told by its attributes where its headers are known (`header`), by the table's phrases where they are not (`table`). Among series
+of one rank: the modality most wanted; for soft tissue a soft kernel; the plane of a CT in which it was acquired; then the most images.
+"""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from schemas.imaging import MODALITIES_OF, SeriesInventory, SeriesVolume, StudyInventory
+from workflows.series.header import SeriesHeader, is_sharp
 from workflows.series.place import main_plane
+from workflows.series.table import DEFAULT_TABLE, Rule, SeriesTable, images_of, rule_of, words_of
 
 MODALITIES = MODALITIES_OF["volume"]
+SOFT_TISSUE = frozenset({"head", "abdomen"})
+"""Regions whose questions are of soft tissue alone."""
+LAST = 9
+"""The rank of what is never read."""
 
-STAND_IN_SLICES = 8
-
-_NO_STACK = frozenset({
-    "localizer", "localiser", "locator", "localisation", "localization", "loc", "scout", "topo", "topogram",
-    "surview", "survey", "scanogram", "scano", "plane", "smartprep", "premonitoring", "monitoring", "bolus",
-    "tracker", "timing", "calibration", "cal", "screen", "screensave", "dose", "report", "protocol",
-})  # fmt: skip
-_MADE_LATER = frozenset({
-    "derived", "mip", "minip", "mpr", "mpvr", "reformat", "reformatted", "reformats", "reconst", "vrt", "3d", "vr",
-    "fused", "fusion", "subtraction", "sub", "adc", "fa", "trace", "perfusion", "cbf", "cbv", "mtt", "ttp", "tmax",
-    "map", "maps", "color", "colour", "average",
-})  # fmt: skip
 _PLANES = {
     "axial": frozenset({"ax", "axial", "axi", "tra", "trans", "transverse", "transversal"}),
     "sagittal": frozenset({"sag", "sagittal"}),
     "coronal": frozenset({"cor", "coronal"}),
 }
+Headers = Mapping[str, SeriesHeader]
+"""By Series Instance UID."""
 
 
 class SeriesChoice(NamedTuple):
@@ -35,21 +36,65 @@ class SeriesChoice(NamedTuple):
 
     series: SeriesInventory
     reason: str
+    never: str | None = None
+    """Why it is not read at all, as a code."""
+    says: str = ""
+    """Why it is left out, in words."""
+    sharp: bool = False
+    """Reconstructed for bone or lung although soft tissue is asked about."""
 
 
-def choose_series(study: StudyInventory, like: SeriesVolume | None = None) -> list[SeriesChoice]:
-    """Series that may be stacks of sections, best first; empty if there are none.
+def choose_series(
+    study: StudyInventory,
+    like: SeriesVolume | None = None,
+    headers: Headers | None = None,
+    region: str = "other",
+    table: SeriesTable = DEFAULT_TABLE,
+) -> list[SeriesChoice]:
+    """Series that may be stacks of sections, best first, those that are never read at the end; empty if there are none.
 
-    Acquired series come before those made from others, and those before localizers, as far as their descriptions tell. Within each: by modality,
-    then the most images. With `like` (the current study's series, for a prior): only its modality, then the plane and the words it shares.
+    With `like` (the current study's series, for a prior): only its modality, then the plane and the words it shares. `region`: what is asked about
+    (`schemas.codes.body_region`).
     """
+    known = headers or {}
     wanted = (like.modality,) if like is not None else MODALITIES
     usable = [series for series in study.series if series.modality in wanted and series.instance_count > 0]
-    if like is None:
-        usable.sort(key=lambda s: (_kind(s), MODALITIES.index(s.modality), -s.images, *_stable(s)))
-        return [SeriesChoice(s, _reason(s, None)) for s in usable]
-    usable.sort(key=lambda s: (_kind(s), *_unlike(s, like), *_stable(s)))
-    return [SeriesChoice(s, _reason(s, like)) for s in usable]
+    rated = [_Rated(series, known.get(series.series_instance_uid), region, table) for series in usable]
+    rated.sort(key=lambda one: one.order() if like is None else one.order_like(like))
+    return [one.choice(like) for one in rated]
+
+
+class _Rated:
+    """A series beside what is known of it."""
+
+    def __init__(self, series: SeriesInventory, header: SeriesHeader | None, region: str, table: SeriesTable) -> None:
+        self.series, self.header = series, header
+        self.rule: Rule = rule_of(table, series, header)
+        sharp = is_sharp(header.kernel if header else None, series.description) if series.modality == "CT" else False
+        self.sharp = bool(sharp) and region in SOFT_TISSUE
+        self.rank = LAST if self.rule.rank == "never" else self.rule.rank
+
+    def order(self) -> tuple[object, ...]:
+        plane = self.header.plane if self.header else None
+        aside = self.series.modality == "CT" and plane is not None and plane != "axial"
+        images = images_of(self.series, self.header)
+        return self.rank, MODALITIES.index(self.series.modality), self.sharp, aside, -images, *_stable(self.series)
+
+    def order_like(self, like: SeriesVolume) -> tuple[object, ...]:
+        return self.rank, *_unlike(self.series, self.header, like), *_stable(self.series)
+
+    def choice(self, like: SeriesVolume | None) -> SeriesChoice:
+        never = self.rule.code if self.rule.rank == "never" else None
+        return SeriesChoice(self.series, self._reason(like), never, self.rule.says, self.sharp)
+
+    def _reason(self, like: SeriesVolume | None) -> str:
+        told = "by its attributes" if self.header is not None else "by its description"
+        parts = [self.series.modality, f"{self.rule.says} {told}", f"{images_of(self.series, self.header)} images"]
+        if self.sharp:
+            parts.append("a kernel for bone or lung")
+        if like is not None:
+            parts.append("compared with the current series by plane, description and number of slices")
+        return ", ".join(parts)
 
 
 def _stable(series: SeriesInventory) -> tuple[int, str]:
@@ -58,47 +103,19 @@ def _stable(series: SeriesInventory) -> tuple[int, str]:
 
 
 def _words(description: str | None) -> frozenset[str]:
-    return frozenset(re.findall(r"[a-z0-9]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", description or "").lower()))
-
-
-def _kind(series: SeriesInventory) -> int:
-    """0: acquired; 1: made from another series; 2: no stack of sections."""
-    words = _words(series.description)
-    if words & _NO_STACK:
-        return 2
-    return 1 if words & _MADE_LATER else 0
-
-
-def is_stack(series: SeriesInventory) -> bool:
-    """Whether its description names no localizer or the like."""
-    return _kind(series) < 2
-
-
-def may_stand_in(series: SeriesInventory) -> bool:
-    """Whether this series may be read in place of a preferred one that was refused: a localizer or a few slices must not pass for the study."""
-    return is_stack(series) and series.images >= STAND_IN_SLICES
+    return frozenset(re.findall(r"[a-z0-9]+", words_of(description)))
 
 
 def _plane_named(words: frozenset[str]) -> str | None:
     return next((plane for plane, names in _PLANES.items() if words & names), None)
 
 
-def _unlike(series: SeriesInventory, like: SeriesVolume) -> tuple[bool, int, float]:
-    """Another plane by its name; fewer words in common; another number of slices."""
+def _unlike(series: SeriesInventory, header: SeriesHeader | None, like: SeriesVolume) -> tuple[bool, int, float]:
+    """Another plane; fewer words in common; another number of slices."""
     words, theirs = _words(series.description), _words(like.description)
-    named = _plane_named(words)
+    plane = header.plane if header is not None and header.plane else _plane_named(words)
     return (
-        named is not None and named != main_plane(like),
+        plane is not None and plane != main_plane(like),
         -len(words & theirs),
-        abs(math.log(series.images / len(like.frames))),
+        abs(math.log(images_of(series, header) / len(like.frames))),
     )
-
-
-def _reason(series: SeriesInventory, like: SeriesVolume | None) -> str:
-    kind = ("acquired", "made from another series", "named as a localizer or the like")[_kind(series)]
-    order = (
-        "images"
-        if like is None
-        else "images, compared with the current series by plane, description and number of slices"
-    )
-    return f"{series.modality}, {kind} by its description, {series.images} {order}"

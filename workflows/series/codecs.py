@@ -113,6 +113,10 @@ def _jpeg_ls(encoded: bytes, runner: DecodeRunner) -> bytes:
     _, *size = _frame_header(encoded, (0xF7,))
     if size != [runner.rows, runner.columns]:
         raise ValueError("the codestream is of another size than the image")
+    if runner.bits_allocated == 16 and runner.get_option(
+        "pixel_representation", 0
+    ):  # CharLS by pyjpegls refuses signed values
+        return np.asarray(imagecodecs.jpegls_decode(encoded)).tobytes()
     return bytes(pyjpegls._decode_frame(encoded, runner))
 
 

@@ -67,11 +67,18 @@ def scan(part: Buffer, wanted: Collection[int], last: int = PIXEL_DATA) -> Eleme
         if syntax == DEFLATED_LITTLE:
             view, start = _inflate(view[start:]), 0
         order = ">" if syntax == EXPLICIT_BIG else "<"
-        walk = _walk_implicit if syntax == IMPLICIT_LITTLE else _walk_explicit
+        implicit = syntax == IMPLICIT_LITTLE and not _names_a_vr(view, start)
+        walk = _walk_implicit if implicit else _walk_explicit
         values, pixels = walk(view, start, wanted, last, order)
     except struct.error as error:
         raise Unusual("it ends within a header") from error
     return Elements(view, values, syntax, order == ">", pixels)
+
+
+def _names_a_vr(view: memoryview, start: int) -> bool:
+    """Whether the first element is written with its VR, whatever the transfer syntax says: some writers put the wrong UID."""
+    vr = view[start + 4 : start + 6].tobytes()
+    return vr in _LONG or vr in _SHORT
 
 
 def _transfer_syntax(view: memoryview) -> tuple[str, int]:

@@ -1,11 +1,14 @@
-"""Planes -> a plain grid, or the named reason why they are none.
+"""Planes -> a stack in order, each slice at its own place, or the named reason why they are none.
 
-The position of every plane is projected on the normal of the planes (PS3.3 C.7.6.2.1.1), which orders them whatever their numbers say. A
-volume that is not a plain grid shows anatomy where it is not, so nothing is interpolated, dropped or guessed: each failure is a `GeometryError`.
+The position of every plane is projected on the normal of the planes (PS3.3 C.7.6.2.1.1), which orders them whatever their numbers say. Where the
+slices follow one another in even steps, straight or along the slant of a tilted gantry, they are a grid; where the steps change along the stack
+(thin ones through the skull base, thick ones above), each slice keeps its own position. Nothing is interpolated, dropped or guessed. What has no
+one order or direction, and a stack in which a slice is missing, is a `GeometryError` that names the place.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,34 +25,33 @@ Floats = npt.NDArray[np.floating[Any]]
 COSINE_TOLERANCE = 2e-3
 """How far the directions of rows and columns may be from unit length and right angles: three written decimals leave 0.0005."""
 
-DIRECTION_TOLERANCE = 1e-4
-"""How far the cosines of two planes may differ: 0.1 mm at a metre, less than a tenth of a pixel anywhere in a body."""
+DIRECTION_TOLERANCE = 1e-3
+"""How far the cosines of two planes may differ: a quarter of a millimetre at the edge of a body; cosines are written with as few as four digits."""
 
 SPACING_TOLERANCE = 1e-4
 """How far the pixel spacings of two planes may differ, relative: 0.05 pixel over 512."""
 
-GAP_TOLERANCE = 0.01
-"""How far one gap may differ from the mean gap, relative. A missing slice is off by a half at least; 0.01 is what highdicom takes too."""
+EVEN = 0.1
+"""How far a slice may lie from its place on the even grid, relative to the gap: beyond it each slice keeps its own position. Writers round positions
+to a tenth of a millimetre, and tables stop a hundredth off."""
 
-ROUNDING_SHARE = 0.05
-"""What the rounding of written positions may add at most to `GAP_TOLERANCE`, relative to the gap."""
-
-DRIFT_TOLERANCE = 0.1
-"""How far a slice may lie from its place on the even grid, relative to the gap: small differences must not add up to another anatomy."""
+MISSING = 1.6
+"""A gap this many times as wide as both gaps beside it, and than its slices are thick, shows that a slice is missing."""
 
 DUPLICATE_MM = 0.01
 """Planes closer than this show the same section: no scanner makes sections of 10 micrometres."""
 
-SHEAR_TOLERANCE = 1e-3
-"""Drift of the planes within themselves for each mm along the normal: 0.06 degrees, what rounded cosines leave; a gantry tilts by whole degrees."""
+MOST_TILT = math.tan(math.radians(45))
+"""Drift of the planes within themselves for each mm along the normal: gantries tilt by up to 30 degrees."""
 
-ROUNDING_STEPS = (1e-1, 1e-2, 1e-3)
-"""The steps that positions may have been rounded to: a Decimal String carries as many digits as its writer chose."""
+OFF_LINE_MM = 2.0
+"""How far a slice may lie, within its plane, from the line through the stack: the table sags and moves by a millimetre, another region lies further
+off."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Planes in order along the normal, and the geometry of their grid in mm (see `SeriesVolume`)."""
+    """Planes in order along the normal, and their geometry in mm (see `SeriesVolume`)."""
 
     planes: list[Plane]
     origin: Vector
@@ -58,6 +60,8 @@ class Grid:
     slice_step: Vector
     row_spacing: float
     column_spacing: float
+    positions: list[Vector]
+    """Of each slice, where they do not lie on an even grid; else empty."""
 
 
 def grid_of(planes: Sequence[Plane]) -> Grid:
@@ -90,24 +94,30 @@ def _grid_of(planes: Sequence[Plane]) -> Grid:
     row, column = _directions(planes[0])
     normal: Floats = np.cross(row, column)
     positions = np.array([plane.position for plane in planes])
+    order = np.argsort(positions @ normal, kind="stable")
+    ordered = [planes[i] for i in order]
+    positions = positions[order]
     along = positions @ normal
-    order = np.argsort(along, kind="stable")
-    positions, along = positions[order], along[order]
-    quantum = _rounding(positions)
-    _check_gaps(along, float(np.abs(normal) @ quantum))
+    _check_gaps(along, ordered)
+    _check_direction(positions, along, normal, ordered)
     step: Floats = (positions[-1] - positions[0]) / (len(planes) - 1)
-    in_plane = np.abs([row, column]) @ quantum
-    _check_shear(positions, along, normal, float(np.linalg.norm(in_plane)))
     spacing = planes[0].pixel_spacing
     return Grid(
-        planes=[planes[i] for i in order],
+        planes=ordered,
         origin=_vector(positions[0]),
         row_direction=_vector(row),
         column_direction=_vector(column),
         slice_step=_vector(step),
         row_spacing=spacing[0],
         column_spacing=spacing[1],
+        positions=[] if _is_even(positions, step, normal) else [_vector(position) for position in positions],
     )
+
+
+def _is_even(positions: Floats, step: Floats, normal: Floats) -> bool:
+    """Whether every slice lies at its place on the even grid."""
+    even = positions[0] + np.outer(np.arange(len(positions)), step)
+    return bool(np.linalg.norm(positions - even, axis=1).max() <= EVEN * abs(float(step @ normal)))
 
 
 _SAME: tuple[tuple[str, Callable[[Plane], Any]], ...] = (
@@ -123,7 +133,7 @@ _SAME: tuple[tuple[str, Callable[[Plane], Any]], ...] = (
 
 def _check_one_kind(planes: Sequence[Plane]) -> None:
     for what, key in _SAME:
-        if len({key(plane) for plane in planes}) > 1:
+        if len({key(plane) for plane in planes} - {None}) > 1:
             raise GeometryError("geometry-mixed", f"the images of the series differ in {what}")
     directions = np.array([plane.orientation for plane in planes])
     if np.abs(directions - directions[0]).max() > DIRECTION_TOLERANCE:
@@ -148,39 +158,63 @@ def _directions(plane: Plane) -> tuple[Floats, Floats]:
     return row, column / np.linalg.norm(column)
 
 
-def _rounding(positions: Floats) -> Floats:
-    """For each axis, the step [mm] that all positions are multiples of, 0 if they are finer or never change."""
-    found = np.zeros(3)
-    for axis in range(3):
-        values = positions[:, axis]
-        if np.ptp(values) == 0:
-            continue
-        steps = (s for s in ROUNDING_STEPS if np.abs(values / s - np.round(values / s)).max() < 1e-6 / s)
-        found[axis] = next(steps, 0.0)
-    return found
-
-
-def _check_gaps(along: Floats, quantum: float) -> None:
-    """`along`: positions on the normal, ascending; `quantum`: what they were rounded to."""
+def _check_gaps(along: Floats, planes: Sequence[Plane]) -> None:
+    """`along`: positions on the normal, ascending."""
     gaps = np.diff(along)
-    if gaps.min() < DUPLICATE_MM:
+    if (close := np.flatnonzero(gaps < DUPLICATE_MM)).size:
         raise GeometryError(
-            "geometry-duplicate", "two images lie at one position: the series holds several phases, echoes or copies"
+            "geometry-duplicate",
+            f"two images lie at one position ({place_of(planes, close[0])}): the series holds several phases, echoes or copies",
         )
-    gap = float(np.mean(gaps))
-    if np.abs(gaps - gap).max() > GAP_TOLERANCE * gap + min(quantum, ROUNDING_SHARE * gap):
-        raise GeometryError("geometry-gap", "the slices are not evenly spaced: one is missing or the spacing changes")
-    even = np.linspace(along[0], along[-1], len(along))
-    if np.abs(along - even).max() > DRIFT_TOLERANCE * gap:
-        raise GeometryError("geometry-gap", "the slices are not evenly spaced: the spacing changes along the stack")
+    if len(gaps) == 1:
+        return
+    usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
+    for k, gap in enumerate(gaps):
+        if _is_missing(gaps, k, usual, _thickness(planes[k : k + 2])):
+            raise GeometryError(
+                "geometry-gap",
+                f"a slice is missing: {gap:.1f} mm lie between {place_of(planes, k)} and the next, {usual:.1f} mm between most: "
+                "send the series again",
+            )
 
 
-def _check_shear(positions: Floats, along: Floats, normal: Floats, quantum: float) -> None:
-    """Every plane must lie straight above the first one: a tilted gantry moves each a little further within its plane."""
-    allowed = SHEAR_TOLERANCE * (along[-1] - along[0]) + quantum
-    offsets = positions - positions[0] - np.outer(along - along[0], normal)
-    if np.linalg.norm(offsets, axis=1).max() > allowed:
-        raise GeometryError("geometry-shear", "the slices are shifted against each other, as with a tilted gantry")
+def _is_missing(gaps: Floats, k: int, usual: float, thickness: float | None) -> bool:
+    """Whether gap `k` [mm] is too wide. Where steps change along the stack each is as wide as one of those beside it; slices as thick as the gap
+    fill it."""
+    if thickness is not None and gaps[k] <= MISSING * thickness:
+        return False
+    beside = float(np.delete(gaps[max(k - 1, 0) : k + 2], min(k, 1)).max())
+    return bool(gaps[k] > MISSING * (usual if thickness is not None else max(beside, usual)))
+
+
+def _thickness(planes: Sequence[Plane]) -> float | None:
+    """Of the slices on both sides of a gap, in mm, as far as they are told."""
+    told = [plane.thickness for plane in planes if plane.thickness]
+    return sum(told) / len(told) if told else None
+
+
+def _check_direction(positions: Floats, along: Floats, normal: Floats, planes: Sequence[Plane]) -> None:
+    """The slices lie on one line: straight up, or slanted as under a tilted gantry."""
+    within = positions - positions[0] - np.outer(along - along[0], normal)
+    run = along - along[0]
+    slant = within.T @ run / float(run @ run)
+    off = np.linalg.norm(within - np.outer(run, slant), axis=1)
+    if off.max() > OFF_LINE_MM:
+        k = int(off.argmax())
+        raise GeometryError(
+            "geometry-shear",
+            f"the slices have no common direction: {place_of(planes, k)} lies {off[k]:.0f} mm beside the line of the others",
+        )
+    if np.linalg.norm(slant) > MOST_TILT:
+        raise GeometryError(
+            "geometry-shear", "the slices are slanted by more than 45 degrees: this is no stack of sections"
+        )
+
+
+def place_of(planes: Sequence[Plane], k: int) -> str:
+    """`slice 14 of 40 (instance 13)`, counted along the stack."""
+    number = planes[k].instance.instance_number
+    return f"slice {k + 1} of {len(planes)}" + (f" (instance {number})" if number is not None else "")
 
 
 def _vector(values: Floats) -> Vector:

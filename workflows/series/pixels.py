@@ -79,6 +79,20 @@ def fill(planes: Sequence[Plane], voxels: Voxels) -> None:
 
 
 def _convert(values: StoredValues, pixels: PixelModule, scale: Scale, may_turn: bool, out: Voxels) -> None:
+    _convert_values(values, pixels, scale, may_turn, out)
+    if pixels.padding is not None and not _holds(pixels, pixels.padding):
+        low, high = pixels.padding
+        lowest = limits(pixels)[0] * scale.slope + scale.intercept
+        out[(values >= low) & (values <= high)] = np.clip(round(lowest), INT16.min, INT16.max)
+
+
+def _holds(pixels: PixelModule, padding: tuple[int, int]) -> bool:
+    """Whether the stored bits can hold the padding: some writers mark it by the bits beyond them, which are cut off as an overlay's are."""
+    lowest, highest = limits(pixels)
+    return lowest <= padding[0] and padding[1] <= highest
+
+
+def _convert_values(values: StoredValues, pixels: PixelModule, scale: Scale, may_turn: bool, out: Voxels) -> None:
     turned = pixels.inverted and may_turn
     if not turned and _fits(values, pixels, scale):
         _used_bits_16(values, pixels, out)

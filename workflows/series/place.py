@@ -59,7 +59,8 @@ def nearest_slice(current: SeriesVolume, k: int, prior: SeriesVolume) -> int:
     if same and abs(along) >= PARALLEL:
         centre = np.array(current.position(k, (current.rows - 1) / 2, (current.columns - 1) / 2))
         normal = _normal(prior)
-        index = float((centre - np.array(prior.origin)) @ normal) / float(np.array(prior.slice_step) @ normal)
+        heights = [float(np.array(prior.start(each)) @ normal) for each in range(last + 1)]
+        index: float = int(np.argmin(np.abs(np.array(heights) - float(centre @ normal))))
     else:
         share = k / max(len(current.frames) - 1, 1)
         index = (1 - share if along <= -PARALLEL else share) * last
@@ -67,5 +68,5 @@ def nearest_slice(current: SeriesVolume, k: int, prior: SeriesVolume) -> int:
 
 
 def _normal(series: SeriesVolume) -> Point:
-    normal: Point = np.cross(np.array(series.row_direction), np.array(series.column_direction))
+    normal: Point = np.array(series.normal)
     return normal

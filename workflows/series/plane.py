@@ -10,8 +10,7 @@ from pydicom import Dataset
 
 from schemas.errors import GeometryError, PermanentFailure
 from schemas.volume import Units
-from workflows.series.attributes import Attributes, DatasetAttributes, ScannedAttributes, attributes_of
-from workflows.series.elements import Buffer
+from workflows.series.attributes import Attributes, DatasetAttributes, ScannedAttributes
 
 LOCALIZER = "LOCALIZER"
 HOUNSFIELD = ("", "HU")
@@ -72,31 +71,14 @@ class Plane:
     units: Units
     window_center: float | None
     window_width: float | None
+    thickness: float | None = None
+    """In mm, where it is told."""
     dimensions: Dimensions = Dimensions()
 
 
-def planes_of(parts: Sequence[Buffer | Dataset]) -> list[Plane]:
-    """Every plane of the instances, localizers set aside.
-
-    A CT localizer is a projection, not a section, and says so in ImageType value 3 (PS3.3 C.8.2.1.1.1): where a series holds both, the sections are
-    the stack. Any other mixture is left for `geometry` to refuse.
-    """
-    planes = [plane for part in parts for plane in _planes_of_one(part)]
-    sections = [plane for plane in planes if not _is_localizer(plane)]
-    if planes and not sections:
-        raise GeometryError(
-            "geometry-localizer", "the series holds localizers only, which are not sections of the body"
-        )
-    return sections
-
-
-def _is_localizer(plane: Plane) -> bool:
-    kind = plane.instance.attributes.texts("ImageType")
-    return plane.instance.modality == "CT" and len(kind) > 2 and kind[2].upper() == LOCALIZER
-
-
-def _planes_of_one(part: Buffer | Dataset) -> list[Plane]:
-    attributes = attributes_of(part)
+def planes_of_one(attributes: ScannedAttributes | DatasetAttributes) -> list[Plane]:
+    """The planes of an instance, which is one, or of several frames with a place each. Raises what `instance_of` raises, and
+    `geometry-missing-tags`."""
     instance = instance_of(attributes)
     if isinstance(attributes, DatasetAttributes) and "PerFrameFunctionalGroupsSequence" in attributes:
         return _framed(instance, attributes)
@@ -160,8 +142,8 @@ def _plane(instance: Instance, frame: int, sources: Sequence[Attributes]) -> Pla
             "geometry-missing-tags", "position, orientation or pixel spacing of an image is missing or not valid"
         )
     slope, intercept, units = _rescale(instance.modality, sources)
-    center, width = _numbers(sources, "WindowCenter"), _numbers(sources, "WindowWidth")
-    has_window = bool(center and width and width[0] >= 1)
+    center, width, thickness = (_hint(sources, k) for k in ("WindowCenter", "WindowWidth", "SliceThickness"))
+    has_window = center is not None and width is not None and width >= 1
     return Plane(
         instance=instance,
         frame=frame,
@@ -171,8 +153,9 @@ def _plane(instance: Instance, frame: int, sources: Sequence[Attributes]) -> Pla
         slope=slope,
         intercept=intercept,
         units=units,
-        window_center=center[0] if has_window else None,
-        window_width=width[0] if has_window else None,
+        window_center=center if has_window else None,
+        window_width=width if has_window else None,
+        thickness=thickness if thickness and thickness > 0 else None,
     )
 
 
@@ -181,6 +164,10 @@ def _numbers(sources: Sequence[Attributes], keyword: str) -> tuple[float, ...]:
         if values := source.numbers(keyword):
             return values
     return ()
+
+
+def _hint(sources: Sequence[Attributes], keyword: str) -> float | None:
+    return next((value for source in sources if (value := source.hint(keyword)) is not None), None)
 
 
 def _rescale(modality: str, sources: Sequence[Attributes]) -> tuple[float, float, Units]:
@@ -248,7 +235,7 @@ def _pixel_module(attributes: Attributes) -> PixelModule:
     return _module(
         rows,
         columns,
-        1 if frames is None else frames,
+        frames or 1,  # some writers put 0 for a single image
         allocated,
         stored,
         stored - 1 if high_bit is None else high_bit,

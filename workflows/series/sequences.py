@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from workflows.series.choose import SeriesChoice, is_stack
+from workflows.series.choose import SeriesChoice
 
 T1, T1_CONTRAST, T2, FLAIR, DWI, SWI, STIR, PD = "T1", "T1 with contrast", "T2", "FLAIR", "DWI", "SWI", "STIR", "PD"
 SHOWN_ORDER = (T1, T1_CONTRAST, T2, FLAIR, DWI, SWI, STIR, PD)
@@ -29,6 +29,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (PD, r"\bpd\b|pdw|proton"),
 )
 _CONTRASTS = tuple((contrast, re.compile(words, re.IGNORECASE)) for contrast, words in _WORDS)
+_WEIGHTED = re.compile(r"b\s?=?\s?(?:[89]\d\d|1\d{3}|2000)|trace", re.IGNORECASE)
 _WITHOUT = re.compile(r"\b(adc|pre.?(contrast|gd|km)|without|w/?o|nativ|non.?contrast)", re.IGNORECASE)
 
 
@@ -51,7 +52,7 @@ def sequences_of(choices: Sequence[SeriesChoice], like: str | None = None) -> li
     by_contrast: dict[str, list[SeriesChoice]] = {}
     for choice in choices:
         contrast = contrast_of(choice.series.description)
-        if contrast is not None and choice.series.modality == "MR" and is_stack(choice.series):
+        if contrast is not None and choice.series.modality == "MR" and choice.never is None:
             reason = f"{contrast}, {choice.reason}"
             by_contrast.setdefault(contrast, []).append(choice._replace(reason=reason))
     if not by_contrast:
@@ -60,7 +61,14 @@ def sequences_of(choices: Sequence[SeriesChoice], like: str | None = None) -> li
     wanted = list(dict.fromkeys([*first, *MOST_WANTED]))
     kept = [contrast for contrast in wanted if contrast in by_contrast][:MOST_SEQUENCES]
     order = list(dict.fromkeys([*first, *SHOWN_ORDER]))
+    if DWI in by_contrast:
+        by_contrast[DWI].sort(key=lambda choice: not _is_weighted(choice))
     return [by_contrast[contrast] for contrast in sorted(kept, key=order.index)]
+
+
+def _is_weighted(choice: SeriesChoice) -> bool:
+    """Whether the description names the weighted images, in which lesions are bright: a series may hold b = 0 or single directions alone."""
+    return bool(_WEIGHTED.search(choice.series.description or ""))
 
 
 def shares(depths: Sequence[int], most: int) -> list[int]:

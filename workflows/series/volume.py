@@ -12,8 +12,9 @@ from schemas.imaging import FrameSource, SeriesVolume
 from schemas.volume import MAX_VOXELS, Volume
 from workflows.series.elements import Buffer
 from workflows.series.geometry import Grid, grid_of
+from workflows.series.members import members_of
 from workflows.series.pixels import Scale, fill, scales_of, window_in_voxels
-from workflows.series.plane import Plane, planes_of, whole_number
+from workflows.series.plane import Plane, whole_number
 
 
 def read_series(parts: Sequence[Buffer | Dataset]) -> tuple[SeriesVolume, Volume]:
@@ -22,18 +23,19 @@ def read_series(parts: Sequence[Buffer | Dataset]) -> tuple[SeriesVolume, Volume
     `parts` are the instances in any order: DICOM files (PS3.10) as bytes or mapped files, or data sets; single- or multi-frame. CT is in Hounsfield
     units, each slice by its own slope and intercept; what has no absolute scale keeps its stored values (see `pixels`).
 
-    Raises `GeometryError` where the series is not a plain grid: `geometry-single-slice`, `-gap`, `-duplicate`, `-shear`, `-mixed`, `-orientation`,
-    `-missing-tags`, `-localizer`, and of an enhanced image `-several-stacks`, `-several-phases`, `-several-contrasts`; `PermanentFailure` where it
-    cannot be read: `dicom-unreadable`, `dicom-cut`, `dicom-value`, `pixels-...`.
+    Raises `GeometryError` where the series is no stack in one order: `geometry-single-slice`, `-gap`, `-duplicate`, `-shear`, `-mixed`,
+    `-orientation`, `-missing-tags`, `-localizer`, and of an enhanced image `-several-stacks`, `-several-phases`, `-several-contrasts`;
+    `PermanentFailure` where it cannot be read: `dicom-unreadable`, `dicom-cut`, `dicom-value`, `pixels-...`.
     """
-    grid = grid_of(planes_of(parts))
+    members = members_of(parts)
+    grid = grid_of(members.planes)
     pixels = grid.planes[0].instance.pixels
     shape = (len(grid.planes), pixels.rows, pixels.columns)
     if shape[0] * shape[1] * shape[2] > MAX_VOXELS:
         raise PermanentFailure("volume-too-large", "the series has more voxels than a volume may have")
     voxels = np.empty(shape, np.int16)
     fill(grid.planes, voxels)
-    series = _series(grid)
+    series = _series(grid).model_copy(update={"set_aside": members.set_aside})
     return series, Volume(voxels, series.spacing, series.units, series.modality)
 
 
@@ -57,6 +59,7 @@ def _series(grid: Grid) -> SeriesVolume:
         column_direction=grid.column_direction,
         slice_step=grid.slice_step,
         units=plane.units,
+        slice_positions=grid.positions,
         frames=[_frame(each, scale) for each, scale in zip(grid.planes, scales_of(grid.planes), strict=True)],
     )
 

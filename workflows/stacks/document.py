@@ -16,6 +16,7 @@ from schemas.errors import PermanentFailure
 from schemas.families import family_of
 from schemas.imaging import MODALITIES_OF, SeriesDocument, SeriesInventory, StackKind, StoredStack, StudyInventory
 from schemas.inference import ModelAnswer, ModelRelease, ModelRequest
+from schemas.outcomes import SeriesOutcome
 from schemas.pictures import Pictures, encode_pictures
 from schemas.report import AbstentionReason, EvidenceImage, ImageRegion, Priority, Reading
 from schemas.timeline import Timeline
@@ -30,6 +31,7 @@ from workflows.reading.caution import BURNED_IN, HIDDEN, chart_cautions, instruc
 from workflows.reading.document_prompt import SCANNED_PAGES
 from workflows.reading.places import Places, region_on
 from workflows.series import free_texts, png_of
+from workflows.stacks.account import Fetched, read
 from workflows.stacks.findings import items_of
 from workflows.stacks.kind import Picture, Shown, Sources
 
@@ -50,16 +52,23 @@ class DocumentKind:
         return frozenset()
 
     def fetch(
-        self, sources: Sources, study: StudyInventory, release: ModelRelease, like: StoredStack | None
-    ) -> list[StoredStack]:
+        self,
+        sources: Sources,
+        study: StudyInventory,
+        release: ModelRelease,
+        like: StoredStack | None,
+        region: str = "other",
+    ) -> Fetched:
         """Every series of documents, in the order of their numbers: a report that is left out is a result that nobody sees."""
         chosen = [series for series in study.series if series.modality in self.modalities and series.instance_count]
         stacks: list[StoredStack] = []
+        rows: list[SeriesOutcome] = []
         pages = 0
         for series in sorted(chosen, key=lambda s: (s.series_number or 0, s.series_instance_uid)):
             stacks.append(_fetch_series(sources, study, series, release, pages))
             pages += len(source_of(stacks[-1]).frames)
-        return stacks
+            rows.append(read(series, f"{len(source_of(stacks[-1]).frames)} pages"))
+        return Fetched(stacks, rows)
 
     def ask(self, timeline: Timeline, shown: Shown, priority: Priority) -> ModelRequest:
         """About every line that may hold a result; scanned pages are shown beside their OCR."""

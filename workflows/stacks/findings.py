@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from schemas.codes import LABEL_BY_CODE, FindingLabel, labels_for
+from schemas.codes import LABEL_BY_CODE, FindingLabel, body_region, labels_for
 from schemas.imaging import StoredStack
 from schemas.inference import ModelAnswer, ModelRequest, VolumeItem
+from schemas.outcomes import Unanswered
 from schemas.pictures import Pictures, decode_container
 from schemas.report import EvidenceImage, Finding, Priority, Reading
 from schemas.timeline import Timeline
 from schemas.volume import Volume
 from workflows.ports import ObjectStore
 from workflows.reading.caution import without_instructions
-from workflows.reading.check import check_reading, read_answer
+from workflows.reading.check import check_reading, read_answer, without_denials
 from workflows.reading.prompt import build_request, headings
 from workflows.stacks.cautions import find_cautions
 from workflows.stacks.kind import Kind, Picture, ReadOnce, Shown, Sources
@@ -56,6 +57,7 @@ def read_findings(
     said = read_answer(answer, request)
     store = ReadOnce(sources.store)
     checked = check_reading(said, kind.places(shown.current, store), compared=bool(shown.priors))
+    checked = without_denials(checked, _unanswered(timeline, shown))
     cautions, search = find_cautions(timeline, _searched(store, shown), sources.text_in_pixels)
     return Reading(
         findings=checked.findings,
@@ -67,6 +69,18 @@ def read_findings(
         cautions=cautions,
         text_search=search,
     )
+
+
+def _unanswered(timeline: Timeline, shown: Shown) -> list[Unanswered]:
+    """What the stacks do not deny; and nothing at all where they show another region than the one that is asked about."""
+    found = [each for stack in shown.current for each in stack.unanswered]
+    order = without_instructions(timeline).order
+    series = shown.series
+    asked = body_region(series.body_part, series.description, order.codings if order else [])
+    seen = body_region(series.body_part, series.description, [])
+    if "other" not in (asked, seen) and asked != seen:
+        found.append(Unanswered(code="region-not-read"))
+    return found
 
 
 def _searched(store: ObjectStore, shown: Shown) -> list[tuple[str, StoredStack, Volume | Pictures]]:

@@ -14,6 +14,8 @@ from schemas.timeline import Timeline
 from workflows.documents.pdf import decode_pdf
 from workflows.ports import ImageArchive, ObjectStore, PdfDecoder, TextInPixels
 from workflows.reading.places import Places
+from workflows.series.table import DEFAULT_TABLE, SeriesTable
+from workflows.stacks.account import Fetched
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Sources:
     store: ObjectStore
     text_in_pixels: TextInPixels
     decode_pdf: PdfDecoder = decode_pdf
+    series_table: SeriesTable = DEFAULT_TABLE
+    """How the series of a study are ranked."""
 
 
 @dataclass
@@ -91,9 +95,18 @@ class Kind(Protocol):
         ...
 
     def fetch(
-        self, sources: Sources, study: StudyInventory, release: ModelRelease, like: StoredStack | None
-    ) -> list[StoredStack]:
-        """The stacks of a study, stored, the most telling first; of a prior those that can be compared with `like`."""
+        self,
+        sources: Sources,
+        study: StudyInventory,
+        release: ModelRelease,
+        like: StoredStack | None,
+        region: str = "other",
+    ) -> Fetched:
+        """The stacks of a study, stored, and what became of its series; of a prior those that can be compared with `like`.
+        `region`: what is asked about (`schemas.codes.body_region`).
+
+        `NothingRead` where no image of the study can be read.
+        """
         ...
 
     def ask(self, timeline: Timeline, shown: Shown, priority: Priority) -> ModelRequest:

@@ -10,6 +10,7 @@ from PIL import Image
 from schemas.errors import PermanentFailure
 from schemas.imaging import MODALITIES_OF, PictureFrame, SeriesPictures, StackKind, StoredStack, StudyInventory
 from schemas.inference import Location, ModelAnswer, ModelRelease, ModelRequest
+from schemas.outcomes import SeriesOutcome
 from schemas.pictures import Pictures, decode_pictures, encode_pictures
 from schemas.report import AbstentionReason, ImageRegion, Priority, Reading
 from schemas.timeline import Timeline
@@ -32,10 +33,11 @@ from workflows.reading.places import Dropped, Place, Places, Side, region_on, st
 from workflows.reading.plausible import implausible
 from workflows.reading.prompt import build_picture_request
 from workflows.series import free_texts, png_of
+from workflows.stacks.account import Fetched, NothingRead, left_out, read
 from workflows.stacks.cautions import grey
 from workflows.stacks.findings import items_of, labels_of, read_findings
 from workflows.stacks.kind import Picture, Shown, Sources
-from workflows.stacks.volume import calm
+from workflows.stacks.series_reader import calm
 
 NOT_A_PICTURE = "pixels-missing"
 MOST_SHOWN = 1024
@@ -54,8 +56,13 @@ class PicturesKind:
         return frozenset(self.modalities)
 
     def fetch(
-        self, sources: Sources, study: StudyInventory, release: ModelRelease, like: StoredStack | None
-    ) -> list[StoredStack]:
+        self,
+        sources: Sources,
+        study: StudyInventory,
+        release: ModelRelease,
+        like: StoredStack | None,
+        region: str = "other",
+    ) -> Fetched:
         """The study's views, frontal first; of a prior the one that shows what `like` shows.
 
         A film that cannot be read stops the study: nobody knows what it shows, and the rest may not be what was asked about.
@@ -65,11 +72,12 @@ class PicturesKind:
         views = len(choices)
         if like is not None:
             choices = like_first(choices, frame_of(like).view)
+        rows = _rows(study, exposures, choices)
         if not choices:
-            raise PermanentFailure(
-                "no-picture", "the study has no radiograph that can be shown: send it for presentation"
+            raise NothingRead(
+                "no-picture", "the study has no radiograph that can be shown: send it for presentation", rows
             )
-        return [_stored(sources.store, study, choice, views, texts) for choice in choices]
+        return Fetched([_stored(sources.store, study, choice, views, texts) for choice in choices], rows)
 
     def ask(self, timeline: Timeline, shown: Shown, priority: Priority) -> ModelRequest:
         """A pair as published, earlier picture, current picture, text; where there are more, each is named."""
@@ -176,6 +184,22 @@ def _exposures(sources: Sources, study: StudyInventory) -> tuple[list[Exposure],
                 if failure.code != NOT_A_PICTURE:
                     raise
     return exposures, texts
+
+
+def _rows(study: StudyInventory, exposures: list[Exposure], choices: list[PictureChoice]) -> list[SeriesOutcome]:
+    """One row for each film."""
+    series = {each.series_instance_uid: each for each in study.series}
+    shown = {choice.exposure.frame.sop_instance_uid: choice.reason for choice in choices}
+    rows = []
+    for exposure in exposures:
+        of, image = series[exposure.series_instance_uid], exposure.frame.instance_number
+        reason = shown.get(exposure.frame.sop_instance_uid)
+        rows.append(
+            read(of, reason, image=image)
+            if reason is not None
+            else left_out(of, "film-not-shown", "another film of the study is shown in its place", image=image)
+        )
+    return rows
 
 
 def _stored(

@@ -12,6 +12,7 @@ from schemas.inference import (
     ModelRelease,
     ModelRequest,
 )
+from schemas.outcomes import SeriesOutcome
 from schemas.pictures import MAX_PICTURES, decode_pictures, encode_one_by_one
 from schemas.report import ImageRegion, Priority, Reading
 from schemas.timeline import Timeline
@@ -40,6 +41,7 @@ from workflows.slides import (
     tissue_mask,
     tissue_shares,
 )
+from workflows.stacks.account import Fetched, NothingRead, left_out, read, refused
 from workflows.stacks.findings import evidence_image, items_of, read_findings
 from workflows.stacks.kind import Picture, Shown, Sources
 from workflows.stacks.slide_places import SlidePlaces, slide_of
@@ -61,8 +63,13 @@ class SlideKind:
         return frozenset()
 
     def fetch(
-        self, sources: Sources, study: StudyInventory, release: ModelRelease, like: StoredStack | None
-    ) -> list[StoredStack]:
+        self,
+        sources: Sources,
+        study: StudyInventory,
+        release: ModelRelease,
+        like: StoredStack | None,
+        region: str = "other",
+    ) -> Fetched:
         """Every slide with tissue, in the order of their series. One that cannot be read refuses the study: it must not be missed in silence."""
         series = sorted(
             (each for each in study.series if each.modality in self.modalities and each.instance_count > 0),
@@ -72,18 +79,22 @@ class SlideKind:
         if most < LEAST_PATCHES:
             raise PermanentFailure("slides-too-many", "the study holds more slides than can be read at once: split it")
         stacks: list[StoredStack] = []
-        refused: PermanentFailure | None = None
+        rows: list[SeriesOutcome] = []
+        nothing: PermanentFailure | None = None
         for each in series:
             try:
                 with sources.archive.open_slide(study.study_instance_uid, each.series_instance_uid) as slide:
                     stacks.append(_stored(sources.store, study, each, slide, most))
+                    rows.append(read(each, stacks[-1].reason))
             except PermanentFailure as failure:
                 if failure.code not in NOTHING_TO_READ:
-                    raise
-                refused = failure if refused is None or failure.code == "slide-no-tissue" else refused
+                    raise NothingRead(failure.code, failure.hint, [*rows, refused(each, failure)]) from failure
+                rows.append(left_out(each, failure.code, failure.hint))
+                nothing = failure if nothing is None or failure.code == "slide-no-tissue" else nothing
         if not stacks:
-            raise refused or PermanentFailure("slide-without-levels", "the study holds no whole slide")
-        return stacks
+            nothing = nothing or PermanentFailure("slide-without-levels", "the study holds no whole slide")
+            raise NothingRead(nothing.code, nothing.hint, rows)
+        return Fetched(stacks, rows)
 
     def ask(self, timeline: Timeline, shown: Shown, priority: Priority) -> ModelRequest:
         labels = [(label.code, label.text) for label in slide_labels()]

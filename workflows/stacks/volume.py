@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TypeVar
 
-from schemas.caution import Caution
-from schemas.errors import PermanentFailure
 from schemas.imaging import MODALITIES_OF, SeriesSource, SeriesVolume, StackKind, StoredStack, StudyInventory
 from schemas.inference import BOX_SCALE, Location, ModelAnswer, ModelRelease, ModelRequest
 from schemas.report import AbstentionReason, ImageRegion, Priority, Reading
 from schemas.timeline import Timeline
-from schemas.volume import Volume, decode_volume, encode_volume, model_slices
+from schemas.volume import Volume, decode_volume
 from workflows.ports import ObjectStore
-from workflows.reading.caution import BURNED_IN, tag_cautions
 from workflows.reading.places import Dropped, Place, Places, Side, box_of, region_on, stack_of
 from workflows.reading.plausible import body_on, implausible
 from workflows.series import (
-    SeriesChoice,
+    SeriesHeader,
     choose_series,
     contrast_of,
-    free_texts,
-    may_stand_in,
     nearest_slice,
-    read_series,
     render_slice,
-    sequences_of,
-    shares,
     side_of,
 )
+from workflows.stacks.account import Fetched
 from workflows.stacks.findings import ask_findings, read_findings
 from workflows.stacks.kind import Picture, Shown, Sources
+from workflows.stacks.series_reader import SeriesReader
 
 AnySeries = TypeVar("AnySeries", bound=SeriesSource)
-NEXT_SERIES = ("geometry-", "pixels-", "dicom-")
-"""Codes of failures that lie in one series: another series of the study may still be readable."""
+MODALITIES = MODALITIES_OF["volume"]
 
 
 class VolumeKind:
@@ -49,17 +41,20 @@ class VolumeKind:
         return frozenset({modality})
 
     def fetch(
-        self, sources: Sources, study: StudyInventory, release: ModelRelease, like: StoredStack | None
-    ) -> list[StoredStack]:
-        """The first preferred series that is a plain grid, of an MR study one of each contrast; what the first was refused for if none is."""
-        choices = choose_series(study, grid_of(like) if like else None)
-        read = _Reader(sources, study.study_instance_uid)
-        found = [one for candidates in sequences_of(choices, _contrast(like)) if (one := read.first(candidates))]
-        found = found or [one for one in [read.first(choices)] if one]
-        if not found:
-            raise read.why_none()
-        shown = shares([len(one.series.frames) for one in found], release.max_slices)
-        return [_stored(sources.store, one, most) for one, most in zip(found, shown, strict=True)]
+        self,
+        sources: Sources,
+        study: StudyInventory,
+        release: ModelRelease,
+        like: StoredStack | None,
+        region: str = "other",
+    ) -> Fetched:
+        """The first preferred series that is a stack, of an MR study one of each contrast; `NothingRead` if none is."""
+        grid = grid_of(like) if like else None
+        headers = _headers(sources, study, MODALITIES if grid is None else (grid.modality,))
+        choices = choose_series(study, grid, headers, region, sources.series_table)
+        return SeriesReader(sources, study.study_instance_uid, choices, headers).fetch(
+            _contrast(like), release.max_slices
+        )
 
     def ask(self, timeline: Timeline, shown: Shown, priority: Priority) -> ModelRequest:
         return ask_findings(timeline, shown, priority)
@@ -168,75 +163,11 @@ def _alike(stacks: list[StoredStack], stack: StoredStack) -> StoredStack:
     return next((each for each in stacks if _contrast(each) == _contrast(stack)), stacks[0])
 
 
-def calm(series: AnySeries, cautions: list[Caution]) -> AnySeries:
-    """Without descriptions that read like instructions: they choose neither what is asked nor how the report is coded."""
-    flagged = {caution.where for caution in cautions if caution.code != BURNED_IN}
-    used = {"SeriesDescription": "description", "BodyPartExamined": "body_part"}
-    return series.model_copy(update={field: None for keyword, field in used.items() if keyword in flagged})
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A series that is a plain grid."""
-
-    series: SeriesVolume
-    volume: Volume
-    reason: str
-    cautions: list[Caution]
-
-
-class _Reader:
-    """Reads series of one study until one is a plain grid, each once."""
-
-    def __init__(self, sources: Sources, study_instance_uid: str) -> None:
-        self._sources = sources
-        self._study = study_instance_uid
-        self._refused: dict[str, PermanentFailure] = {}
-        """By series, the first to be refused first."""
-
-    def first(self, candidates: list[SeriesChoice]) -> _Read | None:
-        """Where a series was refused, only one that may stand in for it is read: a scout beside a refused stack is not the study."""
-        for position, choice in enumerate(candidates):
-            if position and not may_stand_in(choice.series):
-                continue
-            if choice.series.series_instance_uid in self._refused:
-                continue
-            try:
-                return self._read(choice)
-            except PermanentFailure as failure:
-                if not failure.code.startswith(NEXT_SERIES):
-                    raise
-                self._refused[choice.series.series_instance_uid] = failure
-        return None
-
-    def why_none(self) -> PermanentFailure:
-        """What the most wanted series was refused for."""
-        nothing = PermanentFailure(
-            "no-volume-series", "the study has no series of slices that could be read as a volume"
-        )
-        return next(iter(self._refused.values()), nothing)
-
-    def _read(self, choice: SeriesChoice) -> _Read:
-        parts = list(self._sources.archive.retrieve_series(self._study, choice.series.series_instance_uid))
-        series, volume = read_series(parts)
-        cautions = tag_cautions(sorted(free_texts(parts)))
-        return _Read(calm(series, cautions), volume, choice.reason, cautions)
-
-
-def _stored(store: ObjectStore, read: _Read, most: int) -> StoredStack:
-    """Both containers of a stack of which the model is shown at most so many slices."""
-    series, volume = read.series, read.volume
-    shown = model_slices(len(series.frames), most)
-    whole = store.put(encode_volume(volume))
-    spacing = (volume.spacing[0] * (len(series.frames) - 1) / max(len(shown) - 1, 1), *volume.spacing[1:])
-    for_model = whole
-    if len(shown) < len(series.frames):
-        for_model = store.put(encode_volume(Volume(volume.voxels[shown], spacing, volume.units, volume.modality)))
-    return StoredStack(
-        series=series,
-        volume_digest=whole,
-        model_volume_digest=for_model,
-        model_slices=shown,
-        reason=read.reason,
-        cautions=read.cautions,
-    )
+def _headers(sources: Sources, study: StudyInventory, modalities: tuple[str, ...]) -> dict[str, SeriesHeader]:
+    """Of every series that may be read: one request each."""
+    found = {
+        series.series_instance_uid: sources.archive.series_header(study.study_instance_uid, series.series_instance_uid)
+        for series in study.series
+        if series.modality in modalities and series.instance_count > 0
+    }
+    return {uid: header for uid, header in found.items() if header is not None}

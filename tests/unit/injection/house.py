@@ -192,6 +192,9 @@ class Hospital:
     def retrieve_series(self, study: str, series: str) -> Iterator[bytes]:
         return iter(self.files)
 
+    def series_header(self, study: str, series: str) -> None:
+        return None
+
 
 class MemoryStore:
     """`workflows.ports.ObjectStore` without a disk: a test of hundreds of runs needs none."""

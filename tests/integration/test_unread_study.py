@@ -1,0 +1,159 @@
+"""A study that could not be read does not vanish: people find it in the inbox and as a Task, say that they have looked, or it is read after all."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+
+from schemas.inbox import InboxResult
+from schemas.outcomes import SeriesOutcome
+from services.operate import list_runs
+from services.settings import Settings
+from tests import inbox_samples as samples
+from tests.inbox_house import Browserless, House, hidden_fields, open_house
+from tests.integration.scripted import DIGEST, Script, announce, replayed, until, waits_for_review, working
+
+pytestmark = pytest.mark.integration
+REFUSED = ApplicationError("x", "a slice is missing", 1, DIGEST, type="geometry-gap", non_retryable=True)
+SENTENCE = "The AI could not read this study: a slice is missing. Look at it yourself."
+
+
+# -- the workflow ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_study_that_cannot_be_read_is_told_to_people_with_what_became_of_its_series() -> None:
+    script = Script()
+    script.fails["fetch_study"] = [REFUSED]
+    async with working(script) as client:
+        handle = await announce(client, "one")
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        [notice] = script.calls["tell_unread"]
+        assert (notice.code, notice.hint, notice.account) == ("geometry-gap", "a slice is missing", DIGEST)
+        [failure] = script.calls["record_failure"]
+        assert failure.account == DIGEST
+        await replayed(handle)
+
+
+@pytest.mark.parametrize(
+    ("step", "code"),
+    [
+        ("gather_timeline", "patient-not-found"),
+        ("take_inventory", "patient-mismatch"),
+        ("fetch_study", "no-readable-series"),
+    ],
+)
+async def test_nobody_is_told_of_a_study_that_may_be_anothers_or_is_of_a_kind_that_is_not_read(
+    step: str, code: str
+) -> None:
+    script = Script()
+    script.fails[step] = [ApplicationError("x", "", 1, type=code, non_retryable=True)]
+    async with working(script) as client:
+        handle = await announce(client, "one")
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        assert not script.calls["tell_unread"]
+        assert len(script.calls["record_failure"]) == 1
+
+
+async def test_a_result_that_stands_needs_no_notice() -> None:
+    script = Script()
+    async with working(script) as client:
+        handle = await announce(client, "one")
+        await until(handle, waits_for_review)
+        script.fails["fetch_study"] = [REFUSED]
+        await announce(client, "two")
+        await until(handle, lambda p: p.failure_code == "geometry-gap")
+        assert not script.calls["tell_unread"]
+
+
+# -- the inbox ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    with open_house(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def visitor(house: House) -> Iterator[Browserless]:
+    with closing(Browserless(house)) as opened:
+        yield opened
+
+
+def notice(house: House) -> InboxResult:
+    """As the worker adds it: the run has failed, one series was refused, another is a localizer."""
+    rows = [
+        SeriesOutcome(
+            series_instance_uid="1.2.1", number=2, description="AX 5.0", modality="CT", instances=23, outcome="refused",
+            code="geometry-gap", reason="a slice is missing: 10.0 mm lie between slice 11 of 23 (instance 11) and the next",
+        ),
+        SeriesOutcome(
+            series_instance_uid="1.2.2", number=1, description="Topogram", modality="CT", instances=1, outcome="left-out",
+            code="localizer", reason="a localizer, made to plan the others",
+        ),
+    ]  # fmt: skip
+    run_id = str(uuid.uuid4())
+    house.runs.fail_run(*samples.failure(run_id))
+    unread = samples.reading([], []).model_copy(update={"kind": "unread", "series": rows})
+    told = samples.result("unread", reading=unread, conclusion=SENTENCE, headline=SENTENCE)
+    house.inbox.add_notice(run_id, told)
+    house.inbox.add_notice(run_id, told)
+    return told
+
+
+def test_the_notice_stands_in_the_list_and_says_what_to_do(house: House, visitor: Browserless) -> None:
+    told = notice(house)
+    assert "Look at it yourself" in visitor.page("/")
+    page = visitor.page(f"/results/{told.result_id}")
+    for shown in (
+        SENTENCE,
+        "slice 11 of 23 (instance 11)",
+        "could not be read",
+        "a localizer, made to plan the others",
+    ):
+        assert shown in page
+    for wrong in ("UNTRAINED", ">Accept<", "The system abstained", "Not detected"):
+        assert wrong not in page
+    listed = visitor.http.get(f"/api/results/{told.result_id}").json()
+    assert [(row["number"], row["outcome"], row["code"]) for row in listed["series"]] == [
+        (2, "refused", "geometry-gap"),
+        (1, "left-out", "localizer"),
+    ]
+
+
+def test_a_reader_says_that_they_have_looked_and_the_notice_leaves_the_list(house: House, visitor: Browserless) -> None:
+    told = notice(house)
+    assert visitor.acknowledge(told.result_id, reviewer="Dr. Ada Osei").status_code == 200
+    assert "Looked at</b> by Dr. Ada Osei" in visitor.page(f"/results/{told.result_id}")
+    assert "Look at it yourself" not in visitor.page("/")
+    assert not house.inbox.open_notices(told.thread_id)
+
+
+def test_there_is_nothing_to_accept(house: House, visitor: Browserless) -> None:
+    told = notice(house)
+    fields = hidden_fields(visitor.page(f"/results/{told.result_id}"))
+    sent = fields | {
+        "act_id": str(uuid.uuid4()),
+        "outcome": "accepted",
+        "reviewer": "Dr. Ada Osei",
+        "report_version": told.report,
+    }
+    answer = visitor.http.post(f"/results/{told.result_id}/review", data=sent)
+    assert answer.status_code == 409
+    assert "nothing to accept or reject" in answer.text
+
+
+def test_an_operator_finds_the_study_by_its_accession_number(house: House) -> None:
+    told = notice(house)
+    settings = Settings(database_url=house.database.engine.url.render_as_string(hide_password=False))
+    [row] = list_runs(settings, failed=True, study=told.study.accession or "")
+    assert (row["code"], [each["outcome"] for each in row["series"]]) == ("geometry-gap", ["refused", "left-out"])
+    assert list_runs(settings, failed=True, study="another") == []
