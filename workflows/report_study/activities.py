@@ -62,9 +62,9 @@ from workflows.ports import (
 )
 from workflows.reading.caution import without_instructions
 from workflows.reading.release import release_id
-from workflows.report import ResultContext, build_result, critical_finding, supersede
+from workflows.report import ResultContext, build_result, supersede
 from workflows.report_study import events, policies
-from workflows.report_study.assembly import Site, inbox_result, result_context
+from workflows.report_study.assembly import Site, inbox_result, reading_checked, result_context
 from workflows.report_study.fhir_results import (
     addenda_to,
     decided_result,
@@ -392,12 +392,7 @@ class ReportStudyActivities:
         return Canonical(self._site.namespace.base)
 
     def _checked(self, reading: Reading) -> ReadingChecked:
-        return ReadingChecked(
-            reading=self._keep(reading),
-            finding_count=len(reading.findings),
-            dropped_count=len(reading.dropped),
-            critical=critical_finding(reading, self._model.release().trained, self._site.critical),
-        )
+        return reading_checked(self._site, self._model.release(), reading, self._keep(reading))
 
     def _keep(self, record: Record) -> str:
         return self._store.put(canonical_json(record.model_dump(mode="json")))

@@ -13,12 +13,12 @@ from schemas.inbox import InboxResult, InboxStudy
 from schemas.inference import ModelRelease
 from schemas.lifecycle import EscalationPolicy
 from schemas.report import Priority, Reading, above_order, resulting_priority
-from schemas.runs import BuildResult, CreateInboxEntry
+from schemas.runs import BuildResult, CreateInboxEntry, ReadingChecked
 from schemas.timeline import Timeline, TimelineEntry
 from workflows.reading.caution import without_instructions
 from workflows.reading.prompt import PROMPT_TEMPLATE
 from workflows.reading.release import release_id
-from workflows.report import AddendumContext, ResultContext, addendum_conclusion, addendum_headline
+from workflows.report import AddendumContext, ResultContext, addendum_conclusion, addendum_headline, critical_finding
 from workflows.report.kept import kept_objects
 
 HISTORY_SHOWN = 200
@@ -50,6 +50,16 @@ class Site:
 
 def acknowledge_by(site: Site, issued: str) -> str:
     return (datetime.fromisoformat(issued) + site.acknowledge_within).isoformat(timespec="milliseconds")
+
+
+def reading_checked(site: Site, model: ModelRelease, reading: Reading, digest: str) -> ReadingChecked:
+    """What the checks left, by the digest under which it is kept, and what the site's critical list says of it."""
+    return ReadingChecked(
+        reading=digest,
+        finding_count=len(reading.findings),
+        dropped_count=len(reading.dropped),
+        critical=critical_finding(reading, model.trained, site.critical),
+    )
 
 
 def result_context(
