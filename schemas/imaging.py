@@ -198,7 +198,7 @@ class SeriesPictures(SeriesSource):
     frames: list[PictureFrame]
     """One for each picture, in the order they are shown in."""
     views: int | None = None
-    """How many different views of the body the study was shown in."""
+    """How many different films the study has, shown or not; None where they are of several parts of the body."""
     portable: bool = False
     """Taken at the bedside."""
 

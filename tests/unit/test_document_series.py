@@ -58,6 +58,7 @@ def test_one_report_that_cannot_be_read_is_refused_and_the_others_are_read(tmp_p
         (2, "read", "read"),
         (3, "read", "read"),
     ]
+    assert found.rows[1].reason == "1 page"
     assert [page.number for stack in found.stacks for page in stack.series.document.pages] == [1, 2]  # type: ignore[union-attr]
     with pytest.raises(NothingRead, match="document-unreadable") as none:
         fetch(tmp_path, [broken])

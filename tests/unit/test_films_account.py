@@ -171,6 +171,12 @@ def test_a_broken_hint_is_as_if_it_were_absent(tmp_path: Path, keyword: str, hin
     assert broken.series.series_number == absent.series.series_number
 
 
+@pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
+def test_a_value_that_is_needed_is_named(tmp_path: Path, keyword: str) -> None:
+    with pytest.raises(NothingRead, match=f"dicom-value: {keyword} of the image is not a number"):
+        fetch(tmp_path, as_written("1,0", **{"RescaleSlope": 1, "RescaleIntercept": 0, keyword: MARK}))
+
+
 def test_a_series_that_the_archive_cannot_give_does_not_lose_the_next(tmp_path: Path) -> None:
     class Half(Shelf):
         def retrieve_series(self, study_instance_uid: str, series_instance_uid: str) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import PermanentFailure
-from workflows.pictures.hints import hinted
+from workflows.pictures.hints import hinted, needed
 from workflows.series.attributes import DatasetAttributes
 from workflows.series.pixels import limits
 from workflows.series.plane import PixelModule
@@ -63,7 +63,7 @@ def modality_values(values: Values, tags: DatasetAttributes) -> Values:
     table = _table(tags, "ModalityLUTSequence", values)
     if table is not None:
         return table(values)
-    slope, intercept = (tags.numbers("RescaleSlope") or (1.0,))[0], (tags.numbers("RescaleIntercept") or (0.0,))[0]
+    slope, intercept = (needed(tags, "RescaleSlope") or (1.0,))[0], (needed(tags, "RescaleIntercept") or (0.0,))[0]
     if slope == 0:
         raise PermanentFailure("pixels-rescale", "the rescale slope is zero")
     return values * slope + intercept

@@ -1,4 +1,4 @@
-"""Tags that help to show a film and that nothing else rests on: one that is broken is as good as none, and never refuses the film."""
+"""Numbers of a film's tags. One that only helps to show it is as good as none where it is broken; one that its values rest on refuses it by name."""
 
 from __future__ import annotations
 
@@ -12,3 +12,11 @@ def hinted(tags: DatasetAttributes, keyword: str) -> tuple[float, ...]:
         return tags.numbers(keyword)
     except PermanentFailure:
         return ()
+
+
+def needed(tags: DatasetAttributes, keyword: str) -> tuple[float, ...]:
+    """The numbers of a tag that the values mean nothing without; `PermanentFailure` (`dicom-value`) that names it where any is none."""
+    try:
+        return tags.numbers(keyword)
+    except PermanentFailure:
+        raise PermanentFailure("dicom-value", f"{keyword} of the image is not a number: send the image again") from None

@@ -77,7 +77,7 @@ class DocumentKind:
                 continue
             stacks.append(stack)
             pages += len(source_of(stack).frames)
-            rows.append(read(series, f"{len(source_of(stack).frames)} pages"))
+            rows.append(read(series, _pages(len(source_of(stack).frames))))
         if not stacks:
             why = next(iter(failures), None) or PermanentFailure("document-empty", "the study holds no document")
             raise NothingRead(why.code, why.hint, rows)
@@ -118,6 +118,10 @@ class DocumentKind:
 
     def unit(self) -> str:
         return "page"
+
+
+def _pages(count: int) -> str:
+    return "1 page" if count == 1 else f"{count} pages"
 
 
 def source_of(stack: StoredStack) -> SeriesDocument:
