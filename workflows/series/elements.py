@@ -67,18 +67,19 @@ def scan(part: Buffer, wanted: Collection[int], last: int = PIXEL_DATA) -> Eleme
         if syntax == DEFLATED_LITTLE:
             view, start = _inflate(view[start:]), 0
         order = ">" if syntax == EXPLICIT_BIG else "<"
-        implicit = syntax == IMPLICIT_LITTLE and not _names_a_vr(view, start)
-        walk = _walk_implicit if implicit else _walk_explicit
+        walk = _walk_implicit if _is_implicit(view, start, syntax) else _walk_explicit
         values, pixels = walk(view, start, wanted, last, order)
     except struct.error as error:
         raise Unusual("it ends within a header") from error
     return Elements(view, values, syntax, order == ">", pixels)
 
 
-def _names_a_vr(view: memoryview, start: int) -> bool:
-    """Whether the first element is written with its VR, whatever the transfer syntax says: some writers put the wrong UID."""
+def _is_implicit(view: memoryview, start: int, syntax: str) -> bool:
+    """Whether the first element is written without its VR: some writers put the wrong UID."""
     vr = view[start + 4 : start + 6].tobytes()
-    return vr in _LONG or vr in _SHORT
+    if syntax == IMPLICIT_LITTLE:
+        return vr not in _LONG and vr not in _SHORT
+    return syntax == EXPLICIT_LITTLE and not vr.isalpha()
 
 
 def _transfer_syntax(view: memoryview) -> tuple[str, int]:
