@@ -37,7 +37,7 @@ from services.demo.own_chart import read_chart
 from services.demo.publish import publish_study, study_event
 from services.demo.subject import Subject, own_subject
 from services.operate import list_dead_letters, replay_dead_letter
-from tests.integration.journeys import ABSENT, DETECTED, answering_model, decide, phantom, start_on, uid_of
+from tests.integration.journeys import ABSENT, DETECTED, answering_model, codes, decide, phantom, start_on, uid_of
 from tests.integration.system import System, until
 from workflows.patient.workflow import PatientWorkflow
 
@@ -204,26 +204,34 @@ def test_another_patients_study(quick: System, subject: Subject) -> None:
     assert not quick.reports(uid_of(subject))
 
 
-@pytest.mark.parametrize(("fault", "code"), [("tilted", "geometry-shear"), ("gapped", "geometry-gap")])
-def test_a_stack_that_is_no_plain_grid(quick: System, fault: str, code: str) -> None:
+@pytest.mark.parametrize(("fault", "code"), [("scattered", "geometry-shear"), ("gapped", "geometry-gap")])
+def test_a_stack_that_cannot_be_read_is_left_to_people(quick: System, fault: str, code: str) -> None:
+    """The run fails by name; inbox and FHIR say that somebody has to look."""
     subject = phantom(quick)
     store_images(quick.archive, spoiled(subject, fault))
     index = Index(quick.settings.canonical_base, quick.settings.accessions)
     load_chart(quick.fhir, subject.bundle, subject.patient, subject.studies, index)
     run = quick.failed_run(publish_study(quick.settings, uid_of(subject), subject.patient).study_key)
     assert (run.stage, run.code, run.retryable) == ("fetch-images", code, False)
+    [(notice, _)] = until(lambda: quick.inbox_entries(uid_of(subject)) or None, "the notice")
+    shown = httpx.get(f"{quick.settings.inbox_url}/api/results/{notice}", trust_env=False).json()
+    assert shown["headline"].startswith("The AI could not read this study: ")
+    assert {(row["outcome"], row["code"]) for row in shown["series"]} == {("refused", code), ("left-out", "localizer")}
+    task = quick.fhir.read(shown["result"]["task"])
+    assert (task["status"], codes(task["code"])) == ("requested", ["read-unread-study"])
+    assert "Look at it yourself." in task["description"]
 
 
 def spoiled(subject: Subject, fault: str) -> Iterator[bytes]:
-    """The current study with a gantry tilt that the slices' positions show, or with a slice missing."""
+    """The current study with every other slice shifted by three centimetres, or with a slice missing."""
     for data in subject.files():
         ds = pydicom.dcmread(BytesIO(data))
         if uid_of(subject) == ds.StudyInstanceUID:
             if fault == "gapped" and ds.InstanceNumber == 7:
                 continue
-            if fault == "tilted":
+            if fault == "scattered" and ds.InstanceNumber % 2:
                 x, y, z = (float(value) for value in ds.ImagePositionPatient)
-                ds.ImagePositionPatient = [f"{x:.3f}", f"{y + 0.3 * z:.3f}", f"{z:.3f}"]
+                ds.ImagePositionPatient = [f"{x + 30:.3f}", f"{y:.3f}", f"{z:.3f}"]
         buffer = BytesIO()
         ds.save_as(buffer, enforce_file_format=True)
         yield buffer.getvalue()
@@ -316,13 +324,14 @@ def test_real_images_with_a_synthetic_patient(quick: System, test_data: Path, se
     assert [report["status"] for report in quick.reports(uid_of(subject))] == ["partial"]
 
 
-def test_a_real_tilted_ct_is_refused(quick: System, test_data: Path) -> None:
+def test_a_real_tilted_ct_is_read_and_the_result_says_so(quick: System, test_data: Path) -> None:
     """It comes from the scanner and under the PatientID of head_5mm, hence the same patient."""
     charts = sorted((test_data / "fhir" / "synthea").glob("*.json"))
     subject = own_subject(test_data / "ct" / "head_tilted", charts[1])
     quick.load(subject)
-    run = quick.failed_run(quick.announce(subject).study_key)
-    assert (run.stage, run.code) == ("fetch-images", "geometry-shear")
+    quick.result(quick.announce(subject).workflow_id)
+    [report] = quick.reports(uid_of(subject))
+    assert "slices tilted by 19 degrees, read one by one" in report["conclusion"]
 
 
 def test_every_synthetic_patient_goes_the_whole_way(quick: System, test_data: Path) -> None:
