@@ -90,6 +90,19 @@ def test_a_film_that_is_no_dicom_is_named_by_its_place(tmp_path: Path) -> None:
     assert row.reason.startswith("file 2 of the series: ")
 
 
+def test_films_without_a_number_have_a_row_each_by_their_place(tmp_path: Path) -> None:
+    unnumbered = {"InstanceNumber": None}
+    found = fetch(
+        tmp_path, dx(1, **LATERAL, **unnumbered), dx(2, **unnumbered), dx(3, PixelData=b"\0" * 100, **unnumbered)
+    )
+    told = [(row.instances, row.outcome, row.reason[: len("file 1 of the series")]) for row in found.rows]
+    assert sorted(told) == [
+        (1, "read", "file 1 of the series"),
+        (1, "read", "file 2 of the series"),
+        (1, "refused", "file 3 of the series"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("broken", "code"),
     [

@@ -41,17 +41,18 @@ class Films:
     texts: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
     failures: list[PermanentFailure] = field(default_factory=list)
     """Of radiographs that cannot be read, the first first."""
+    places: dict[str, int] = field(default_factory=dict)
+    """Of each film by its SOP Instance UID, counted from 1 in its series: it names a film without a number."""
 
     def refuse(self, series: SeriesInventory, failure: PermanentFailure, image: int | None, at: int | None) -> None:
-        """`at`: the file's place in its series, which names a film without a number."""
+        """`at`: the file's place in its series."""
         self.failures.append(failure)
         self.rows.append(_of_one(refused(series, failure, image=image), at))
 
     def drop(self, exposure: Exposure, series: SeriesInventory, failure: PermanentFailure) -> None:
         """A film whose pixels cannot be decoded: it is as if it had not been readable from the start."""
-        at = self.exposures.index(exposure) + 1
         self.exposures.remove(exposure)
-        self.refuse(series, failure, exposure.image, at)
+        self.refuse(series, failure, exposure.image, self.places.get(exposure.uid))
 
 
 def read_films(archive: ImageArchive, study: StudyInventory) -> Films:
@@ -80,7 +81,9 @@ def _read_series(films: Films, series: SeriesInventory, parts: Iterator[bytes]) 
             image = whole_number(DatasetAttributes(dataset), "InstanceNumber")
             odd = odd_among_films(dataset)
             if odd is None:
-                films.exposures.append(read_exposure(dataset))
+                exposure = read_exposure(dataset)
+                films.exposures.append(exposure)
+                films.places[exposure.uid] = at
             else:
                 films.rows.append(_of_one(left_out(series, odd.code, odd.reason, image=image), at))
         except PermanentFailure as failure:
@@ -113,13 +116,15 @@ def film_rows(study: StudyInventory, films: Films, found: Sorted, shown: list[Pi
     for exposure, reason in found.choices:
         of = series[exposure.series_instance_uid]
         if exposure.uid in compared:
-            rows.append(read(of, reason, image=exposure.image))
+            row = read(of, reason, image=exposure.image)
         else:
             why = "it shows another view than the film that it would be compared with"
-            rows.append(left_out(of, "film-not-compared", why, image=exposure.image))
+            row = left_out(of, "film-not-compared", why, image=exposure.image)
+        rows.append(_of_one(row, films.places.get(exposure.uid)))
     for each in found.unshown:
         of = series[each.exposure.series_instance_uid]
-        rows.append(left_out(of, each.why, _sentence(each, series, found), image=each.exposure.image))
+        row = left_out(of, each.why, _sentence(each, series, found), image=each.exposure.image)
+        rows.append(_of_one(row, films.places.get(each.exposure.uid)))
     return rows
 
 
