@@ -65,7 +65,14 @@ class GeometryError(PermanentFailure):
 
 
 class TransientFailure(LongviewError):
-    """A server was away or overloaded: try again later."""
+    """A server was away or overloaded: try again later, and not before `retry_after` seconds where the server has named a time."""
+
+    def __init__(self, code: str, hint: str = "", retry_after: float | None = None) -> None:
+        super().__init__(code, hint)
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.code, self.hint, self.retry_after)
 
 
 class StaleWrite(LongviewError):

@@ -42,7 +42,8 @@ LeftOut = Literal[
     "modifier-unknown",
     "other-type",
 ]
-"""`modifier-unknown`: a `modifierExtension` or `implicitRules` may turn its meaning around. `other-type`: no entry is made of this type. `replaced`: a preliminary beside the final of the same result. `changed-after-as-of`: what it said at that moment is not at hand."""
+"""`replaced`: a preliminary beside the final of the same result. `changed-after-as-of`: what it said at that moment is not at hand.
+`modifier-unknown`: a `modifierExtension` or `implicitRules` may turn its meaning around. `other-type`: no entry is made of this type."""
 
 DropReason = Literal[
     "vital-signs",

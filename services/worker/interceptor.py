@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from temporalio import activity
@@ -69,8 +70,11 @@ class _Guarded(ActivityInboundInterceptor):
 
 
 def _application_error(error: LongviewError, attempt: int) -> ApplicationError:
-    healing = isinstance(error, TransientFailure)
-    return ApplicationError(error.code, error.hint, attempt, type=error.code, non_retryable=not healing)
+    """A server that names a time is not asked before it; else the step's own backoff counts."""
+    if not isinstance(error, TransientFailure):
+        return ApplicationError(error.code, error.hint, attempt, type=error.code, non_retryable=True)
+    pause = None if error.retry_after is None else timedelta(seconds=error.retry_after)
+    return ApplicationError(error.code, error.hint, attempt, type=error.code, next_retry_delay=pause)
 
 
 def _run(function: Any, *arguments: Any) -> Any:

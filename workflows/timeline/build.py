@@ -2,8 +2,9 @@
 
     resources -> standing versions (versions.py) -> entries (entries.py, units.py) -> in the order of their dates (dates.py)
 
-Left out and counted: what was entered in error or withdrawn, what a modifier nobody here knows may turn around, what lies after `as_of`, and what an AI
-asserted (`AIAST`), our own results included: a reading never feeds on itself. The same resources give the same timeline in whatever order and however often they are given.
+Left out and counted: what was entered in error or withdrawn, what a modifier that nobody here knows may turn around, what lies after `as_of`, and
+what an AI asserted (`AIAST`), our own results included: a reading never feeds on itself. The same resources give the same timeline in whatever order
+and however often they are given.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a FHIR server said, or let see, of a patient's chart beyond the resources that it gave: parts that are missing, and records that no entry is made of.
+"""What a FHIR server let see of a patient's chart beyond the resources that it gave: parts that are missing, records that no entry is made of.
 
 It travels among the resources as one FHIR `Parameters`, so that whoever hands the chart on cannot lose it.
 """
@@ -18,11 +18,15 @@ OUTCOME_ERROR = "server-error"
 OUTCOME_INCOMPLETE = "server-says-incomplete"
 TOTAL_NOT_REACHED = "total-not-reached"
 SUBSETTED = "resources-cut"
+WITHHELD = "server-withholds"
+NOT_ALLOWED = "not-allowed"
 _SENTENCES = {
     OUTCOME_ERROR: "the FHIR server reported an error while it searched",
     OUTCOME_INCOMPLETE: "the FHIR server says that results are missing",
     TOTAL_NOT_REACHED: "the FHIR server gave fewer than it counted",
     SUBSETTED: "the FHIR server gave resources with elements left out",
+    WITHHELD: "the FHIR server keeps results from us",
+    NOT_ALLOWED: "the FHIR server does not allow us to search",
 }
 
 

@@ -1,7 +1,7 @@
 """One FHIR resource -> one `TimelineEntry`.
 
-Nearly all of a chart are plain Observations and reports: they are read at once. A resource with any element beyond those that `kinds.py` lists is read
-with care: what changes its meaning is understood or the resource is left out (`modifiers.py`), and what has no field keeps the source's words
+Nearly all of a chart are plain Observations and reports: they are read at once. A resource with any element beyond those that `kinds.py` lists is
+read with care: what changes its meaning is understood or the resource is left out (`modifiers.py`), and what has no field keeps the source's words
 (`detail`): a Timing, an onset given as an age or in words, a dose, a site, a note. None of it is turned into a date or a number.
 """
 
@@ -292,6 +292,7 @@ READERS: dict[str, Callable[[Resource, Fields, Names], None]] = {
 }
 
 _SHAPES = {
-    kind: (KINDS[kind], SIMPLE[kind], WHEN[kind], READERS[kind], kind in _MEDICINES, kind in QUALIFIED) for kind in KINDS
+    kind: (KINDS[kind], SIMPLE[kind], WHEN[kind], READERS[kind], kind in _MEDICINES, kind in QUALIFIED)
+    for kind in KINDS
 }
 """All that is looked up for a resource of each type, at once."""

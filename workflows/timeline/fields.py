@@ -23,7 +23,7 @@ _STATUS_CONCEPTS = ("clinicalStatus", "verificationStatus")
 def versioned(resource: Resource) -> str:
     """`Type/id/_history/version`; without a version the server keeps none, and the plain reference must do."""
     reference = f"{resource['resourceType']}/{resource['id']}"
-    version = resource.get("meta", {}).get("versionId")
+    version = (resource.get("meta") or {}).get("versionId")
     return f"{reference}/_history/{version}" if version else reference
 
 

@@ -80,8 +80,12 @@ def _decoded(data: bytes, declared: re.Match[str] | None) -> str:
 
 
 _SILENT = frozenset(("script", "style", "head", "title", "template", "object", "svg", "iframe"))
-_VOID = frozenset(("br", "hr", "img", "input", "meta", "link", "col", "wbr", "area", "base", "embed", "source", "track"))
-_INLINE = frozenset(("a", "abbr", "b", "bdi", "bdo", "em", "font", "i", "mark", "s", "small", "span", "strong", "sub", "sup", "u"))
+_VOID = frozenset(
+    ("br", "hr", "img", "input", "meta", "link", "col", "wbr", "area", "base", "embed", "source", "track")
+)
+_INLINE = frozenset(
+    ("a", "abbr", "b", "bdi", "bdo", "em", "font", "i", "mark", "s", "small", "span", "strong", "sub", "sup", "u")
+)
 
 
 def text_of_html(markup: str) -> str:

@@ -20,7 +20,9 @@ _INTENT = {
 _VERIFIED = {"refuted": "ruled out", "differential": "differential diagnosis, not confirmed"}
 
 
-QUALIFIED = frozenset((*_NOT_TO_BE, "CarePlan", "MedicationStatement", "Immunization", "Condition", "AllergyIntolerance"))
+QUALIFIED = frozenset(
+    (*_NOT_TO_BE, "CarePlan", "MedicationStatement", "Immunization", "Condition", "AllergyIntolerance")
+)
 """The types of which `qualifier` has anything to say."""
 
 

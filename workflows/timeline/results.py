@@ -31,7 +31,7 @@ def same_result(resource: Resource) -> list[tuple[str, ...]]:
 
 def says_the_same(one: Resource, other: Resource) -> bool:
     """Whether the values agree. The number of the order stands on each of several glucose values of one minute too: those are several results."""
-    return _said(one) == _said(other)
+    return bool(_said(one) == _said(other))
 
 
 def _said(resource: Resource) -> Any:

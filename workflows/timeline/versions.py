@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from schemas.errors import PermanentFailure
 from schemas.timeline import LeftOut, Span
 from workflows.timeline.dates import NEVER, Dates
+from workflows.timeline.fields import Resource, said_by_ai, status, unversioned, versioned
 from workflows.timeline.kinds import KINDS, RECORDED, WHEN
 from workflows.timeline.results import same_result, says_the_same
-from workflows.timeline.fields import Resource, said_by_ai, status, unversioned, versioned
 
 _WITHDRAWN = ("cancelled", "not-done", "revoked", "rejected")
 _COUNTS = frozenset(("final", "active", "completed", "available", "finished"))

@@ -148,5 +148,3 @@ _CAPITAL = re.compile(r"(?=[A-Z])")
 
 def _words(element: str) -> str:
     return _CAPITAL.sub(" ", element).lower()
-
-
