@@ -25,7 +25,7 @@ def entries_of(bundle: Resource) -> Iterator[dict[str, Any]]:
 
 def missing_by_outcome(outcome: Resource) -> Iterator[str]:
     """Codes of what an OperationOutcome among the results says of them (R4 3.1.1.4.13); `TransientFailure` where asking again may help."""
-    for issue in outcome.get("issue") or ():
+    for issue in _objects(outcome.get("issue")):
         code, bad = issue.get("code"), issue.get("severity") in ("error", "fatal")
         if bad and code in _AGAIN:
             raise TransientFailure("fhir-incomplete", "the FHIR server could not search everything just now")
@@ -43,7 +43,7 @@ def next_page(bundle: Resource, asked: str, base: str, names: Iterable[str]) -> 
     A relative link is resolved as RFC 3986 says. The host is always ours: a proxy hides the server's own. Of `names`, the bases by which the
     server calls itself, one on another host that the link begins with stands for ours, whatever its path; every other path is followed as given.
     """
-    links = [link for link in bundle.get("link") or () if isinstance(link, dict) and link.get("relation") == "next"]
+    links = [link for link in _objects(bundle.get("link")) if link.get("relation") == "next"]
     if not links:
         return None
     url = links[0].get("url")
@@ -68,6 +68,10 @@ def _mapped(target: SplitResult, ours: SplitResult, names: Iterable[str]) -> str
 
 def name_of_server(bundle: Resource, resource_type: str) -> str | None:
     """The base that the server gives itself in its link to this very search."""
-    links = [link for link in bundle.get("link") or () if isinstance(link, dict) and link.get("relation") == "self"]
+    links = [link for link in _objects(bundle.get("link")) if link.get("relation") == "self"]
     base, found, _ = str(links[0].get("url") if links else "").partition(f"/{resource_type}?")
     return base if found else None
+
+
+def _objects(found: Any) -> list[dict[str, Any]]:
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []

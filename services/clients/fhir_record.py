@@ -74,14 +74,17 @@ class PatientRecords(FhirSearch):
 
     def _is_of(self, resource: Resource, patient: str, base: str) -> bool:
         """Whether the subject is `patient` of this very server: relative, or absolute under our base or the server's own name for itself."""
-        reference = (resource.get("subject") or resource.get("patient") or {}).get("reference") or ""
+        subject = resource.get("subject") or resource.get("patient")
+        reference = subject.get("reference") if isinstance(subject, dict) else None
+        if not isinstance(reference, str):
+            return False
         plain = without_version(reference)
         return subject_of(resource) == patient and plain in (patient, f"{self._base}/{patient}", f"{base}/{patient}")
 
     def _medicines(self, resources: Iterable[Resource]) -> list[Resource]:
         """The Medications that requests, statements and administrations name by reference; none where the server does not give them."""
-        named = [(r.get("medicationReference") or {}).get("reference") for r in resources]
-        ours = [str(name).removeprefix(f"{self._base}/") for name in named if name]
+        found_in = [r["medicationReference"] for r in resources if isinstance(r.get("medicationReference"), dict)]
+        ours = [str(one.get("reference")).removeprefix(f"{self._base}/") for one in found_in]
         ids = sorted({unversioned(name)[len("Medication/") :] for name in ours if name.startswith("Medication/")})
         found: list[Resource] = []
         for start in range(0, len(ids), _IDS_A_SEARCH):

@@ -42,11 +42,11 @@ class FhirSearch(FhirTransport):
             if isinstance(bundle.get("total"), int):
                 total = max(total, bundle["total"])
             for entry in entries_of(bundle):
-                resource = entry.get("resource") or {}
+                resource = _resource_of(entry)
                 if resource.get("resourceType") == "OperationOutcome":
                     missing.update(missing_by_outcome(resource))
                     continue
-                if (entry.get("search") or {}).get("mode") == "include":
+                if _is_included(entry):
                     continue
                 if resource.get("resourceType") != resource_type or not isinstance(resource.get("id"), str):
                     raise PermanentFailure(
@@ -97,9 +97,14 @@ class FhirSearch(FhirTransport):
 
 def _names_in(bundle: Resource, resource_type: str) -> set[str]:
     """The bases that the server calls itself by, in its entries and in its link to this search."""
-    bases = {_base_of(entry, entry.get("resource") or {}) for entry in entries_of(bundle)}
+    bases = {_base_of(entry, _resource_of(entry)) for entry in entries_of(bundle)}
     own = name_of_server(bundle, resource_type)
     return {base for base in (*bases, own) if base and base.startswith("http")}
+
+
+def _resource_of(entry: Resource) -> Resource:
+    found = entry.get("resource")
+    return found if isinstance(found, dict) else {}
 
 
 def _base_of(entry: Resource, resource: Resource) -> str:
@@ -107,7 +112,13 @@ def _base_of(entry: Resource, resource: Resource) -> str:
     return url.removesuffix(place).rstrip("/") if url.endswith(place) else url
 
 
+def _is_included(entry: Resource) -> bool:
+    search = entry.get("search")
+    return isinstance(search, dict) and search.get("mode") == "include"
+
+
 def _is_cut(resource: Resource) -> bool:
     """Tagged as given without all of its elements (R4 3.1.1.5.8)."""
-    tags = (resource.get("meta") or {}).get("tag") or ()
-    return any(tag.get("code") == "SUBSETTED" for tag in tags)
+    meta = resource.get("meta")
+    tags = meta.get("tag") if isinstance(meta, dict) else None
+    return isinstance(tags, list) and any(isinstance(tag, dict) and tag.get("code") == "SUBSETTED" for tag in tags)

@@ -31,7 +31,7 @@ from schemas.timeline import (
 )
 from workflows.timeline.completeness import is_search_report, of_search
 from workflows.timeline.dates import NEVER, Dates, before
-from workflows.timeline.entries import MALFORMED, EntryReader
+from workflows.timeline.entries import EntryReader
 from workflows.timeline.fields import (
     Resource,
     codings,
@@ -41,7 +41,7 @@ from workflows.timeline.fields import (
     unversioned,
     versioned,
 )
-from workflows.timeline.kinds import KINDS
+from workflows.timeline.kinds import KINDS, MALFORMED
 from workflows.timeline.modifiers import ModifierUnknown, is_negated, require_understood
 from workflows.timeline.names import Names
 from workflows.timeline.priors import PriorPolicy, Subject, choose_priors, subject_of_study
@@ -157,6 +157,13 @@ def patient_banner(patient: str, resources: Iterable[Resource]) -> PatientBanner
     if not found:
         raise PermanentFailure("patient-not-found", "FHIR does not know the event's patient")
     resource, version = newest(found)
+    try:
+        return _banner(resource, version)
+    except MALFORMED:
+        raise PermanentFailure("patient-unreadable", "the event's Patient in FHIR is not of R4's shape") from None
+
+
+def _banner(resource: Resource, version: str) -> PatientBanner:
     return PatientBanner(
         resource=version,
         name=_name(resource.get("name", [])),
@@ -206,7 +213,7 @@ def _order(
 ) -> OrderEntry | None:
     """The order by the event's reference, the study's `basedOn`, or the accession number; none if that is not exactly one."""
     wanted = {unversioned(reference)} if reference else set(based_on)
-    orders = {r: one for r, one in held.items() if r.startswith("ServiceRequest/") and _asks(one)}
+    orders = {r: one for r, one in held.items() if r.startswith("ServiceRequest/") and _is_sound(one)}
     found = [resource for r, resource in orders.items() if r in wanted]
     if not found and accession:
         found = [one for one in orders.values() if any(i.value == accession for i in identifiers(one))]
@@ -224,12 +231,13 @@ def _order(
     )
 
 
-def _asks(order: Resource) -> bool:
-    """An order not to examine is none; one that is not understood, neither."""
+def _is_sound(order: Resource) -> bool:
+    """An order not to examine is none; one that is not understood or not of R4's shape, neither."""
     try:
         require_understood(order)
+        identifiers(order)
         return not is_negated(order)
-    except ModifierUnknown:
+    except MALFORMED:
         return False
 
 

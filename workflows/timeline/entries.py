@@ -25,8 +25,6 @@ from workflows.timeline.units import put_quantity
 from workflows.timeline.words import dose, joined, period, range_of, ratio, reaction, timing
 
 _MEASURED = ("text", "value", "unit")
-MALFORMED = (AttributeError, KeyError, TypeError, ValueError, IndexError, RecursionError)
-"""What reading a resource raises that is not of R4's shape; pydantic's `ValidationError` is a `ValueError`."""
 MOST_BODY = 400
 """Characters of a report's text that stand beside its conclusion; a longer one is only said to be there."""
 _MEDICINES = frozenset(("MedicationRequest", "MedicationStatement", "MedicationAdministration"))

@@ -134,7 +134,7 @@ def _numbered_by_us(found: Any) -> bool:
 
 def identifiers(resource: Resource) -> list[Identifier]:
     found = []
-    for one in resource.get("identifier", []):
+    for one in resource.get("identifier") or ():
         if one.get("value"):
             kinds = [c.get("code") for c in one.get("type", {}).get("coding", [])]
             found.append(Identifier(system=one.get("system"), value=one["value"], type=kinds[0] if kinds else None))
@@ -149,7 +149,8 @@ def subject_of(resource: Resource) -> str | None:
 
 def study_instance_uid(resource: Resource) -> str | None:
     """The StudyInstanceUID among an ImagingStudy's identifiers: under `urn:dicom:uid`, or as a bare OID URN as some sources write it."""
-    found = [(one.get("system"), str(one.get("value", ""))) for one in resource.get("identifier", [])]
+    numbers = [one for one in resource.get("identifier") or () if isinstance(one, dict)]
+    found = [(one.get("system"), str(one.get("value", ""))) for one in numbers]
     named = [value.removeprefix("urn:oid:") for system, value in found if system == "urn:dicom:uid" and value]
     bare = [
         value.removeprefix("urn:oid:") for system, value in found if system == _URI and value.startswith("urn:oid:")

@@ -27,6 +27,9 @@ KINDS: dict[str, EntryKind] = {
     "FamilyMemberHistory": "family-history",
     "Flag": "flag",
 }
+MALFORMED = (AttributeError, KeyError, TypeError, ValueError, IndexError, RecursionError)
+"""What reading a resource raises that is not of R4's shape; pydantic's `ValidationError` is a `ValueError`."""
+
 COUNTED = (
     "AdverseEvent",
     "ClinicalImpression",

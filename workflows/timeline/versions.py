@@ -17,12 +17,13 @@ from schemas.errors import PermanentFailure
 from schemas.timeline import LeftOut, Span
 from workflows.timeline.dates import NEVER, Dates
 from workflows.timeline.fields import Resource, said_by_ai, status, unversioned, versioned
-from workflows.timeline.kinds import KINDS, RECORDED, WHEN
+from workflows.timeline.kinds import KINDS, MALFORMED, RECORDED, WHEN
 from workflows.timeline.results import same_result, says_the_same
 
 _WITHDRAWN = ("cancelled", "not-done", "revoked", "rejected")
 _COUNTS = frozenset(("final", "active", "completed", "available", "finished"))
 """The common statuses, none of them withdrawn: they are not looked at twice."""
+_NO_RESULT = ("ai-asserted", "unreadable")
 _FINAL = ("final", "amended", "corrected", "appended")
 _RESULTS = ("Observation", "DiagnosticReport")
 
@@ -47,18 +48,25 @@ def standing(
     kept: dict[str, Resource] = {}
     withdrawn: dict[str, Resource] = {}
     shared: list[str] = []
+    reason: LeftOut | None
     for reference, resource in _newest(resources, moment, left_out).items():
         kind = resource["resourceType"]
         if kind not in KINDS or (kind == "Device" and not is_fact(resource)):
             left_out["other-type"] += kind != "Patient"
             continue
         check_subject(resource, patient)
-        if said_by_ai(resource):
-            left_out["ai-asserted"] += 1
+        try:
+            reason = "ai-asserted" if said_by_ai(resource) else None
+            if reason is None and resource.get("status") not in _COUNTS:
+                reason = _withdrawal(resource)
+        except MALFORMED:
+            reason = "unreadable"
+        if reason in _NO_RESULT:
+            left_out[reason] += 1
             continue
         if "identifier" in resource or "specimen" in resource:
             shared.append(reference)
-        if resource.get("status") not in _COUNTS and (reason := _withdrawal(resource)):
+        if reason:
             left_out[reason] += 1
             withdrawn[reference] = resource
         else:
@@ -78,7 +86,7 @@ def is_fact(resource: Resource) -> bool:
 def check_subject(resource: Resource, patient: str) -> None:
     """Refuse a resource that is another patient's, or nobody's."""
     subject: Resource = resource.get("subject") or resource.get("patient") or {}
-    reference = subject.get("reference")
+    reference = subject.get("reference") if isinstance(subject, dict) else None
     if reference == patient:
         return
     if not isinstance(reference, str) or unversioned(reference) != unversioned(patient):
