@@ -41,13 +41,13 @@ from workflows.timeline.fields import (
     unversioned,
     versioned,
 )
-from workflows.timeline.kinds import KINDS, MALFORMED
+from workflows.timeline.kinds import MALFORMED
 from workflows.timeline.modifiers import ModifierUnknown, is_negated, require_understood
 from workflows.timeline.names import Names
 from workflows.timeline.priors import PriorPolicy, Subject, choose_priors, subject_of_study
 from workflows.timeline.records import uncollected
 from workflows.timeline.studies import study_entry, with_archive
-from workflows.timeline.versions import Moment, is_fact, newest, standing
+from workflows.timeline.versions import Moment, newest, standing
 
 _PRIORITIES = ("routine", "urgent", "asap", "stat")
 
@@ -75,10 +75,9 @@ def build_timeline(
     patient, dates = unversioned(patient), Dates(site_zone)
     banner = patient_banner(patient, resources)
     moment = _moment(as_of, dates, resources, study_instance_uid)
-    beside = [resource for resource in resources if resource["resourceType"] not in KINDS]
+    beside: list[Resource] = []
+    held, left_out = standing(patient, resources, moment, beside)
     missing, counted = of_search(beside)
-    given = [r for r in resources if not is_search_report(r)] if missing or counted else resources
-    held, left_out = standing(patient, given, moment)
     left_out["other-type"] += counted.total()
     names = Names(held | _medicines(beside))
     with uncollected():
@@ -96,7 +95,7 @@ def build_timeline(
         entries=_ordered(entries + more),
         as_of=as_of,
         left_out={reason: left_out[reason] for reason in sorted(left_out) if left_out[reason]},
-        other_types=_others(beside, given, counted),
+        other_types=_others(beside, counted),
         incomplete=missing,
     )
 
@@ -111,11 +110,10 @@ def _moment(as_of: str | None, dates: Dates, resources: Iterable[Resource], uid:
     return Moment(dates, span[1], frozenset(f"ImagingStudy/{r.get('id')}" for r in own))
 
 
-def _others(beside: list[Resource], given: Sequence[Resource], counted: Counter[str]) -> dict[str, int]:
+def _others(beside: list[Resource], counted: Counter[str]) -> dict[str, int]:
     """How many resources there are of each type that no entry is made of."""
-    nobodys = (r for r in given if r["resourceType"] == "Device" and not is_fact(r))
-    found = {(r["resourceType"], r.get("id")) for r in (*beside, *nobodys) if not is_search_report(r)}
-    return dict(sorted((Counter(kind for kind, _ in found if kind != "Patient") + counted).items()))
+    found = Counter(r["resourceType"] for r in beside if not is_search_report(r))
+    return dict(sorted((found + counted).items()))
 
 
 def _medicines(resources: Iterable[Resource]) -> dict[str, Resource]:
@@ -127,11 +125,11 @@ def _entries(
     held: dict[str, Resource], reader: EntryReader, dates: Dates, left_out: Counter[LeftOut]
 ) -> tuple[list[TimelineEntry], list[StudyEntry]]:
     """The entry of each resource, and the imaging studies; what is malformed is left out and counted, and the others are read on."""
-    entries, studies = [], []
+    entries, studies, read = [], [], reader.read
     for resource in held.values():
         try:
             reference = versioned(resource)
-            entries.append(reader.read(resource, reference))
+            entries.append(read(resource, reference))
             if resource["resourceType"] == "ImagingStudy" and (study := study_entry(reference, resource, dates)):
                 studies.append(study)
         except ModifierUnknown:

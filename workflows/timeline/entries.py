@@ -78,14 +78,14 @@ class EntryReader:
 
     def _put_time(self, resource: Resource, elements: tuple[str, ...], fields: Fields) -> None:
         for element in elements:
-            if element in resource:
-                found = resource[element]
+            if found := resource.get(element):
                 if type(found) is dict:
                     element, found = _of_period(element, found, fields)
-                if found:
-                    fields["when"], fields["when_element"] = found, element
-                    fields["span"] = self._dates.span(found)
-                    break
+                    if not found:
+                        continue
+                fields["when"], fields["when_element"] = found, element
+                fields["span"] = self._dates.span(found)
+                break
         for element in RECORDED:
             if element in resource:
                 fields["recorded"] = resource[element]
@@ -264,7 +264,12 @@ def _coding_words(coding: Resource | None) -> str | None:
 
 def _put_category(resource: Resource, fields: Fields) -> None:
     """Observation, DiagnosticReport, Condition and ServiceRequest have a list of categories."""
-    for category in resource.get("category", ()):
+    try:  # as nearly all have it
+        fields["category"] = resource["category"][0]["coding"][0]["code"]
+        return
+    except LookupError:
+        pass
+    for category in resource.get("category") or ():
         for coding in category.get("coding", ()):
             if code := coding.get("code"):
                 fields["category"] = code

@@ -75,10 +75,10 @@ class Concepts:
         """What `coded` gives; the same objects for the same concept."""
         if not concept:
             return [], None, None
-        found: list[Resource] = concept.get("coding") or []
-        if len(found) != 1:
+        try:
+            [one] = concept["coding"]
+        except (LookupError, ValueError, TypeError):
             return coded(concept)
-        one = found[0]
         key = (one.get("code"), concept.get("text"), one.get("display"), one.get("system"))
         known = self._known.get(key)
         if known is None:

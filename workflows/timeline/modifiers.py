@@ -42,6 +42,15 @@ def require_understood(resource: Resource, simple: Collection[str] = ()) -> None
             _require_parts(value)
 
 
+def is_understood(resource: Resource) -> bool:
+    """Whether `require_understood` lets it pass."""
+    try:
+        require_understood(resource)
+    except ModifierUnknown:
+        return False
+    return True
+
+
 def _require_parts(value: Any) -> None:
     if isinstance(value, list):
         for one in value:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from schemas.errors import PermanentFailure
 from schemas.timeline import LeftOut, Span
+from workflows.timeline.completeness import is_search_report
 from workflows.timeline.dates import NEVER, Dates
 from workflows.timeline.fields import Resource, said_by_ai, status, unversioned, versioned
 from workflows.timeline.kinds import KINDS, MALFORMED, RECORDED, WHEN
@@ -38,12 +39,13 @@ class Moment:
 
 
 def standing(
-    patient: str, resources: Iterable[Resource], moment: Moment | None = None
+    patient: str, resources: Iterable[Resource], moment: Moment | None = None, beside: list[Resource] | None = None
 ) -> tuple[dict[str, Resource], Counter[LeftOut]]:
     """What stands of the patient's resources of the types of a timeline, by `Type/id`, and how many do not, by reason.
 
-    `PermanentFailure` `fhir-wrong-patient` for one that is another patient's, or nobody's.
+    What no entry is made of is put into `beside`. `PermanentFailure` `fhir-wrong-patient` for a resource that is another patient's, or nobody's.
     """
+    beside = [] if beside is None else beside
     left_out: Counter[LeftOut] = Counter()
     kept: dict[str, Resource] = {}
     withdrawn: dict[str, Resource] = {}
@@ -52,7 +54,8 @@ def standing(
     for reference, resource in _newest(resources, moment, left_out).items():
         kind = resource["resourceType"]
         if kind not in KINDS or (kind == "Device" and not is_fact(resource)):
-            left_out["other-type"] += kind != "Patient"
+            if kind != "Patient":
+                beside.append(resource)
             continue
         check_subject(resource, patient)
         try:
@@ -74,6 +77,7 @@ def standing(
     for reference in _replaced(shared, kept, withdrawn):
         left_out["replaced"] += 1
         del kept[reference]
+    left_out["other-type"] = sum(not is_search_report(resource) for resource in beside)
     return kept, left_out
 
 
