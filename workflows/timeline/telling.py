@@ -49,10 +49,10 @@ class _Teller:
         keys = {key for key in value if key[0] != "_"} - {"id", "extension"}
         if not keys:
             return None
-        if keys <= _NOTE and "text" in keys and not isinstance(value["text"], dict):
-            return str(value["text"])
         if keys <= _CONCEPT:
             return concept_words(value)
+        if keys <= _NOTE and isinstance(value.get("text"), str):
+            return str(value["text"])
         if "reference" in keys or keys <= _REFERENCE:
             return self._names.of(value, self._within) or NOT_NAMED
         if keys <= _QUANTITY and "value" in keys:
