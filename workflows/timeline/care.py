@@ -47,8 +47,8 @@ def _activity(activity: Resource, plan: Resource, names: Names) -> str | None:
     detail = activity.get("detail") or {}
     words = text_of(detail.get("code")) or names.of(activity.get("reference") or {}, plan)
     said = f"not to be done: {words}" if is_negated(detail) else words
-    if said and detail.get("status"):
-        said = f"{said} ({detail['status']})"
+    if detail.get("status"):
+        said = f"{said or 'activity'} ({detail['status']})"
     beside = {key: value for key, value in activity.items() if key not in ("detail", "reference", "id", "extension")}
     return joined([said, *told(detail, _DONE_OR_NOT, names), *told(beside, (), names)])
 

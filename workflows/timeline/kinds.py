@@ -103,8 +103,16 @@ _ADMINISTRATIVE = (
 )
 """Who, where and by which paper; references to what is an entry of its own."""
 
+_SECOND_DATES = {
+    "Goal": frozenset(("statusDate",)),
+    "ServiceRequest": frozenset(("occurrenceDateTime", "occurrencePeriod")),
+}
+"""They date an entry where there is nothing better; beside it they are told."""
+
 SHOWN: dict[str, frozenset[str]] = {
-    kind: frozenset((*_ADMINISTRATIVE.split(), *_HANDLED[kind].split(), *WHEN[kind], *RECORDED)) for kind in KINDS
+    kind: frozenset((*_ADMINISTRATIVE.split(), *_HANDLED[kind].split(), *WHEN[kind], *RECORDED))
+    - _SECOND_DATES.get(kind, frozenset())
+    for kind in KINDS
 }
 """Elements after which nothing is left to be told."""
 

@@ -78,21 +78,27 @@ def timing(found: Resource) -> str | None:
 
 
 def _repeat(found: Resource) -> str | None:
-    said: list[str] = []
+    said: list[str | None] = []
     if found.get("frequency") or found.get("period"):
-        said.append(f"{found.get('frequency', 1)} in {found.get('period', '?')} {found.get('periodUnit', '')}".strip())
+        often, span = _up_to(found, "frequency") or "1", _up_to(found, "period") or "?"
+        said.append(f"{often} in {span} {found.get('periodUnit', '')}".strip())
     said += [str(word) for name in ("dayOfWeek", "timeOfDay", "when") for word in found.get(name, ())]
-    if found.get("count"):
-        said.append(f"{found['count']} times")
+    if found.get("offset"):
+        said.append(f"{found['offset']} min apart from it")
+    if times := _up_to(found, "count"):
+        said.append(f"{times} times")
+    if lasting := _up_to(found, "duration"):
+        said.append(f"for {lasting} {found.get('durationUnit', '')}".strip())
     bounds = found.get("boundsPeriod")
-    return joined(
-        [
-            *said,
-            period(bounds) if bounds else None,
-            quantity(found.get("boundsDuration")),
-            range_of(found.get("boundsRange", {})),
-        ]
-    )
+    within = quantity(found.get("boundsDuration")) or range_of(found.get("boundsRange", {}))
+    return joined([*said, period(bounds) if bounds else None, f"within {within}" if within else None])
+
+
+def _up_to(found: Resource, name: str) -> str | None:
+    """`3`, or `3 to 5` where a greatest number stands beside it."""
+    least, most = found.get(name), found.get(f"{name}Max")
+    parts = [str(one) for one in (least, most) if one is not None]
+    return " to ".join(parts) or None
 
 
 def dose(found: Resource) -> str | None:
@@ -100,10 +106,15 @@ def dose(found: Resource) -> str | None:
     how = [text_of(found.get(name)) for name in ("route", "site", "method")]
     words = str(found["text"]) if found.get("text") else joined(_amounts(found))
     said = joined((words, *(one for one in how if one and one.lower() not in (words or "").lower()), *_advice(found)))
-    needed = _as_needed(found)
-    if needed and not (said and re.search(r"\bas needed\b|\bprn\b", said, re.IGNORECASE)):
-        return joined((said, needed))
+    reason = text_of(found.get("asNeededCodeableConcept"))
+    if reason and reason.lower() not in (said or "").lower():
+        return joined((said, f"as needed for {reason}"))
+    if (reason or found.get("asNeededBoolean")) and not _AS_NEEDED.search(said or ""):
+        return joined((said, "as needed"))
     return said
+
+
+_AS_NEEDED = re.compile(r"\bas needed\b|\bprn\b", re.IGNORECASE)
 
 
 def _amounts(found: Resource) -> list[str | None]:
@@ -120,19 +131,16 @@ def _advice(found: Resource) -> list[str | None]:
     return [*told, found.get("patientInstruction"), f"at most {at_most}" if at_most else None]
 
 
-def _as_needed(found: Resource) -> str | None:
-    if reason := text_of(found.get("asNeededCodeableConcept")):
-        return f"as needed for {reason}"
-    return "as needed" if found.get("asNeededBoolean") else None
-
-
 def reaction(found: Resource) -> str | None:
-    """What an allergy did, how badly, and to what."""
-    said = joined(text_of(one) for one in found.get("manifestation", ())) or found.get("description")
-    severity, substance = found.get("severity"), text_of(found.get("substance"))
+    """What an allergy did, how badly, when, and to what."""
+    manifestation, severity = joined(text_of(one) for one in found.get("manifestation", ())), found.get("severity")
+    said = joined((manifestation, found.get("description")))
     told = f"{said} ({severity})" if said and severity else said
-    notes = [one.get("text") for one in found.get("note", ())]
-    return joined((f"{substance}: {told}" if substance and told else told, text_of(found.get("exposureRoute")), *notes))
+    substance, notes = text_of(found.get("substance")), [one.get("text") for one in found.get("note", ())]
+    began = f"on {found['onset'][:10]}" if found.get("onset") else None
+    return joined(
+        (f"{substance}: {told}" if substance and told else told, text_of(found.get("exposureRoute")), began, *notes)
+    )
 
 
 def label(element: str) -> str:
