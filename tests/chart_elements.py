@@ -15,12 +15,13 @@ from pydantic import BaseModel
 
 NOT_CLINICAL = {
     # of every type: the record's own management, who wrote it, where, and on whose order
-    "*": "id meta text contained extension modifierExtension identifier language implicitRules subject patient encounter context performer requester recorder "
-    "asserter author participant serviceProvider location source basedOn partOf replaces instantiatesCanonical instantiatesUri groupIdentifier requisition "
+    "*": "id meta text contained extension modifierExtension identifier language implicitRules subject patient encounter context performer "
+    "requester recorder asserter author participant serviceProvider location source basedOn partOf replaces instantiatesCanonical "
+    "instantiatesUri groupIdentifier requisition "
     "informationSource derivedFrom eventHistory insurance detectedIssue referrer interpreter endpoint performerType status intent",
     # what is counted and read as images, not as history
-    "ImagingStudy": "series.instance series.uid series.number series.numberOfInstances series.description series.endpoint series.performer series.started "
-    "numberOfSeries numberOfInstances procedureReference series.specimen",
+    "ImagingStudy": "series.instance series.uid series.number series.numberOfInstances series.description series.endpoint "
+    "series.performer series.started numberOfSeries numberOfInstances procedureReference series.specimen",
     # references to what is an entry of its own; categories by which an entry is sorted
     "DiagnosticReport": "category result imagingStudy resultsInterpreter specimen media.link",
     "Observation": "category hasMember device specimen valueSampledData component.valueSampledData",
@@ -32,7 +33,8 @@ NOT_CLINICAL = {
     "AllergyIntolerance": "category",
     "ServiceRequest": "category priority specimen supportingInfo relevantHistory",
     "Encounter": "classHistory statusHistory priority serviceType account episodeOfCare appointment hospitalization.preAdmissionIdentifier",
-    "CarePlan": "contributor careTeam supportingInfo activity.progress.author activity.detail.performer activity.detail.location activity.detail.kind",
+    "CarePlan": "contributor careTeam supportingInfo activity.progress.author activity.detail.performer activity.detail.location "
+    "activity.detail.kind",
     "Goal": "category expressedBy priority",
     "Immunization": "manufacturer primarySource reportOrigin lotNumber expirationDate doseQuantity programEligibility fundingSource education",
     "Device": "udiCarrier distinctIdentifier expirationDate lotNumber serialNumber owner contact url definition parent deviceName.type",
