@@ -37,7 +37,8 @@ NOT_CLINICAL = {
     "activity.detail.kind",
     "Goal": "category expressedBy priority",
     "Immunization": "manufacturer primarySource reportOrigin lotNumber expirationDate doseQuantity programEligibility fundingSource education",
-    "Device": "udiCarrier distinctIdentifier expirationDate lotNumber serialNumber owner contact url definition parent deviceName.type",
+    "Device": "manufactureDate udiCarrier distinctIdentifier expirationDate lotNumber serialNumber owner contact url definition parent "
+    "deviceName.type",
     "DeviceUseStatement": "derivedFrom",
     "FamilyMemberHistory": "name",
     "Flag": "category",

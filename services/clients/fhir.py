@@ -100,7 +100,7 @@ class FhirClient(PatientRecords):
         where = {"If-None-Exist": str(httpx.QueryParams({"_tag": _token(system, tag)}))}
         response = self._send("POST", f"{self._base}/{resource['resourceType']}", content=content, headers=where)
         if response.status_code != PRECONDITION_FAILED:  # several are there: none is missing
-            self._check(response.status_code)
+            self._check(response.status_code, response.headers)
 
     def _check_entry(self, response: dict[str, Any]) -> None:
         status = str(response.get("status", ""))[:3]

@@ -176,6 +176,8 @@ def test_a_prescription_and_an_order_say_why() -> None:
     )
     assert told(order, copd) == "CT chest (reason: COPD; reason: dyspnoea)"
     assert told(order) == "CT chest (reason: not named; reason: dyspnoea)"
+    refuted = copd | {"verificationStatus": {"coding": [{"code": "refuted"}]}}
+    assert told(order, refuted) == "CT chest (reason: ruled out: COPD; reason: dyspnoea)"
 
 
 def study(**fields: Any) -> dict[str, Any]:

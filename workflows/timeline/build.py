@@ -126,9 +126,11 @@ def _entries(
 ) -> tuple[list[TimelineEntry], list[StudyEntry]]:
     """The entry of each resource, and the imaging studies; what is malformed is left out and counted, and the others are read on."""
     entries, studies, read = [], [], reader.read
-    for resource in held.values():
+    for plain, resource in held.items():
         try:
-            reference = versioned(resource)
+            meta = resource.get("meta")
+            version = meta.get("versionId") if meta else None
+            reference = f"{plain}/_history/{version}" if version else plain
             entries.append(read(resource, reference))
             if resource["resourceType"] == "ImagingStudy" and (study := study_entry(reference, resource, dates)):
                 studies.append(study)

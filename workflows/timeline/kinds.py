@@ -60,7 +60,7 @@ WHEN: dict[str, tuple[str, ...]] = {
     "CarePlan": ("period", "created"),
     "Goal": ("startDate", "statusDate"),
     "Immunization": ("occurrenceDateTime", "recorded"),
-    "Device": ("manufactureDate",),
+    "Device": (),
     "DeviceUseStatement": ("timingDateTime", "timingPeriod", "recordedOn"),
     "FamilyMemberHistory": ("date",),
     "Flag": ("period",),
@@ -88,7 +88,8 @@ _HANDLED: dict[str, str] = {
     "Goal": "category description expressedBy lifecycleStatus priority",
     "Immunization": "vaccineCode manufacturer isSubpotent primarySource reportOrigin lotNumber expirationDate doseQuantity programEligibility "
     "fundingSource education",
-    "Device": "type deviceName udiCarrier distinctIdentifier expirationDate lotNumber serialNumber owner contact url definition parent",
+    "Device": "type deviceName manufactureDate udiCarrier distinctIdentifier expirationDate lotNumber serialNumber owner contact url "
+    "definition parent",
     "DeviceUseStatement": "device derivedFrom",
     "FamilyMemberHistory": "relationship condition name",
     "Flag": "code category author",
@@ -97,7 +98,7 @@ _HANDLED: dict[str, str] = {
 
 _ADMINISTRATIVE = (
     "resourceType id meta language text contained extension identifier subject patient encounter context status basedOn partOf "
-    "performer requester recorder recorderRole author authorReference asserter participant serviceProvider location source "
+    "performer requester recorder recorderRole author authorReference participant serviceProvider location source "
     "instantiatesCanonical instantiatesUri replaces instantiates eventHistory referrer interpreter "
     "derivedFrom insurance detectedIssue"
 )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from workflows.timeline.fields import Resource, text_of, unversioned
+from workflows.timeline.modifiers import qualifier
 
 NOT_NAMED = "not named"
 _NAMED_BY = ("code", "vaccineCode", "type", "description", "title", "summary")
@@ -21,6 +22,8 @@ class Names:
         """The words for a Reference that stands `within` a resource; None where nobody gave any."""
         found = self.resource(reference, within)
         words = name_of(found) if found is not None else None
+        if found is not None and words and (before := qualifier(found)):
+            return f"{before}: {words}"
         return words or reference.get("display") or _identifier(reference)
 
     def resource(self, reference: Resource, within: Resource) -> Resource | None:

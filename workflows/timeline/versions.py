@@ -57,12 +57,17 @@ def standing(
             if kind != "Patient":
                 beside.append(resource)
             continue
-        check_subject(resource, patient)
+        reason = None
         try:
-            reason = "ai-asserted" if said_by_ai(resource) else None
+            subject, meta = resource.get("subject"), resource.get("meta")
+            if not subject or subject.get("reference") != patient:
+                check_subject(resource, patient)
+            if (meta and ("security" in meta or "tag" in meta)) or "identifier" in resource:
+                reason = "ai-asserted" if said_by_ai(resource) else None
             if reason is None and resource.get("status") not in _COUNTS:
                 reason = _withdrawal(resource)
         except MALFORMED:
+            check_subject(resource, patient)
             reason = "unreadable"
         if reason in _NO_RESULT:
             left_out[reason] += 1
