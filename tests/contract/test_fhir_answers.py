@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -268,14 +269,22 @@ def _in(seconds: int) -> str:
 
 @pytest.mark.parametrize(
     ("said", "least", "most"),
-    [("120", 120, 120), ("99999", LONGEST_WAIT, LONGEST_WAIT), (_in(60), 50, 60), (_in(-60), 0, 0)],
+    [
+        (lambda: "120", 120, 120),
+        (lambda: "99999", LONGEST_WAIT, LONGEST_WAIT),
+        (lambda: _in(60), 50, 60),
+        (lambda: _in(-60), 0, 0),
+    ],
+    ids=["seconds", "too-long", "date", "past"],
 )
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_server_that_names_a_time_is_not_asked_before_it(status: int, said: str, least: float, most: float) -> None:
-    headers = {"Retry-After": said}
-    client = FhirClient(
-        BASE, transport=httpx.MockTransport(lambda r: httpx.Response(status, headers=headers)), read_pauses=(0.0,)
-    )
+def test_a_server_that_names_a_time_is_not_asked_before_it(
+    status: int, said: Callable[[], str], least: float, most: float
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, headers={"Retry-After": said()})
+
+    client = FhirClient(BASE, transport=httpx.MockTransport(answer), read_pauses=(0.0,))
     with pytest.raises(TransientFailure) as caught:
         client.read(PAT)
     assert caught.value.retry_after is not None
