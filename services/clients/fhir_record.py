@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from schemas.errors import PermanentFailure
 from schemas.identifiers import without_version
 from services.clients.fhir_search import FhirSearch
 from workflows.ports import Resource
-from workflows.timeline.completeness import NOT_ALLOWED, search_report
+from workflows.timeline.completeness import NOT_ALLOWED, NOT_FILTERED, NOT_SEARCHED, search_report
 from workflows.timeline.fields import subject_of, unversioned
 from workflows.timeline.kinds import COUNTED, KINDS
 
@@ -27,7 +27,9 @@ INDISPENSABLE = frozenset(
         "ServiceRequest",
     )
 )
-"""Types without which no study is read. Where our token does not cover another, the history says that it lacks it."""
+"""Types without which no study is read."""
+_DISPENSED_WITH = {"fhir-forbidden": NOT_ALLOWED, "fhir-refused": NOT_SEARCHED, "fhir-wrong-patient": NOT_FILTERED}
+"""What may go wrong with a type that is not indispensable: nothing of it is kept, and the history says that it lacks it."""
 _IDS_A_SEARCH = 50
 
 
@@ -41,24 +43,24 @@ class PatientRecords(FhirSearch):
         """
         reference = unversioned(patient)
         resources, missing = [self._patient(reference)], set[str]()
+        served = _Served(lambda: self._body(self._send("GET", f"{self._base}/metadata")))
         for resource_type in RECORD_TYPES:
-            resources += self._of_type(resource_type, reference, missing)
+            resources += self._of_type(resource_type, reference, missing, served)
         resources += self._medicines(resources)
         counted = {resource_type: self._count(resource_type, reference, missing) for resource_type in COUNTED}
         return resources + search_report(sorted(missing), counted)
 
-    def _of_type(self, resource_type: str, patient: str, missing: set[str]) -> list[Resource]:
+    def _of_type(self, resource_type: str, patient: str, missing: set[str], served: _Served) -> list[Resource]:
         """The patient's resources of one type; none where the server's CapabilityStatement says that it does not serve the type."""
         said: set[str] = set()
         try:
             found = self._belonging(resource_type, patient, said)
         except PermanentFailure as failure:
-            if resource_type not in INDISPENSABLE and failure.code == "fhir-forbidden":
-                found, said = [], {NOT_ALLOWED}
-            elif failure.code == "fhir-refused" and not self._serves(resource_type):
-                found = []
-            else:
+            if failure.code == "fhir-refused" and not served.has(resource_type):
+                return []
+            if resource_type in INDISPENSABLE or failure.code not in _DISPENSED_WITH:
                 raise
+            found, said = [], {_DISPENSED_WITH[failure.code]}
         missing.update(f"{code}:{resource_type}" for code in said)
         return found
 
@@ -113,10 +115,6 @@ class PatientRecords(FhirSearch):
                 raise
             return 0
 
-    def _serves(self, resource_type: str) -> bool:
-        served = _served(self._body(self._send("GET", f"{self._base}/metadata")))
-        return not served or resource_type in served
-
     def _patient(self, reference: str) -> Resource:
         if not reference.startswith("Patient/"):
             raise PermanentFailure("patient-not-found", "the event's patient is not a reference to a Patient")
@@ -134,6 +132,15 @@ class PatientRecords(FhirSearch):
         return patient
 
 
-def _served(statement: Resource) -> set[str]:
-    rest = (statement.get("rest") or [{}])[0]
-    return {resource["type"] for resource in rest.get("resource", []) if "type" in resource}
+class _Served:
+    """The types of the server's CapabilityStatement, which is asked for when it is first needed; one that names none says nothing."""
+
+    def __init__(self, ask: Callable[[], Resource]) -> None:
+        self._ask = ask
+        self._types: set[str] | None = None
+
+    def has(self, resource_type: str) -> bool:
+        if self._types is None:
+            rest = (self._ask().get("rest") or [{}])[0]
+            self._types = {resource["type"] for resource in rest.get("resource", []) if "type" in resource}
+        return not self._types or resource_type in self._types

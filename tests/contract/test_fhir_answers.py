@@ -123,6 +123,16 @@ def test_a_kind_that_our_token_does_not_cover_is_named_as_missing_and_a_study_is
         record({"Observation": refused})
 
 
+def test_a_kind_that_the_server_does_not_search_by_patient_is_named_and_nothing_of_others_is_kept() -> None:
+    other = {"resourceType": "Flag", "id": "f", "status": "active", "subject": {"reference": "Patient/pat-2"}}
+    resources = record(
+        {"Device": httpx.Response(400), "Flag": page(other), "metadata": {"resourceType": "CapabilityStatement"}}
+    )
+    timeline = build_timeline(PAT, resources, study_instance_uid="1.2")
+    assert timeline.incomplete == ["not-filtered:Flag", "not-searched:Device"]
+    assert timeline.entries == []
+
+
 def test_records_that_no_entry_is_made_of_are_counted_without_being_fetched() -> None:
     asked: list[httpx.Request] = []
     counted = {"resourceType": "Bundle", "type": "searchset", "total": 12}

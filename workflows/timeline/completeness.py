@@ -20,6 +20,8 @@ TOTAL_NOT_REACHED = "total-not-reached"
 SUBSETTED = "resources-cut"
 WITHHELD = "server-withholds"
 NOT_ALLOWED = "not-allowed"
+NOT_SEARCHED = "not-searched"
+NOT_FILTERED = "not-filtered"
 _SENTENCES = {
     OUTCOME_ERROR: "the FHIR server reported an error while it searched",
     OUTCOME_INCOMPLETE: "the FHIR server says that results are missing",
@@ -27,6 +29,8 @@ _SENTENCES = {
     SUBSETTED: "the FHIR server gave resources with elements left out",
     WITHHELD: "the FHIR server keeps results from us",
     NOT_ALLOWED: "the FHIR server does not allow us to search",
+    NOT_SEARCHED: "the FHIR server refuses to search by patient",
+    NOT_FILTERED: "the FHIR server answered with other patients' resources, of which none was kept",
 }
 
 
