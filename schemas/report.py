@@ -109,6 +109,8 @@ class HistoryWeighed(Record):
     """Entries kept from the model because they read like instructions."""
     left_out: str | None = None
     """Our own sentence about what did not fit."""
+    incomplete: list[str] = []
+    """Why the history is known not to be all of the chart: `Timeline.incomplete`."""
     request: str | None = None
     """Address of the canonical request in the object store."""
     answer: str | None = None

@@ -9,7 +9,22 @@ from pydantic import Field
 from schemas.model import Record
 
 EntryKind = Literal[
-    "imaging-study", "report", "observation", "condition", "medication", "procedure", "allergy", "order"
+    "imaging-study",
+    "report",
+    "observation",
+    "condition",
+    "medication",
+    "administration",
+    "procedure",
+    "allergy",
+    "order",
+    "encounter",
+    "care-plan",
+    "goal",
+    "immunization",
+    "device",
+    "family-history",
+    "flag",
 ]
 
 Span = tuple[int, int]
@@ -24,9 +39,11 @@ LeftOut = Literal[
     "changed-after-as-of",
     "replaced",
     "unreadable",
+    "modifier-unknown",
     "other-type",
 ]
-"""`replaced`: a preliminary beside the final of the same result. `changed-after-as-of`: what it said at that moment is not at hand."""
+"""`replaced`: a preliminary beside the final of the same result. `changed-after-as-of`: what it said at that moment is not at hand.
+`modifier-unknown`: a `modifierExtension` or `implicitRules` may turn its meaning around. `other-type`: no entry is made of this type."""
 
 DropReason = Literal[
     "vital-signs",
@@ -94,6 +111,8 @@ class Component(Measured):
     """A part of an observation with a value of its own (systolic and diastolic pressure)."""
 
     text: str
+    detail: str | None = None
+    """What has no field of its own: interpretation, reference range."""
     codings: list[Coding] = Field(default_factory=list)
 
 
@@ -117,7 +136,7 @@ class TimelineEntry(Measured):
     title: str | None = None
     """Words of the code, where `text` is a conclusion or a description."""
     detail: str | None = None
-    """What has no field of its own, in the source's words: dose, reaction, an onset that is no date."""
+    """What has no field of its own, in the source's words: dose, reaction, site, note, reason, an onset that is no date."""
     category: str | None = None
     """First category code of the source (`laboratory`, `vital-signs`, `RAD`)."""
     interpretation: str | None = None
@@ -197,6 +216,10 @@ class Timeline(Record):
     """The moment whose knowledge this is; None: everything that was there."""
     left_out: dict[LeftOut, int] = {}
     """How many resources are no entries, and why."""
+    other_types: dict[str, int] = {}
+    """How many of `other-type` there are of each type."""
+    incomplete: list[str] = []
+    """Why this is not all that the server holds, each as a code and the type it is about (`total-not-reached:Observation`)."""
 
     def sources(self) -> list[str]:
         """Every versioned reference that was read, sorted, without repeats."""

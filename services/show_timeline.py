@@ -11,7 +11,8 @@ from services.parts.tables import print_table
 from services.settings import Settings
 from workflows.ports import FhirServer
 from workflows.timeline import build_timeline, dropped_sentence, fit_history
-from workflows.timeline.line import one_line
+from workflows.timeline.completeness import incomplete_sentence
+from workflows.timeline.line import one_line, part_words
 from workflows.timeline.line import shown as value_of
 
 
@@ -78,12 +79,13 @@ def _row(entry: TimelineEntry) -> list[str]:
     what = ": ".join(part for part in (entry.title, entry.text) if part)
     values = [
         value_of(entry),
-        *(f"{part.text} {value_of(part) or '-'}" for part in entry.components),
+        *(part_words(part) for part in entry.components),
         entry.interpretation,
     ]
     mark = f" (unit as written: {entry.not_normalised})" if entry.not_normalised else ""
     value = ", ".join(part for part in values if part) + mark
-    return [when, entry.kind, entry.status, one_line(what), one_line(value), entry.resource]
+    more = f" ({entry.detail})" if entry.detail else ""
+    return [when, entry.kind, entry.status, one_line(what + more), one_line(value), entry.resource]
 
 
 def _prior_rows(timeline: Timeline) -> list[list[str]]:
@@ -101,6 +103,10 @@ def _notes(shown: Shown) -> list[str]:
     timeline, notes = shown.timeline, [f"{len(shown.timeline.entries)} entries"]
     if timeline.left_out:
         notes.append("left out: " + ", ".join(f"{n} {reason}" for reason, n in timeline.left_out.items()))
+    if timeline.other_types:
+        notes.append("of other types: " + ", ".join(f"{n} {kind}" for kind, n in timeline.other_types.items()))
+    if sentence := incomplete_sentence(timeline.incomplete):
+        notes.append(sentence)
     if shown.excerpt is not None:
         notes.append(dropped_sentence(shown.excerpt) or "The whole history fits into the budget.")
         notes.append(f"{shown.excerpt.tokens} of {shown.excerpt.budget} tokens, rule {shown.excerpt.rule}")

@@ -74,7 +74,10 @@ class FhirServer(Protocol):
         ...
 
     def patient_record(self, patient: str) -> list[Resource]:
-        """The Patient and all that belongs to it for a timeline; a resource of another patient is an error, never kept."""
+        """The Patient and all that belongs to it for a timeline; a resource of another patient is an error, never kept.
+
+        What is known to be missing, or was only counted, is told by a `Parameters` among them (`workflows.timeline.completeness`).
+        """
         ...
 
     def transaction(self, bundle: bytes) -> list[str]:

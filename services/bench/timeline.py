@@ -120,11 +120,30 @@ def _encounter(chance: random.Random, when: datetime, number: int) -> list[Json]
     }
     results = [_observation(chance, base, when, f"{uid}-l{n}", "laboratory", lab) for n, lab in enumerate(LABS)]
     vitals = [_observation(chance, base, when, f"{uid}-v{n}", "vital-signs", vital) for n, vital in enumerate(VITALS)]
-    found = [*vitals, _pressure(chance, base, when, f"{uid}-p"), *results, _report(base, when, f"{uid}-r", results)]
+    found = [
+        _stay(base, when, uid),
+        *vitals,
+        _pressure(chance, base, when, f"{uid}-p"),
+        *results,
+        _report(base, when, f"{uid}-r", results),
+    ]
     found += [make(chance, base, when, uid) for make in (_condition, _medication, _procedure) if chance.random() < 0.4]
     if chance.random() < 0.25:
         found.append(_study(base, when, uid, number))
     return found
+
+
+def _stay(base: Json, when: datetime, uid: str) -> Json:
+    fields = {key: value for key, value in base.items() if key != "encounter"}
+    return {
+        "resourceType": "Encounter",
+        "id": uid,
+        **fields,
+        "status": "finished",
+        "class": {"system": f"{HL7}v3-ActCode", "code": "AMB"},
+        "type": [_concept(SCT, "185349003", "Encounter for check up (procedure)")],
+        "period": {"start": _text(when), "end": _text(when + timedelta(minutes=30))},
+    }
 
 
 def _text(when: datetime) -> str:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from services.clients.fhir import RECORD_TYPES, WRITTEN_TYPES
+from workflows.timeline.kinds import COUNTED
 
 LETTERS = "cruds"
 FIRST_VERSION = {"read": "rs", "write": "cud", "*": "cruds"}
@@ -23,8 +24,10 @@ Rights = dict[str, set[str]]
 def needed() -> list[str]:
     """What a running system asks of the FHIR server, and no more. Publishing definitions is a person's act under scopes of its own."""
     rights: Rights = defaultdict(set)
-    for resource_type in ("Patient", *RECORD_TYPES):
+    for resource_type in ("Patient", "Medication", *RECORD_TYPES):
         rights[resource_type] |= set("rs")
+    for resource_type in COUNTED:
+        rights[resource_type] |= set("s")
     for resource_type in WRITTEN_TYPES:
         rights[resource_type] |= set("crs")
     for resource_type in UPDATED_TYPES:

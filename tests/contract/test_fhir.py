@@ -116,6 +116,24 @@ def test_a_new_result_cancels_the_unread_one_in_the_same_transaction(fhir: FhirC
         fhir.transaction(bundle)
 
 
+def test_what_was_just_written_is_seen_by_the_search_that_did_not_find_it_before(fhir: FhirClient) -> None:
+    """Servers keep the answers of searches (HAPI: 60 s, as delivered): without a word about it two unread results of one study could follow."""
+    result_id = uuid.uuid4().hex
+    report = {
+        "resourceType": "DiagnosticReport",
+        "status": "final",
+        "code": {"text": "CT"},
+        "subject": {"reference": "Patient/pat-1"},
+        "identifier": [{"system": "https://hospital.example.org/sid/report", "value": result_id}],
+    }
+    entry = {"resource": report, "request": {"method": "POST", "url": "DiagnosticReport"}}
+    assert fhir.find("DiagnosticReport", "https://hospital.example.org/sid/report", result_id) == []
+    before = len(fhir.patient_record("Patient/pat-1"))
+    fhir.transaction(json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": [entry]}).encode())
+    assert len(fhir.find("DiagnosticReport", "https://hospital.example.org/sid/report", result_id)) == 1
+    assert len(fhir.patient_record("Patient/pat-1")) == before + 1
+
+
 def _version(resource: dict[str, Any]) -> str:
     return f"{resource['resourceType']}/{resource['id']}/_history/{resource['meta']['versionId']}"
 

@@ -202,7 +202,7 @@ def test_no_text_of_a_chart_leaves_its_line_or_its_quotes(text: str) -> None:
     line = entry_line("E1", entry(text or "x"))
     parsed = orjson.loads(line)
     assert parsed["id"] == "E1"
-    assert set(parsed) <= {"id", "kind", "when", "status", "text", "value", "parts"}
+    assert set(parsed) <= {"id", "kind", "when", "status", "title", "text", "value", "parts", "detail"}
     assert len(line.splitlines()) == 1
 
 

@@ -201,3 +201,40 @@ def test_a_long_history_is_the_same_in_any_order_and_travels_unchanged() -> None
         "entries that were made fast are what pydantic would have made"
     )
     assert one.left_out == {}
+
+
+# -- one number on several results -----------------------------------------------------------------------------------------------
+
+
+def test_two_glucose_values_of_one_order_and_minute_are_two_results() -> None:
+    assert values(timeline_of(same("a", 60, "final"), same("b", 250, "final"))) == ["60", "250"]
+    assert values(timeline_of(same("a", 60, "preliminary"), same("b", 250, "preliminary"))) == ["60", "250"]
+
+
+def test_the_same_value_sent_twice_is_one_result_however_it_is_written() -> None:
+    kept = timeline_of(same("a", 60, "final"), same("b", 60.0, "corrected"), same("c", 250, "final"))
+    assert values(kept) == ["60.0", "250"]
+    assert kept.left_out == {"replaced": 1}
+
+
+def test_one_value_at_two_sites_is_two_results() -> None:
+    left, right = (same(side, 60, "final", bodySite={"text": side}) for side in ("left", "right"))
+    assert len(timeline_of(left, right).entries) == 2
+
+
+def test_two_reports_of_one_number_that_conclude_otherwise_both_stand() -> None:
+    def report(id: str, conclusion: str) -> dict[str, Any]:
+        number = {"identifier": [{"system": "urn:ris", "value": "R1"}], "conclusion": conclusion, "valueQuantity": None}
+        return {k: v for k, v in (result(id, 1, 0) | number).items() if v is not None} | {
+            "resourceType": "DiagnosticReport"
+        }
+
+    assert len(timeline_of(report("a", "No nodule."), report("b", "Nodule of 6 mm.")).entries) == 2
+    assert len(timeline_of(report("a", "No nodule."), report("b", "No nodule.")).entries) == 1
+
+
+def test_versions_whose_numbers_keep_their_digits_can_be_put_in_order() -> None:
+    from services.clients.fhir import SourceDecimal
+
+    old, new = result("crp", 1, SourceDecimal("5.10")), result("crp", 1, SourceDecimal("5.20"))
+    assert len(values(timeline_of(old, new))) == 1

@@ -99,8 +99,11 @@ def _chart_texts(timeline: Timeline) -> Iterator[tuple[str, list[str]]]:
 
 def entry_texts(entry: TimelineEntry) -> list[str]:
     """Every text of an entry, alone and as one: an instruction may be spread over its fields."""
-    parts = [entry.text, entry.value or "", entry.unit or "", entry.status, *_displays(entry.codings)]
-    return list(dict.fromkeys([*filter(None, parts), " ".join(filter(None, parts))]))
+    parts = [entry.title, entry.text, entry.value, entry.unit, entry.status, entry.interpretation, entry.detail]
+    parts += [text for part in entry.components for text in (part.text, part.value, part.unit, part.detail)]
+    parts += [*_displays(entry.codings), *(text for part in entry.components for text in _displays(part.codings))]
+    found = list(filter(None, parts))
+    return list(dict.fromkeys([*found, " ".join(found)]))
 
 
 def _displays(codings: Iterable[Coding]) -> list[str]:

@@ -13,7 +13,7 @@ from schemas.timeline import Timeline, TimelineEntry
 from workflows.reading.excerpt import HISTORY_TOKENS, QUOTING, Excerpt, excerpt_of
 from workflows.reading.fits import prompt_tokens
 from workflows.reading.fold import shown_text
-from workflows.timeline.line import shown
+from workflows.timeline.line import part_words, shown
 
 HISTORY_INSTRUCTION = (
     "These findings were read from the images alone and are fixed: {findings}. Lines of chart data follow, each one JSON object with an id. "
@@ -70,8 +70,15 @@ def _left(family: ModelFamily, findings: list[Finding], entries: dict[str, Timel
 def entry_line(name: str, entry: TimelineEntry) -> str:
     """One entry as one line of JSON: every text shortened, freed of what does not show, and escaped."""
     told: dict[str, Any] = {"id": name, "kind": entry.kind}
-    parts = "; ".join(f"{part.text} {shown(part) or '-'}" for part in entry.components)
-    fields = {"when": entry.when, "status": entry.status, "text": entry.text, "value": shown(entry), "parts": parts}
+    fields = {
+        "when": entry.when,
+        "status": entry.status,
+        "title": entry.title,
+        "text": entry.text,
+        "value": shown(entry),
+        "parts": "; ".join(map(part_words, entry.components)),
+        "detail": entry.detail,
+    }
     for field, text in fields.items():
         if text:
             told[field] = shown_text(text)[:MOST_CHARACTERS]

@@ -15,6 +15,7 @@ from schemas.report import DroppedFinding, Finding, HistoryWeighed, Reading
 from schemas.terms import ABSTENTION_REASON, CHART_RELATION
 from workflows.report.context import ResultContext
 from workflows.report.series_text import series_sentences
+from workflows.timeline.completeness import incomplete_sentence
 
 MOST_LINES_NAMED = 12
 BANNER = "AI-generated, not verified."
@@ -198,7 +199,7 @@ def history_sentences(history: HistoryWeighed | None) -> list[str]:
         lines.append(
             f"Entries of the history kept from the model because they read like instructions: {history.withheld}."
         )
-    return [*lines, *filter(None, [history.left_out])]
+    return [*lines, *filter(None, [history.left_out, incomplete_sentence(history.incomplete)])]
 
 
 def caution_sentences(reading: Reading) -> list[str]:

@@ -140,7 +140,7 @@ class ReportStudyActivities:
         """The patient's history from FHIR, with the observations that the patient's entity knows of."""
         event = args.event
         resources = self._fhir.patient_record(event.patient)
-        resources += self._announced(args, {f"{r['resourceType']}/{r['id']}" for r in resources})
+        resources += self._announced(args, {f"{r['resourceType']}/{r.get('id')}" for r in resources})
         timeline = build_timeline(
             event.patient,
             resources,

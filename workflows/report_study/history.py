@@ -39,13 +39,13 @@ def integrate(
     except PartUnavailable as failure:
         if not late:
             raise
-        return reading.model_copy(update={"history": _told(excerpt_of(timeline, suspicious), failure.code)})
+        return reading.model_copy(update={"history": _told(timeline, excerpt_of(timeline, suspicious), failure.code)})
     family = family_of(release.family)
     excerpt = fitting_excerpt(family, reading.findings, timeline, suspicious)
     request = history_request(reading.findings, excerpt.entries, VLLM_PRIORITY[priority])
     reason = _nothing_to_weigh(reading, excerpt, len(timeline.entries)) or _cannot(family, request)
     if reason is not None:
-        return reading.model_copy(update={"history": _told(excerpt, reason)})
+        return reading.model_copy(update={"history": _told(timeline, excerpt, reason)})
     kept = put(request.as_asked())
     asked = {"request": kept, "release": release_id(release), "weights": release.weights_sha256}
     try:
@@ -55,11 +55,11 @@ def integrate(
     except TransientFailure as failure:
         if not late:
             raise
-        return reading.model_copy(update={"history": _told(excerpt, failure.code, **asked)})
+        return reading.model_copy(update={"history": _told(timeline, excerpt, failure.code, **asked)})
     except PermanentFailure as failure:
-        return reading.model_copy(update={"history": _told(excerpt, failure.code, **asked)})
+        return reading.model_copy(update={"history": _told(timeline, excerpt, failure.code, **asked)})
     weighed = weigh(reading.findings, said, excerpt.entries)
-    history = _told(excerpt, None, answer=kept_answer, **asked)
+    history = _told(timeline, excerpt, None, answer=kept_answer, **asked)
     dropped = [*reading.dropped, *weighed.dropped]
     return reading.model_copy(update={"findings": weighed.findings, "dropped": dropped, "history": history})
 
@@ -84,12 +84,13 @@ def _cannot(family: ModelFamily, request: ModelRequest) -> str | None:
     return None
 
 
-def _told(excerpt: Excerpt, reason: str | None, **asked: str) -> HistoryWeighed:
+def _told(timeline: Timeline, excerpt: Excerpt, reason: str | None, **asked: str) -> HistoryWeighed:
     return HistoryWeighed(
         weighed=reason is None,
         reason=reason,
         given=[entry.resource for entry in excerpt.entries.values()] if asked else [],
         withheld=excerpt.withheld,
         left_out=excerpt.left_out,
+        incomplete=timeline.incomplete,
         **asked,
     )

@@ -20,6 +20,7 @@ from workflows.report_study.fhir_results import patients_of
 from workflows.timeline.dates import NEVER, Dates
 from workflows.timeline.entries import EntryReader
 from workflows.timeline.fields import said_by_ai, sort_key, subject_of, unversioned, versioned
+from workflows.timeline.modifiers import is_understood
 
 READ = ("final", "amended", "corrected", "preliminary")
 """Statuses of an Observation that says something."""
@@ -49,7 +50,7 @@ def assess(
 
 
 def _observation(fhir: FhirServer, reference: str, patients: set[str]) -> Json | None:
-    """The observation as it is now; None where it is gone, another patient's, an AI's own, or says nothing. An event is a hint.
+    """The observation as it is now; None where it is gone, another patient's, an AI's own, not understood, or says nothing. An event is a hint.
 
     FHIR moves an observation to the surviving record before the bus tells of the merge: then it is about one of `patients` all the same.
     """
@@ -60,7 +61,7 @@ def _observation(fhir: FhirServer, reference: str, patients: set[str]) -> Json |
         activity.logger.warning("observation-left-out", extra=fields(code=failure.code))
         return None
     said = resource["resourceType"] == "Observation" and resource.get("status") in READ
-    return resource if said and not said_by_ai(resource) else None
+    return resource if said and not said_by_ai(resource) and is_understood(resource) else None
 
 
 def _knew(

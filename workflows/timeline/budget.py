@@ -1,4 +1,4 @@
-"""What of a history fits into a budget of tokens, and what is left out first. Rule `history-1` (docs/adr/ADR-0008-timeline.md).
+"""What of a history fits into a budget of tokens, and what is left out first. Rule `history-2` (docs/adr/ADR-0008-timeline.md).
 
 Entries fall into tiers. Tiers are filled from the first; within a tier the newest entry comes first. Once an entry of a tier does not fit, nothing of
 a later tier is taken: no vital sign stands where a report was left out. Only an entry that alone would take a quarter of the budget is passed over.
@@ -15,7 +15,7 @@ from workflows.timeline.dates import NEVER
 from workflows.timeline.fields import unversioned
 from workflows.timeline.line import estimate_tokens, line_of, patient_line
 
-RULE = "history-1"
+RULE = "history-2"
 TIERS: tuple[DropReason, ...] = (
     "core",
     "newest-value",
@@ -35,6 +35,8 @@ ID_TOKENS = 8
 """Reserved for the `E1234 ` that begins a line, and for the line's end."""
 
 _ACTIVE = frozenset(("active", "recurrence", "relapse", "unknown", "in-progress", "on-hold", "intended"))
+_WARNINGS = ("allergy", "condition", "device", "flag")
+"""What a reader must know as long as it is active: an implant no less than an allergy."""
 _OVER = frozenset(("refuted", "inactive", "resolved", "remission"))
 
 
@@ -96,11 +98,13 @@ def _tier(entry: TimelineEntry, core: set[str], held: set[str], telling: set[str
         return "panel" if entry.members and entry.title is None and held.issuperset(entry.members) else "older-report"
     if entry.kind == "observation":
         return _tier_of_observation(entry, telling, newest)
-    if entry.resource in core or (entry.kind in ("allergy", "condition") and is_active(entry)):
+    if entry.resource in core or (entry.kind in _WARNINGS and is_active(entry)):
         return "core"
-    if entry.kind == "medication":
+    if entry.kind in ("medication", "administration"):
         return "medication" if is_active(entry) else "closed"
-    return "older-report" if entry.kind == "procedure" else "closed"
+    if entry.kind in ("procedure", "family-history") or (entry.kind == "care-plan" and is_active(entry)):
+        return "older-report"
+    return "closed"
 
 
 def _tier_of_observation(entry: TimelineEntry, telling: set[str], newest: set[str]) -> DropReason:
@@ -171,6 +175,14 @@ _KIND_WORDS = {
     "procedure": ("procedure", "procedures"),
     "allergy": ("allergy", "allergies"),
     "order": ("order", "orders"),
+    "administration": ("administration", "administrations"),
+    "encounter": ("encounter", "encounters"),
+    "care-plan": ("care plan", "care plans"),
+    "goal": ("goal", "goals"),
+    "immunization": ("immunization", "immunizations"),
+    "device": ("device", "devices"),
+    "family-history": ("family history", "family histories"),
+    "flag": ("warning", "warnings"),
 }
 
 
@@ -185,5 +197,7 @@ def dropped_sentence(excerpt: HistoryExcerpt) -> str | None:
     total = len(excerpt.lines) + sum(counts.values())
     sentence = f"The history was shortened to {len(excerpt.lines)} of {total} entries; left out: {', '.join(said)}."
     if any(each.reason == "core" for each in excerpt.dropped):
-        sentence += " Among them are allergies, active problems, the order or reports of compared studies."
+        sentence += (
+            " Among them are allergies, active problems, implants, warnings, the order or reports of compared studies."
+        )
     return sentence

@@ -2,8 +2,9 @@
 
     resources -> standing versions (versions.py) -> entries (entries.py, units.py) -> in the order of their dates (dates.py)
 
-Left out and counted: what was entered in error or withdrawn, what lies after `as_of`, and what an AI asserted (`AIAST`), our own results included: a
-reading never feeds on itself. The same resources give the same timeline in whatever order and however often they are given.
+Left out and counted: what was entered in error or withdrawn, what a modifier that nobody here knows may turn around, what lies after `as_of`, and
+what an AI asserted (`AIAST`), our own results included: a reading never feeds on itself. The same resources give the same timeline in whatever order
+and however often they are given.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from schemas.timeline import (
     Timeline,
     TimelineEntry,
 )
+from workflows.timeline.completeness import is_search_report, of_search
 from workflows.timeline.dates import NEVER, Dates, before
-from workflows.timeline.entries import MALFORMED, EntryReader
+from workflows.timeline.entries import EntryReader
 from workflows.timeline.fields import (
     Resource,
     codings,
@@ -39,6 +41,9 @@ from workflows.timeline.fields import (
     unversioned,
     versioned,
 )
+from workflows.timeline.kinds import MALFORMED
+from workflows.timeline.modifiers import ModifierUnknown, is_negated, require_understood
+from workflows.timeline.names import Names
 from workflows.timeline.priors import PriorPolicy, Subject, choose_priors, subject_of_study
 from workflows.timeline.records import uncollected
 from workflows.timeline.studies import study_entry, with_archive
@@ -70,9 +75,13 @@ def build_timeline(
     patient, dates = unversioned(patient), Dates(site_zone)
     banner = patient_banner(patient, resources)
     moment = _moment(as_of, dates, resources, study_instance_uid)
-    held, left_out = standing(patient, resources, moment)
+    beside: list[Resource] = []
+    held, left_out = standing(patient, resources, moment, beside)
+    missing, counted = of_search(beside)
+    left_out["other-type"] += counted.total()
+    names = Names(held | _medicines(beside))
     with uncollected():
-        entries, known = _entries(held, dates, left_out)
+        entries, known = _entries(held, EntryReader(dates, names), dates, left_out)
     current = _current_study(known, study_instance_uid, imaging_study)
     all_studies, more = with_archive(known, studies, dates)
     current = next((s for s in all_studies if current and s.resource == current.resource), current)
@@ -86,6 +95,8 @@ def build_timeline(
         entries=_ordered(entries + more),
         as_of=as_of,
         left_out={reason: left_out[reason] for reason in sorted(left_out) if left_out[reason]},
+        other_types=_others(beside, counted),
+        incomplete=missing,
     )
 
 
@@ -99,17 +110,32 @@ def _moment(as_of: str | None, dates: Dates, resources: Iterable[Resource], uid:
     return Moment(dates, span[1], frozenset(f"ImagingStudy/{r.get('id')}" for r in own))
 
 
+def _others(beside: list[Resource], counted: Counter[str]) -> dict[str, int]:
+    """How many resources there are of each type that no entry is made of."""
+    found = Counter(r["resourceType"] for r in beside if not is_search_report(r))
+    return dict(sorted((found + counted).items()))
+
+
+def _medicines(resources: Iterable[Resource]) -> dict[str, Resource]:
+    """What a request may name by reference alone."""
+    return {f"Medication/{r.get('id')}": r for r in resources if r["resourceType"] == "Medication"}
+
+
 def _entries(
-    held: dict[str, Resource], dates: Dates, left_out: Counter[LeftOut]
+    held: dict[str, Resource], reader: EntryReader, dates: Dates, left_out: Counter[LeftOut]
 ) -> tuple[list[TimelineEntry], list[StudyEntry]]:
     """The entry of each resource, and the imaging studies; what is malformed is left out and counted, and the others are read on."""
-    entries, studies, reader = [], [], EntryReader(dates)
-    for resource in held.values():
+    entries, studies, read = [], [], reader.read
+    for plain, resource in held.items():
         try:
-            reference = versioned(resource)
-            entries.append(reader.read(resource, reference))
+            meta = resource.get("meta")
+            version = meta.get("versionId") if meta else None
+            reference = f"{plain}/_history/{version}" if version else plain
+            entries.append(read(resource, reference))
             if resource["resourceType"] == "ImagingStudy" and (study := study_entry(reference, resource, dates)):
                 studies.append(study)
+        except ModifierUnknown:
+            left_out["modifier-unknown"] += 1
         except MALFORMED:
             left_out["unreadable"] += 1
     return entries, studies
@@ -131,6 +157,13 @@ def patient_banner(patient: str, resources: Iterable[Resource]) -> PatientBanner
     if not found:
         raise PermanentFailure("patient-not-found", "FHIR does not know the event's patient")
     resource, version = newest(found)
+    try:
+        return _banner(resource, version)
+    except MALFORMED:
+        raise PermanentFailure("patient-unreadable", "the event's Patient in FHIR is not of R4's shape") from None
+
+
+def _banner(resource: Resource, version: str) -> PatientBanner:
     return PatientBanner(
         resource=version,
         name=_name(resource.get("name", [])),
@@ -180,7 +213,7 @@ def _order(
 ) -> OrderEntry | None:
     """The order by the event's reference, the study's `basedOn`, or the accession number; none if that is not exactly one."""
     wanted = {unversioned(reference)} if reference else set(based_on)
-    orders = {r: resource for r, resource in held.items() if r.startswith("ServiceRequest/")}
+    orders = {r: one for r, one in held.items() if r.startswith("ServiceRequest/") and _is_sound(one)}
     found = [resource for r, resource in orders.items() if r in wanted]
     if not found and accession:
         found = [one for one in orders.values() if any(i.value == accession for i in identifiers(one))]
@@ -196,6 +229,16 @@ def _order(
         text=text_of(resource.get("code")),
         encounter=resource.get("encounter", {}).get("reference"),
     )
+
+
+def _is_sound(order: Resource) -> bool:
+    """An order not to examine is none; one that is not understood or not of R4's shape, neither."""
+    try:
+        require_understood(order)
+        identifiers(order)
+        return not is_negated(order)
+    except MALFORMED:
+        return False
 
 
 def _accession(found: list[Identifier]) -> Identifier | None:

@@ -50,6 +50,36 @@ def span_of(text: str, zone: tzinfo = UTC) -> Span | None:
         return None
 
 
+def ages_at(birth_date: str | None, when: str | None) -> tuple[int, int] | None:
+    """The least and the greatest age in whole years, by the calendar: birthdays are counted, not days. They differ where a date is partial.
+
+    Both dates are taken as they are written, in whatever zone: a person is as old as the day at the place says.
+    """
+    born, then = _days(birth_date), _days(when)
+    if born is None or then is None or then[1] < born[0]:
+        return None
+    return max(_birthdays(born[1], then[0]), 0), _birthdays(born[0], then[1])
+
+
+def age_at(birth_date: str | None, when: str | None) -> int | None:
+    """Age in whole years; None where the dates do not tell."""
+    ages = ages_at(birth_date, when)
+    return ages[0] if ages and ages[0] == ages[1] else None
+
+
+def _days(text: str | None) -> tuple[date, date] | None:
+    """First and last day that a date can mean."""
+    try:
+        first = _first_day((text or "")[:10])
+        return date.fromordinal(first), date.fromordinal(_following((text or "")[:10], first) - 1)
+    except ValueError:
+        return None
+
+
+def _birthdays(born: date, then: date) -> int:
+    return then.year - born.year - ((then.month, then.day) < (born.month, born.day))
+
+
 def before(one: Span | None, other: Span | None) -> bool | None:
     """Whether `one` was over when `other` began; None where the dates do not tell."""
     if one is None or other is None:

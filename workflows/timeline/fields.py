@@ -15,13 +15,15 @@ Resource = dict[str, Any]
 _URI = "urn:ietf:rfc:3986"
 RESULT_TAG = "/sid/ai-result"
 """How the tag's system ends, under whatever canonical base it was written (`Canonical.sid`)."""
+RESULT_NUMBERS = (RESULT_TAG, "/sid/ai-report-thread", "/sid/ai-finding", "/sid/ai-key-image")
+"""The same of the identifiers that our results and their parts are numbered by."""
 _STATUS_CONCEPTS = ("clinicalStatus", "verificationStatus")
 
 
 def versioned(resource: Resource) -> str:
     """`Type/id/_history/version`; without a version the server keeps none, and the plain reference must do."""
     reference = f"{resource['resourceType']}/{resource['id']}"
-    version = resource.get("meta", {}).get("versionId")
+    version = (resource.get("meta") or {}).get("versionId")
     return f"{reference}/_history/{version}" if version else reference
 
 
@@ -45,8 +47,18 @@ def sort_key(text: str | None) -> Span:
 def status(resource: Resource) -> str:
     if "status" in resource:
         return str(resource["status"])
-    codes = [c.get("code", "") for name in _STATUS_CONCEPTS for c in resource.get(name, {}).get("coding", [])]
-    return "/".join(code for code in codes if code) or "unknown"
+    return "/".join(status_words(resource)) or str(resource.get("lifecycleStatus") or "unknown")
+
+
+def status_words(resource: Resource) -> list[str]:
+    """Codes of clinical and verification status; where one has words alone, the words as such a code would be written."""
+    found: list[str] = []
+    for name in _STATUS_CONCEPTS:
+        concept = resource.get(name)
+        if concept:
+            codes = [c["code"] for c in concept.get("coding", ()) if c.get("code")]
+            found += codes or ["-".join(str(concept.get("text") or "").lower().split())]
+    return [word for word in found if word]
 
 
 Coded = tuple[list[Coding], str | None, Analyte | None]
@@ -63,10 +75,10 @@ class Concepts:
         """What `coded` gives; the same objects for the same concept."""
         if not concept:
             return [], None, None
-        found: list[Resource] = concept.get("coding") or []
-        if len(found) != 1:
+        try:
+            [one] = concept["coding"]
+        except (LookupError, ValueError, TypeError):
             return coded(concept)
-        one = found[0]
         key = (one.get("code"), concept.get("text"), one.get("display"), one.get("system"))
         known = self._known.get(key)
         if known is None:
@@ -98,33 +110,31 @@ def text_of(concept: Resource | None) -> str | None:
     return coded(concept)[1]
 
 
-def medication(resource: Resource) -> Resource | None:
-    """The medicine of a request or statement: coded, contained, or by the name of the reference."""
-    if "medicationCodeableConcept" in resource:
-        return dict(resource["medicationCodeableConcept"])
-    reference = resource.get("medicationReference", {})
-    for contained in resource.get("contained", []):
-        if reference.get("reference") == f"#{contained.get('id')}" and "code" in contained:
-            return dict(contained["code"])
-    return {"text": reference["display"]} if reference.get("display") else None
-
-
 def said_by_ai(resource: Resource) -> bool:
-    """Labelled `AIAST`, or tagged as part of a result of ours by a server that dropped the label; what a clinician put in its place is theirs."""
-    meta = resource.get("meta")
-    if not meta or ("security" not in meta and "tag" not in meta):
-        return False
-    labels = [label.get("code") for label in meta.get("security", ())]
+    """Labelled `AIAST`; or, where a server dropped the label, a part of a result of ours by its tag or its identifiers.
+
+    What a clinician put in its place is theirs.
+    """
+    meta = resource.get("meta") or {}
+    labels = [label.get("code") for label in meta["security"]] if "security" in meta else ()
     if "AIAST" in labels:
         return True
     if "CLINAST" in labels:
         return False
-    return any(str(tag.get("system", "")).endswith(RESULT_TAG) for tag in meta.get("tag", ()))
+    if "tag" in meta and any(str(tag.get("system", "")).endswith(RESULT_TAG) for tag in meta["tag"]):
+        return True
+    return "identifier" in resource and _numbered_by_us(resource["identifier"])
+
+
+def _numbered_by_us(found: Any) -> bool:
+    """An ImagingStudy, order or result of others bears none of these, under whatever canonical base."""
+    numbers = found if isinstance(found, list) else [found]
+    return any(str(one.get("system", "")).endswith(RESULT_NUMBERS) for one in numbers)
 
 
 def identifiers(resource: Resource) -> list[Identifier]:
     found = []
-    for one in resource.get("identifier", []):
+    for one in resource.get("identifier") or ():
         if one.get("value"):
             kinds = [c.get("code") for c in one.get("type", {}).get("coding", [])]
             found.append(Identifier(system=one.get("system"), value=one["value"], type=kinds[0] if kinds else None))
@@ -139,7 +149,8 @@ def subject_of(resource: Resource) -> str | None:
 
 def study_instance_uid(resource: Resource) -> str | None:
     """The StudyInstanceUID among an ImagingStudy's identifiers: under `urn:dicom:uid`, or as a bare OID URN as some sources write it."""
-    found = [(one.get("system"), str(one.get("value", ""))) for one in resource.get("identifier", [])]
+    numbers = [one for one in resource.get("identifier") or () if isinstance(one, dict)]
+    found = [(one.get("system"), str(one.get("value", ""))) for one in numbers]
     named = [value.removeprefix("urn:oid:") for system, value in found if system == "urn:dicom:uid" and value]
     bare = [
         value.removeprefix("urn:oid:") for system, value in found if system == _URI and value.startswith("urn:oid:")

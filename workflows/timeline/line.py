@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from schemas.timeline import Measured, Timeline, TimelineEntry
-from workflows.timeline.dates import before, span_of
+from schemas.timeline import Component, Measured, Timeline, TimelineEntry
+from workflows.timeline.dates import ages_at
+from workflows.timeline.words import as_printed
 
 _RUN = re.compile(r"[A-Za-z]+|\s+|.", re.DOTALL)
-_YEAR = 365.2425 * 86_400 * 1_000_000
 
 
 def estimate_tokens(text: str) -> int:
@@ -30,7 +30,7 @@ def _cost(run: str) -> int:
 def line_of(id: str, entry: TimelineEntry) -> str:
     """`E7 2026-03-01 observation final: Creatinine 1.1 mg/dL [H]`. No control character or line end of the source gets in: it cannot begin a line."""
     words = [id, (entry.when or "undated")[:10], f"{entry.kind} {entry.status}:", entry.title, entry.text, shown(entry)]
-    words += [f"{part.text} {shown(part) or '-'};" for part in entry.components]
+    words += [f"{part_words(part)};" for part in entry.components]
     if entry.interpretation:
         words.append(f"[{entry.interpretation}]")
     if entry.until and entry.until[:10] != (entry.when or "")[:10]:
@@ -41,12 +41,18 @@ def line_of(id: str, entry: TimelineEntry) -> str:
 
 
 def shown(measured: Measured) -> str | None:
-    """A value in the unit of our table where it has one, else as the source wrote it."""
+    """A value as a laboratory prints it, in the unit of our table where it has one. What the source wrote as text is never rounded."""
     if measured.normal_value is not None:
-        return f"{measured.comparator or ''}{measured.normal_value} {measured.normal_unit or ''}".strip()
+        return f"{measured.comparator or ''}{as_printed(measured.normal_value)} {measured.normal_unit or ''}".strip()
     if measured.value is None:
         return None
-    return f"{measured.value} {measured.unit or ''}".strip()
+    value = as_printed(measured.value) if measured.not_normalised else measured.value
+    return f"{value} {measured.unit or ''}".strip()
+
+
+def part_words(part: Component) -> str:
+    """A component with its value: `Systolic Blood Pressure 120 mm[Hg]`."""
+    return f"{part.text} {shown(part) or '-'}" + (f" ({part.detail})" if part.detail else "")
 
 
 def one_line(text: str) -> str:
@@ -57,13 +63,8 @@ def one_line(text: str) -> str:
 def patient_line(timeline: Timeline) -> str:
     """Sex, and the age in years at the study or at the moment asked for; no name, no date of birth."""
     sex = timeline.patient.sex if timeline.patient.sex in ("male", "female", "other") else "sex unknown"
-    age = _age(timeline)
-    return f"Patient: {sex}, {f'{age} years' if age is not None else 'age unknown'}"
-
-
-def _age(timeline: Timeline) -> int | None:
-    born = span_of(timeline.patient.birth_date or "")
-    moment = (timeline.study.span if timeline.study else None) or span_of(timeline.as_of or "")
-    if born is None or moment is None or before(born, moment) is not True:
-        return None
-    return int((moment[0] - born[0]) / _YEAR)
+    when = (timeline.study.started if timeline.study else None) or timeline.as_of
+    ages = ages_at(timeline.patient.birth_date, when)
+    if ages is None:
+        return f"Patient: {sex}, age unknown"
+    return f"Patient: {sex}, {ages[0]}{f' to {ages[1]}' if ages[1] != ages[0] else ''} years"

@@ -9,12 +9,14 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from schemas.model import Record
 
 Made = TypeVar("Made", bound=Record)
 Fields = dict[str, Any]
+_TEXT = frozenset((str, type(None)))
 
 
 class Maker(Generic[Made]):
@@ -22,7 +24,7 @@ class Maker(Generic[Made]):
 
     def __init__(self, kind: type[Made], texts: tuple[str, ...]) -> None:
         self._kind = kind
-        self._texts = texts
+        self._texts = itemgetter(*texts)
         self._named = set(kind.model_fields)
         self.defaults: Fields = {
             name: None if field.is_required() else field.get_default(call_default_factory=True)
@@ -31,7 +33,8 @@ class Maker(Generic[Made]):
 
     def make(self, fields: Fields, codings: list[Any]) -> Made:
         """The record; `fields` is a filled copy of `defaults` and belongs to it from now on. `TypeError` where a text is none."""
-        "".join([text for name in self._texts if (text := fields[name]) is not None])
+        if not _TEXT.issuperset(map(type, self._texts(fields))):
+            raise TypeError("a text is none")
         fields["codings"] = codings
         made = self._kind.__new__(self._kind)
         put = object.__setattr__

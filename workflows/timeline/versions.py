@@ -2,26 +2,29 @@
 
 * The newest version of a resource counts: by its version number, else by `meta.lastUpdated`.
 * What is entered in error or withdrawn is out, and takes the preliminary of the same result with it.
-* A preliminary and a final of the same result are one: the final.
+* A preliminary and a final of the same result are one: the final. Two finals are one only where they say the same.
 * At `as_of` only what was knowable then counts (docs/adr/ADR-0008-timeline.md).
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from schemas.errors import PermanentFailure
-from schemas.identifiers import canonical_json
 from schemas.timeline import LeftOut, Span
+from workflows.timeline.completeness import is_search_report
 from workflows.timeline.dates import NEVER, Dates
-from workflows.timeline.entries import KINDS, RECORDED, WHEN
-from workflows.timeline.fields import Resource, coded, said_by_ai, status, unversioned, versioned
+from workflows.timeline.fields import Resource, said_by_ai, status, unversioned, versioned
+from workflows.timeline.kinds import KINDS, MALFORMED, RECORDED, WHEN
+from workflows.timeline.results import same_result, says_the_same
 
-_WITHDRAWN = ("cancelled", "not-done", "revoked")
-_COUNTS = frozenset(("final", "active", "completed", "available"))
+_WITHDRAWN = ("cancelled", "not-done", "revoked", "rejected")
+_COUNTS = frozenset(("final", "active", "completed", "available", "finished"))
 """The common statuses, none of them withdrawn: they are not looked at twice."""
+_NO_RESULT = ("ai-asserted", "unreadable")
 _FINAL = ("final", "amended", "corrected", "appended")
 _RESULTS = ("Observation", "DiagnosticReport")
 
@@ -36,27 +39,42 @@ class Moment:
 
 
 def standing(
-    patient: str, resources: Iterable[Resource], moment: Moment | None = None
+    patient: str, resources: Iterable[Resource], moment: Moment | None = None, beside: list[Resource] | None = None
 ) -> tuple[dict[str, Resource], Counter[LeftOut]]:
     """What stands of the patient's resources of the types of a timeline, by `Type/id`, and how many do not, by reason.
 
-    `PermanentFailure` `fhir-wrong-patient` for one that is another patient's, or nobody's.
+    What no entry is made of is put into `beside`. `PermanentFailure` `fhir-wrong-patient` for a resource that is another patient's, or nobody's.
     """
+    beside = [] if beside is None else beside
     left_out: Counter[LeftOut] = Counter()
     kept: dict[str, Resource] = {}
     withdrawn: dict[str, Resource] = {}
     shared: list[str] = []
+    reason: LeftOut | None
     for reference, resource in _newest(resources, moment, left_out).items():
-        if resource["resourceType"] not in KINDS:
-            left_out["other-type"] += resource["resourceType"] != "Patient"
+        kind = resource["resourceType"]
+        if kind not in KINDS or (kind == "Device" and not is_fact(resource)):
+            if kind != "Patient":
+                beside.append(resource)
             continue
-        check_subject(resource, patient)
-        if said_by_ai(resource):
-            left_out["ai-asserted"] += 1
+        reason = None
+        try:
+            subject, meta = resource.get("subject"), resource.get("meta")
+            if not subject or subject.get("reference") != patient:
+                check_subject(resource, patient)
+            if (meta and ("security" in meta or "tag" in meta)) or "identifier" in resource:
+                reason = "ai-asserted" if said_by_ai(resource) else None
+            if reason is None and resource.get("status") not in _COUNTS:
+                reason = _withdrawal(resource)
+        except MALFORMED:
+            check_subject(resource, patient)
+            reason = "unreadable"
+        if reason in _NO_RESULT:
+            left_out[reason] += 1
             continue
         if "identifier" in resource or "specimen" in resource:
             shared.append(reference)
-        if resource.get("status") not in _COUNTS and (reason := _withdrawal(resource)):
+        if reason:
             left_out[reason] += 1
             withdrawn[reference] = resource
         else:
@@ -64,13 +82,20 @@ def standing(
     for reference in _replaced(shared, kept, withdrawn):
         left_out["replaced"] += 1
         del kept[reference]
+    left_out["other-type"] = sum(not is_search_report(resource) for resource in beside)
     return kept, left_out
+
+
+def is_fact(resource: Resource) -> bool:
+    """Whether an entry can be made of it. A Device of a patient's names the patient (R4 8.15): one that does not is a scanner or an analyser."""
+    kind = resource["resourceType"]
+    return kind in KINDS and (kind != "Device" or bool(resource.get("patient") or resource.get("subject")))
 
 
 def check_subject(resource: Resource, patient: str) -> None:
     """Refuse a resource that is another patient's, or nobody's."""
     subject: Resource = resource.get("subject") or resource.get("patient") or {}
-    reference = subject.get("reference")
+    reference = subject.get("reference") if isinstance(subject, dict) else None
     if reference == patient:
         return
     if not isinstance(reference, str) or unversioned(reference) != unversioned(patient):
@@ -81,7 +106,9 @@ def _withdrawal(resource: Resource) -> LeftOut | None:
     said = resource.get("status")
     if said is None:
         parts = status(resource).split("/")
-        return "entered-in-error" if "entered-in-error" in parts else None
+        if "entered-in-error" in parts:
+            return "entered-in-error"
+        return "withdrawn" if parts[0] in _WITHDRAWN else None
     if said == "entered-in-error":
         return "entered-in-error"
     return "withdrawn" if said in _WITHDRAWN else None
@@ -131,11 +158,11 @@ def newest(versions: Iterable[Resource]) -> tuple[Resource, str]:
     return resource, versioned(resource)
 
 
-def _version_key(resource: Resource) -> tuple[int, int, str, bytes]:
+def _version_key(resource: Resource) -> tuple[int, int, str, str]:
     """Orders versions of one resource: by number, else by `meta.lastUpdated`; content decides only where nothing else does."""
     version = str((resource.get("meta") or {}).get("versionId", ""))
     number = int(version) if version.isdecimal() else -1
-    return number, _updated(resource), version, canonical_json(resource)
+    return number, _updated(resource), version, json.dumps(resource, sort_keys=True)
 
 
 def _updated(resource: Resource) -> int:
@@ -181,7 +208,7 @@ def _replaced(shared: list[str], kept: dict[str, Resource], withdrawn: dict[str,
         resource = kept.get(reference) or withdrawn[reference]
         if resource["resourceType"] in _RESULTS:
             rank = _rank(resource) if reference in kept else 2
-            for key in _same_result(resource):
+            for key in same_result(resource):
                 groups.setdefault(key, []).append((rank, reference, resource))
     return {reference for key, group in groups.items() if len(group) > 1 for reference in _losers(key, group)}
 
@@ -191,28 +218,16 @@ def _rank(resource: Resource) -> int:
 
 
 def _losers(key: tuple[str, ...], group: list[tuple[int, str, Resource]]) -> list[str]:
-    """All but the best where a business identifier says that they are one; of one specimen, the preliminaries beside a final."""
+    """The preliminaries beside a better one; and of those with one business identifier that say the same, all but the newest."""
     best = max(rank for rank, *_ in group)
+    early = [reference for rank, reference, _ in group if rank == 1 < best]
     if key[0] == "specimen":
-        return [reference for rank, reference, _ in group if rank == 1 < best]
-    standing = [(_updated(resource), reference) for rank, reference, resource in group if rank == best]
-    return [reference for rank, reference, _ in group if rank != 2 and reference != max(standing)[1]]
-
-
-def _same_result(resource: Resource) -> list[tuple[str, ...]]:
-    """What two resources share that are one result: identifier or specimen, and always code and time.
-
-    Not the identifier alone: some interfaces put the number of the order on each result of a panel.
-    """
-    codings, text, _ = coded(resource.get("code"))
-    code = min((f"{c.system}|{c.code}" for c in codings), default=text or "")
-    time = next((str(resource[name]) for name in WHEN[resource["resourceType"]] if resource.get(name)), "")
-    same = (resource["resourceType"], code, time)
-    keys = [
-        ("identifier", str(one.get("system", "")), str(one["value"]), *same)
-        for one in resource.get("identifier", ())
-        if one.get("value")
+        return early
+    standing = [(_updated(resource), reference, resource) for rank, reference, resource in group if rank == best != 2]
+    standing.sort(key=lambda one: one[:2])
+    repeated = [
+        reference
+        for number, (_, reference, resource) in enumerate(standing)
+        if any(says_the_same(resource, later) for _, _, later in standing[number + 1 :])
     ]
-    specimens = resource.get("specimen") or []
-    named = [s.get("reference") for s in (specimens if isinstance(specimens, list) else [specimens])]
-    return keys + [("specimen", unversioned(str(name)), *same) for name in named if name]
+    return early + repeated

@@ -87,7 +87,8 @@ public class FhirServer {
   @Bean
   JpaStorageSettings storage() {
     var settings = new JpaStorageSettings();
-    settings.setReuseCachedSearchResultsForMillis(null); // a search right after a write must see it
+    // as hospitals run it: the same search within a minute gets the old answer, unless it asks for a fresh one (Cache-Control: no-cache)
+    settings.setReuseCachedSearchResultsForMillis(60_000L);
     settings.setEnforceReferentialIntegrityOnWrite(true);
     settings.setHibernateSearchIndexFullText(false);
     return settings;
