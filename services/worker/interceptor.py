@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 BEATS_A_TIMEOUT = 3
 MOST_FAULTS = 5
 """Attempts at which a fault of our own ends as a named failure: what is no outage does not heal by waiting."""
-LEAST_WAIT, MOST_WAIT = 1.0, 30.0
+LEAST_WAIT, MOST_WAIT = 1.0, 120.0
 """Seconds until the next try, where a server asks for some: no longer than a run can wait, and never at once."""
 
 
