@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import get_args
 from urllib.parse import urlencode
 
@@ -32,6 +32,8 @@ from workflows.report.text import (
     value_sentence,
     why_dropped,
 )
+from workflows.timeline.dates import age_at
+from workflows.timeline.line import part_words, shown
 
 PAGE = 50
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
@@ -136,6 +138,18 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class HistoryLine:
+    """One entry of the history."""
+
+    kind: str
+    """For the style sheet."""
+    resource: str
+    when: str
+    name: str
+    fact: str
+
+
+@dataclass(frozen=True)
 class SeriesLine:
     """One series, film or slide of the study."""
 
@@ -159,7 +173,7 @@ class ResultPage:
     unreported: list[str]
     dropped: list[str]
     pictures: list[Picture]
-    history: list[TimelineEntry]
+    history: list[HistoryLine]
     flagged: frozenset[str]
     """References of entries that read like instructions."""
     cautions: list[str]
@@ -238,15 +252,6 @@ def person_of(row: EntryRow) -> str:
     return ", ".join(filter(None, [born, f"{age} y" if age is not None else "", row.sex or "sex unknown"]))
 
 
-def age_at(birth_date: str | None, when: str | None) -> int | None:
-    """Whole years, where both dates are whole."""
-    try:
-        born, then = date.fromisoformat((birth_date or "")[:10]), date.fromisoformat((when or "")[:10])
-    except ValueError:
-        return None
-    return then.year - born.year - ((then.month, then.day) < (born.month, born.day))
-
-
 def due_of(row: EntryRow, now: datetime) -> tuple[str, str]:
     """How long is left until the result is to be acknowledged; nothing once somebody has taken notice or decided."""
     if row.acknowledge_by is None or row.acknowledged_at is not None or row.status not in ("unread", "opened"):
@@ -288,7 +293,7 @@ def result_page(entry: Entry, now: datetime) -> ResultPage:
         unreported=unreported_sentences(reading),
         dropped=[dropped_line(dropped) for dropped in reading.dropped],
         pictures=pictures_of(reading),
-        history=sorted(entry.result.history, key=lambda item: item.when or "", reverse=True),
+        history=[history_line(e) for e in sorted(entry.result.history, key=lambda e: e.when or "", reverse=True)],
         flagged=frozenset(caution.where for caution in reading.cautions),
         cautions=caution_sentences(reading),
         caution_places=[place_of(caution, entry.result.history) for caution in reading.cautions],
@@ -318,6 +323,10 @@ def finding_line(finding: Finding) -> FindingLine:
         relation=CHART_RELATION.display(finding.chart) if finding.chart else "",
         cites=[Cited(moment(entry.when)[:10] or "undated", kind_text(entry), fact(entry)) for entry in finding.cites],
     )
+
+
+def history_line(entry: TimelineEntry) -> HistoryLine:
+    return HistoryLine(entry.kind, entry.resource, (entry.when or "undated")[:10], kind_text(entry), fact(entry))
 
 
 def series_line(row: SeriesOutcome) -> SeriesLine:
@@ -367,9 +376,10 @@ def kind_text(entry: TimelineEntry) -> str:
 
 
 def fact(entry: TimelineEntry) -> str:
-    """The entry's text with its value."""
-    value = " ".join(filter(None, [entry.value, entry.unit]))
-    return f"{entry.text}: {value}" if value else entry.text
+    """The entry's text with its value, as a laboratory prints it, its parts, and what has no field of its own."""
+    told = "; ".join(filter(None, [shown(entry), *(part_words(part) for part in entry.components)]))
+    more = f" ({entry.detail})" if entry.detail else ""
+    return f"{entry.text}: {told}{more}" if told else f"{entry.text}{more}"
 
 
 def place_of(caution: Caution, history: list[TimelineEntry]) -> str:

@@ -212,7 +212,7 @@ def test_a_frame_may_come_without_multipart() -> None:
     [
         ("7", 7, 7),
         ("0", 0, 1),
-        ("86400", 86400, 30),
+        ("86400", 86400, 120),
         ("Fri, 31 Dec 1999 23:59:59 GMT", 0, 1),
         ("soon", None, None),
         ("", None, None),
