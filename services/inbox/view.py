@@ -11,7 +11,6 @@ from schemas.caution import Caution
 from schemas.codes import LABEL_BY_CODE
 from schemas.documents import LabValue
 from schemas.imaging import MODALITIES_READ
-from schemas.outcomes import SeriesOutcome
 from schemas.report import DroppedFinding, EvidenceImage, Finding, Priority, Reading
 from schemas.terms import CHART_RELATION
 from schemas.timeline import TimelineEntry
@@ -19,7 +18,7 @@ from services.db import Entry, EntryRow, Filter, Listing
 from services.db.reading import SHOWN, Shown
 from services.inbox.raised import raised_of
 from services.inbox.schemas import REASONS
-from workflows.report.series_text import NAMES, name_of_row
+from services.inbox.series import SeriesLine, series_line
 from workflows.report.text import (
     CAUTION_ROUTES,
     abstention_sentence,
@@ -147,19 +146,6 @@ class HistoryLine:
     when: str
     name: str
     fact: str
-
-
-@dataclass(frozen=True)
-class SeriesLine:
-    """One series, film or slide of the study."""
-
-    name: str
-    modality: str
-    instances: int
-    outcome: str
-    state: str
-    """`read`, `left-out`, `refused`: for the style sheet."""
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -327,12 +313,6 @@ def finding_line(finding: Finding) -> FindingLine:
 
 def history_line(entry: TimelineEntry) -> HistoryLine:
     return HistoryLine(entry.kind, entry.resource, (entry.when or "undated")[:10], kind_text(entry), fact(entry))
-
-
-def series_line(row: SeriesOutcome) -> SeriesLine:
-    name = name_of_row(row)
-    outcome = NAMES[row.outcome]
-    return SeriesLine(name[0].upper() + name[1:], row.modality, row.instances, outcome, row.outcome, row.reason)
 
 
 def size_of(finding: Finding) -> str:
