@@ -299,7 +299,7 @@ def slices(subject: Subject) -> list[pydicom.Dataset]:
 
 
 def test_an_answer_that_breaks_the_schema_is_never_written(quick: System, subject: Subject) -> None:
-    """Another model server answers beside the JSON that was asked for: the run says so, and nothing reaches FHIR."""
+    """Another model server answers beside the JSON that was asked for: the run says so, no result reaches FHIR, and people are told to look."""
     with (
         answering_model(quick, "The chest looks fine.") as url,
         quick.another_worker(model_url=url, task_queue="babble"),
@@ -308,7 +308,10 @@ def test_an_answer_that_breaks_the_schema_is_never_written(quick: System, subjec
         run = quick.failed_run(quick.settings.namespace.study_key(uid_of(subject)))
     assert (run.stage, run.code, run.retryable) == ("validate", "model-output-invalid", False)
     assert not quick.reports(uid_of(subject))
-    assert not quick.inbox_entries(uid_of(subject))
+    [(notice, status)] = until(lambda: quick.inbox_entries(uid_of(subject)) or None, "the notice")
+    assert status == "unread"
+    shown = httpx.get(f"{quick.settings.inbox_url}/api/results/{notice}", trust_env=False).json()
+    assert shown["headline"] == "The AI could not read this study: a step of the system failed. Look at it yourself."
 
 
 # -- real cases -------------------------------------------------------------------------------------------------------

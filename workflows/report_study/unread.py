@@ -44,7 +44,8 @@ class UnreadActivities:
         """The Task and the inbox's entry of the notice, whose id is returned; older notices of the study are closed."""
         timeline = without_instructions(Timeline.model_validate_json(self._store.get(args.timeline)))
         notice = self._site.namespace.key("unread", args.thread_id, args.event.inventory_digest, args.code)
-        sentence, account = unread_sentence(args.hint), load_account(self._store, args.account)
+        account = load_account(self._store, args.account)
+        sentence = unread_sentence(args.hint if account else "")  # else it is for operators: no image was at fault
         bundle = unread_task(
             self._canonical,
             notice,
