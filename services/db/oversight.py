@@ -19,6 +19,7 @@ from services.db.models import InboxEntry, Run
 from services.db.oversight_models import ReconcileItem, ReconcilePass, ResultBuild
 from services.db.runs import RunRecords, set_state_of_result
 
+IS_RESULT = func.coalesce(InboxEntry.document["reading"]["kind"].as_string(), "") != "unread"
 CHUNK = 500
 """Keys in one statement: SQLite allows some thousands of parameters."""
 
@@ -69,11 +70,11 @@ class ReconcileRecords:
         return found
 
     def entries(self, since: datetime, result_ids: Sequence[str]) -> list[EntrySeen]:
-        """Entries issued since then, and those of the results named."""
+        """Entries of results issued since then, and those of the results named. A notice about an unread study stands for no result."""
         columns = (InboxEntry.result_id, InboxEntry.thread_id, InboxEntry.status)
         found: dict[str, EntrySeen] = {}
         with self._database.reading() as session:
-            rows = list(session.execute(select(*columns).where(InboxEntry.issued_at >= since)))
+            rows = list(session.execute(select(*columns).where(IS_RESULT, InboxEntry.issued_at >= since)))
             for start in range(0, len(result_ids), CHUNK):
                 named = InboxEntry.result_id.in_(result_ids[start : start + CHUNK])
                 rows += list(session.execute(select(*columns).where(named)))
@@ -82,14 +83,13 @@ class ReconcileRecords:
         return list(found.values())
 
     def waiting_studies(self, study_keys: Sequence[str]) -> set[str]:
-        """Those of the studies with an entry that waits for a human."""
+        """Those of the studies with a result that waits for a human, which only their workflow can take further; a notice waits for no workflow."""
         found: set[str] = set()
         with self._database.reading() as session:
             for start in range(0, len(study_keys), CHUNK):
                 named = InboxEntry.study_key.in_(study_keys[start : start + CHUNK])
-                found |= set(
-                    session.scalars(select(InboxEntry.study_key).where(named, InboxEntry.status.in_(UNREVIEWED)))
-                )
+                waits = (named, IS_RESULT, InboxEntry.status.in_(UNREVIEWED))
+                found |= set(session.scalars(select(InboxEntry.study_key).where(*waits)))
         return found
 
     def announced_before(self, study_key: str, fact: str, pass_id: str) -> int:

@@ -86,6 +86,20 @@ def item(state: Any = "healed", pass_id: str = "pass-1", fact: str = "ni:///sha-
     )
 
 
+def test_a_notice_about_an_unread_study_is_no_result_that_waits(database: Database, records: ReconcileRecords) -> None:
+    """Else a pass would look for its report, and announce its study again for ever."""
+    waiting = posted(database, "study-1")
+    told = result("one", "study-2")
+    nothing = told.reading.model_copy(update={"kind": "unread", "findings": []})
+    notice = told.model_copy(update={"reading": nothing})
+    RunRecords(database).open_run("run-2", notice.study_key, notice.thread_id, "ni:///sha-256;a", notice.release_id)
+    InboxRecords(database).add_notice("run-2", notice)
+    studies = [result("one", "study-1").study_key, notice.study_key]
+    assert records.waiting_studies(studies) == {studies[0]}
+    assert [entry.result_id for entry in records.entries(datetime(2026, 1, 1, tzinfo=UTC), [])] == [waiting]
+    assert [one.result_id for one in InboxRecords(database).open_notices(notice.thread_id)] == [notice.result_id]
+
+
 # -- passes ------------------------------------------------------------------------------------------------------------
 
 
