@@ -196,6 +196,7 @@ def _handler(gate: Gate, http: httpx.Client) -> type[BaseHTTPRequestHandler]:
                     return self._json(403, {"resourceType": "OperationOutcome"})
                 gate.used.update(wanted)
             headers = {"Content-Type": "application/fhir+json", "Accept": "application/fhir+json"}
+            headers["Cache-Control"] = self.headers.get("Cache-Control", "max-age=60")
             url = f"{gate.upstream}{path}" + (f"?{query}" if query else "")
             answer = http.request(method, url, content=body, headers=headers)
             return self._answer(answer.status_code, answer.content)
