@@ -22,6 +22,7 @@ from services.parts.state import PartRecord, PartsFile, launcher_lock, model_tok
 from services.settings import Settings
 
 HEALTH_POLL_SECONDS = 0.1
+PORT_TRIES, RELEASE_SECONDS, PORT_TAKEN = 3, 1.0, "address already in use"
 
 OutcomeState = Literal["started", "running", "found", "done"]
 
@@ -110,8 +111,21 @@ class Launcher:
             raise PartUnavailable("part-not-started", f"{part.title} is not running: start it with 'longview up'.")
         with launcher_lock(self._given.state):
             self._stop_process(record)
-            (outcome,) = self._start_all([part], ports={name: record.port or 0})
+            outcome = self._start_on(part, record.port or 0)
         return replace(outcome, note=part.loses)
+
+    def _start_on(self, part: Part, port: int) -> Outcome:
+        """On the port it had, which whoever looks for a free one meanwhile may hold for a moment."""
+        for _ in range(PORT_TRIES - 1):
+            try:
+                (outcome,) = self._start_all([part], ports={part.name: port})
+                return outcome
+            except PartUnavailable as failure:
+                if PORT_TAKEN not in str(failure):
+                    raise
+            time.sleep(RELEASE_SECONDS)
+        (outcome,) = self._start_all([part], ports={part.name: port})
+        return outcome
 
     # -- what is there ---------------------------------------------------------------------------------------------------------
 

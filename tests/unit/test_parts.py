@@ -98,6 +98,33 @@ def test_a_part_and_what_it_needs_can_be_had_alone(launcher: Launcher) -> None:
         launcher.up(["third"])
 
 
+def test_a_port_that_somebody_holds_for_a_moment_is_waited_for(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks for a free port binds it for a moment; a part that starts again just then would be lost."""
+    launcher.up(["pages"])
+    monkeypatch.setattr("services.parts.launcher.RELEASE_SECONDS", 0.0)
+    real, tries = launcher._start_all, []
+
+    def taken_once(parts: list[Part], ports: dict[str, int]) -> list[Outcome]:
+        tries.append(ports)
+        if len(tries) == 1:
+            raise PartUnavailable("part-pages", "the page server cannot start: address already in use")
+        return real(parts, ports=ports)
+
+    monkeypatch.setattr(launcher, "_start_all", taken_once)
+    before = launcher.records()["pages"].port
+    launcher.restart("pages")
+    assert tries == [{"pages": before}] * 2
+    monkeypatch.setattr(launcher, "_start_all", refuse)
+    with pytest.raises(PartUnavailable, match="no licence"):
+        launcher.restart("pages")
+
+
+def refuse(parts: list[Part], ports: dict[str, int]) -> list[Outcome]:
+    raise PartUnavailable("part-pages", "the page server cannot start: no licence")
+
+
 def test_a_restarted_part_keeps_its_port_and_a_killed_one_is_noticed(launcher: Launcher, settings: Settings) -> None:
     launcher.up()
     before = running(launcher, "pages")
