@@ -45,7 +45,7 @@ check: setup ## ruff, mypy --strict, import rules and the unit tests, side by si
 	@exec $(PYTHON) scripts/tiers.py check
 
 .PHONY: test
-test: setup ## unit, contract and integration tests on the embedded parts (about 11 minutes)
+test: setup ## unit, contract and integration tests on the embedded parts (about 12 minutes)
 	@exec $(BIN)/pytest tests/unit tests/contract tests/integration -m "$(EMBEDDED)" $(PARALLEL) $(OPTIONS)
 
 .PHONY: test-faults
