@@ -52,7 +52,7 @@ from workflows.report.audit import AuditAddresses, build_audit_event
 from workflows.report.escalation import build_acknowledgement, build_exhaustion, build_notification, build_priority
 from workflows.report.kept import ANSWER, TIMELINE, Kept
 from workflows.report.rules import TABLE_VERSION
-from workflows.report.unread import closed_task, unread_sentence, unread_task
+from workflows.report.unread import answered_task, unread_sentence, unread_task
 from workflows.timeline import build_timeline
 
 NAMESPACE = Namespace("https://ai.example.org/fhir", "hospital-a")
@@ -300,8 +300,8 @@ def unread_bundles() -> dict[str, dict[str, Any]]:
         at=ISSUED,
     )
     posted = told["entry"][0]["resource"] | {"id": "t1", "meta": {"versionId": "1"}}
-    attended = closed_task(CANONICAL, posted, "completed", "Dr. Ada Osei", LATER)
-    superseded = closed_task(CANONICAL, posted, "cancelled", None, LATER)
+    attended = answered_task(CANONICAL, posted, "completed", "Dr. Ada Osei", LATER)
+    superseded = answered_task(CANONICAL, posted, "cancelled", None, LATER)
     assert attended is not None
     assert superseded is not None
     return {"unread": told, "unread-attended": attended, "unread-superseded": superseded}

@@ -74,16 +74,7 @@ class ResultContext:
 
     @cached_property
     def imaging_study(self) -> Json:
-        """By reference where FHIR knows the study, always by StudyInstanceUID (contract 1.1)."""
-        identifier = {
-            "type": concept(coding(DCM, "110180", "Study Instance UID")),
-            "system": DICOM_UID,
-            "value": f"urn:oid:{self.series.study_instance_uid}",
-        }
-        known = self.timeline.study
-        return ({"reference": without_version(known.resource)} if known else {"type": "ImagingStudy"}) | {
-            "identifier": identifier
-        }
+        return imaging_study_reference(self.series.study_instance_uid, self.timeline)
 
     @cached_property
     def based_on(self) -> list[Json]:
@@ -123,6 +114,19 @@ class ResultContext:
         order = self.timeline.order
         known = order is not None and order.encounter is not None and _ENCOUNTER.fullmatch(order.encounter)
         return {"encounter": {"reference": order.encounter}} if order is not None and known else {}
+
+
+def imaging_study_reference(study_instance_uid: str, timeline: Timeline) -> Json:
+    """By reference where FHIR knows the study, always by StudyInstanceUID (contract 1.1)."""
+    identifier = {
+        "type": concept(coding(DCM, "110180", "Study Instance UID")),
+        "system": DICOM_UID,
+        "value": f"urn:oid:{study_instance_uid}",
+    }
+    known = timeline.study
+    return ({"reference": without_version(known.resource)} if known else {"type": "ImagingStudy"}) | {
+        "identifier": identifier
+    }
 
 
 def who(text: str) -> Json:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from schemas.codes import DCM, DICOM_UID, Canonical, Json, coding, concept
+from schemas.codes import Canonical, Json, concept
 from schemas.identifiers import without_version
 from schemas.outcomes import SeriesOutcome
 from schemas.report import Priority
 from schemas.terms import REVIEW_STATUS, TASK_CODE
 from schemas.timeline import Timeline
-from workflows.report.context import by_identifier, create, who
+from workflows.report.context import by_identifier, create, imaging_study_reference, who
+from workflows.report.posted import update, with_business_status
 from workflows.report.series_text import series_sentences
 
 OPEN = ("requested", "received", "accepted", "in-progress")
@@ -36,15 +35,7 @@ def unread_task(
     at: str,
 ) -> Json:
     """The transaction: one Task, created once. `key` identifies the notice."""
-    study, order = timeline.study, timeline.order
-    identifier = {
-        "type": concept(coding(DCM, "110180", "Study Instance UID")),
-        "system": DICOM_UID,
-        "value": f"urn:oid:{study_instance_uid}",
-    }
-    focus = ({"reference": without_version(study.resource)} if study else {"type": "ImagingStudy"}) | {
-        "identifier": identifier
-    }
+    order = timeline.order
     task: Json = {
         "resourceType": "Task",
         "identifier": [{"system": canonical.sid("ai-unread-study"), "value": key}],
@@ -54,7 +45,7 @@ def unread_task(
         "priority": priority,
         "code": concept(TASK_CODE.coding(canonical, "read-unread-study")),
         "description": sentence,
-        "focus": focus,
+        "focus": imaging_study_reference(study_instance_uid, timeline),
         "for": {"reference": without_version(timeline.patient.resource)},
         "basedOn": [{"reference": without_version(order.resource)}] if order else [],
         "authoredOn": at,
@@ -67,22 +58,12 @@ def unread_task(
     return {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
 
 
-def closed_task(canonical: Canonical, task: dict[str, Any], status: str, by: str | None, at: str) -> Json | None:
+def answered_task(canonical: Canonical, task: Json, status: str, by: str | None, at: str) -> Json | None:
     """The Task as it is after somebody has looked (`completed`), or a reading took the notice's place (`cancelled`); None where it is closed."""
     if task.get("status") not in OPEN:
         return None
-    meant = "attended" if status == "completed" else "superseded"
-    changed = task | {
-        "status": status,
-        "businessStatus": concept(REVIEW_STATUS.coding(canonical, meant)),
-        "lastModified": at,
-    }
+    body = with_business_status(canonical, task, "attended" if status == "completed" else "superseded", at)
+    body["status"] = status
     if by:
-        changed["note"] = [*task.get("note", []), {"authorString": by, "time": at, "text": "Looked at by the reader."}]
-    version = task["meta"]["versionId"]
-    request = {"method": "PUT", "url": f"Task/{task['id']}", "ifMatch": f'W/"{version}"'}
-    return {
-        "resourceType": "Bundle",
-        "type": "transaction",
-        "entry": [{"fullUrl": f"urn:longview:task:{task['id']}", "resource": changed, "request": request}],
-    }
+        body["note"] = [*body.get("note", []), {"authorString": by, "time": at, "text": "Looked at by the reader."}]
+    return {"resourceType": "Bundle", "type": "transaction", "entry": [update(body)]}

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from schemas.critical import NO_CRITICAL_LIST, CriticalList
-from schemas.identifiers import Namespace, ni_from_hex
+from schemas.identifiers import Namespace, ni_from_hex, without_version
 from schemas.imaging import SeriesSource
 from schemas.inbox import InboxResult, InboxStudy
 from schemas.inference import ModelRelease
 from schemas.lifecycle import EscalationPolicy
+from schemas.outcomes import SeriesOutcome
 from schemas.report import Priority, Reading, above_order, resulting_priority
-from schemas.runs import BuildResult, CreateInboxEntry, ReadingChecked
+from schemas.runs import BuildResult, CreateInboxEntry, ReadingChecked, TellUnread
 from schemas.timeline import Timeline, TimelineEntry
 from workflows.reading.caution import without_instructions
 from workflows.reading.prompt import PROMPT_TEMPLATE
@@ -132,12 +133,59 @@ def inbox_result(
         acknowledge_by=acknowledge_by(site, args.issued),
         conclusion=conclusion,
         patient=timeline.patient,
-        study=_study(timeline, series, args),
+        study=_study(timeline, series.study_instance_uid, series.modality, series.description, args),
         reading=reading,
         history=timeline.entries[-HISTORY_SHOWN:],
         supersedes=args.built.supersedes,
         order_priority=args.priority if raised else None,
         raised=raised,
+    )
+
+
+def unread_result(
+    model: ModelRelease | None,
+    timeline: Timeline,
+    account: list[SeriesOutcome],
+    sentence: str,
+    notice: str,
+    task: str,
+    args: TellUnread,
+) -> InboxResult:
+    """The inbox's entry of a study that could not be read; `task` is the notice's in FHIR, by its version.
+
+    The modality shown is that of the first series refused.
+    """
+    refused = next((row.modality for row in account if row.outcome == "refused"), "")
+    modality = refused or next((row.modality for row in account), "OT")
+    nothing = Reading(
+        kind="unread",
+        findings=[],
+        dropped=[],
+        prior_study_instance_uid=None,
+        not_compared_reason=None,
+        evidence=[],
+        series=account,
+    )
+    return InboxResult(
+        result_id=notice,
+        thread_id=args.thread_id,
+        study_key=args.study_key,
+        workflow_id="",
+        release_id=release_id(model) if model else "",
+        release_name=model.name if model else "",
+        trained=model.trained if model else True,
+        priority=args.priority,
+        report=task,
+        task=without_version(task),
+        issued=args.issued,
+        acknowledge_by=None,
+        conclusion=sentence,
+        patient=timeline.patient,
+        study=_study(timeline, args.event.study_instance_uid, modality, f"{refused or 'Imaging'} study", args),
+        reading=nothing,
+        history=[],
+        supersedes=None,
+        headline=sentence,
     )
 
 
@@ -167,15 +215,19 @@ def addendum_result(
     )
 
 
-def _study(timeline: Timeline, series: SeriesSource, args: CreateInboxEntry) -> InboxStudy:
+def _study(
+    timeline: Timeline, uid: str, modality: str, described: str | None, args: CreateInboxEntry | TellUnread
+) -> InboxStudy:
+    """`described`: in words of its own, where neither FHIR's study nor the order says what it is."""
     study, order = timeline.study, timeline.order
     accession = order.accession.value if order and order.accession else args.event.accession
-    described = (study.description if study else None) or (order.text if order else None) or series.description
+    words = (study.description if study else None) or (order.text if order else None) or described
+    prior = args.prior.study if isinstance(args, CreateInboxEntry) else None
     return InboxStudy(
-        study_instance_uid=series.study_instance_uid,
-        description=described or f"{series.modality} study",
-        modality=series.modality,
+        study_instance_uid=uid,
+        description=words or f"{modality} study",
+        modality=modality,
         started=study.started if study else None,
         accession=accession,
-        prior_started=args.prior.study.started if args.prior.study else None,
+        prior_started=prior.started if prior else None,
     )

@@ -10,17 +10,16 @@ from temporalio import activity, workflow
 with workflow.unsafe.imports_passed_through():
     from schemas.codes import Canonical
     from schemas.errors import LongviewError, StaleWrite, TransientFailure
-    from schemas.identifiers import canonical_json, without_version
-    from schemas.inbox import InboxResult, InboxStudy, NoticeClosed
-    from schemas.report import Reading
+    from schemas.identifiers import canonical_json
+    from schemas.inbox import NoticeClosed
+    from schemas.inference import ModelRelease
     from schemas.runs import AttendStudy, TellUnread
     from schemas.timeline import Timeline
     from workflows.ports import FhirServer, Inbox, Model, ObjectStore
     from workflows.reading.caution import without_instructions
-    from workflows.reading.release import release_id
-    from workflows.report.unread import closed_task, unread_sentence, unread_task
+    from workflows.report.unread import answered_task, unread_sentence, unread_task
     from workflows.report_study import policies
-    from workflows.report_study.assembly import Site
+    from workflows.report_study.assembly import Site, unread_result
     from workflows.report_study.imaging import load_account
 
 
@@ -59,56 +58,16 @@ class UnreadActivities:
         )
         [task] = self._fhir.transaction(canonical_json(bundle))
         close_notices(self._fhir, self._inbox, self._canonical, args.thread_id, notice, args.issued)
-        release, name, trained = self._release()
-        order, study = timeline.order, timeline.study
-        modality = next((row.modality for row in account if row.outcome == "refused"), "")
-        described = (study.description if study else None) or (order.text if order else None)
-        result = InboxResult(
-            result_id=notice,
-            thread_id=args.thread_id,
-            study_key=args.study_key,
-            workflow_id="",
-            release_id=release,
-            release_name=name,
-            trained=trained,
-            priority=args.priority,
-            report=task,
-            task=without_version(task),
-            issued=args.issued,
-            acknowledge_by=None,
-            conclusion=sentence,
-            patient=timeline.patient,
-            study=InboxStudy(
-                study_instance_uid=args.event.study_instance_uid,
-                description=described or f"{modality or 'Imaging'} study",
-                modality=modality or next((row.modality for row in account), "OT"),
-                started=study.started if study else None,
-                accession=order.accession.value if order and order.accession else args.event.accession,
-                prior_started=None,
-            ),
-            reading=Reading(
-                kind="unread",
-                findings=[],
-                dropped=[],
-                prior_study_instance_uid=None,
-                not_compared_reason=None,
-                evidence=[],
-                series=account,
-            ),
-            history=[],
-            supersedes=None,
-            headline=sentence,
-        )
+        result = unread_result(self._release(), timeline, account, sentence, notice, task, args)
         self._inbox.add_notice(args.run_id, result)
         return notice
 
-    def _release(self) -> tuple[str, str, bool]:
+    def _release(self) -> ModelRelease | None:
         """Of the model that would have read the study, as far as it can be asked: it may be what failed."""
         try:
-            model = self._model.release()
+            return self._model.release()
         except LongviewError:
-            return "", "", True
-        return release_id(model), model.name, model.trained
+            return None
 
     @activity.defn
     def attend_study(self, args: AttendStudy) -> None:
@@ -130,7 +89,7 @@ def close_notices(
 
 
 def _close_task(fhir: FhirServer, canonical: Canonical, reference: str, status: str, by: str | None, at: str) -> None:
-    bundle = closed_task(canonical, fhir.read(reference), status, by, at)
+    bundle = answered_task(canonical, fhir.read(reference), status, by, at)
     if bundle is None:
         return
     try:
