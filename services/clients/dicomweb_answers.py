@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import NoReturn
 
 import httpx
@@ -11,6 +9,7 @@ import orjson
 
 from schemas.errors import PermanentFailure, TransientFailure
 from services.clients import qido
+from services.clients.retry_after import retry_after
 from services.multipart import is_media
 
 GONE = frozenset({404, 410})
@@ -43,21 +42,10 @@ def is_past_the_end(response: httpx.Response) -> bool:
     return response.status_code == 200 and is_media(response.headers.get("content-type", ""), "text/html")
 
 
-def retry_after(response: httpx.Response) -> float | None:
-    """Seconds until which the server asks to be left alone (RFC 9110 section 10.2.3: a number, or a date)."""
-    told = response.headers.get("retry-after", "").strip()
-    if told.isascii() and told.isdigit():
-        return float(told[:9])
-    try:
-        return max((parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-
-
 def _refused(response: httpx.Response) -> NoReturn:
     status = response.status_code
     if status in (408, 429) or status >= 500:
-        after = retry_after(response)
+        after = retry_after(response.headers)
         asks = "" if after is None else f" and asks to wait {after:.0f} s"
         raise TransientFailure("archive-unavailable", f"the DICOMweb archive answered {status}{asks}", after)
     if status == 406:

@@ -8,9 +8,6 @@ from __future__ import annotations
 import re
 import ssl
 import time
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -18,6 +15,7 @@ import httpx
 
 from schemas.errors import PermanentFailure, StaleWrite, TransientFailure
 from services.clients.fhir_json import parse
+from services.clients.retry_after import retry_after
 from services.clients.tokens import Access, bearer
 from services.connection_rules import is_loopback
 from services.operations.requests import MeasuredClient, kind_of_fhir
@@ -110,7 +108,7 @@ class FhirTransport:
             except httpx.HTTPError:
                 time.sleep(pause)
                 continue
-            wait = retry_after(response.headers)
+            wait = _wait(response.headers)
             if response.status_code < 500 or (wait is not None and wait > self._read_pauses[-1]):
                 return response
             time.sleep(max(pause, wait or 0.0))
@@ -137,7 +135,7 @@ class FhirTransport:
         if status in (409, 412):
             raise StaleWrite("fhir-stale", "another version is there already, or another write came first")
         if status in (408, 425, 429) or status >= 500:
-            raise TransientFailure("fhir-unavailable", f"the FHIR server answered {status}", retry_after(headers or {}))
+            raise TransientFailure("fhir-unavailable", f"the FHIR server answered {status}", _wait(headers))
         if status in (401, 403):
             raise PermanentFailure(
                 "fhir-forbidden", "the FHIR server does not allow this: check our token, or the scopes it was granted"
@@ -146,16 +144,7 @@ class FhirTransport:
             raise PermanentFailure("fhir-refused", f"the FHIR server refused with {status}: its own log says why")
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds until a server wants to be asked again (RFC 9110 10.2.3: a number, or a date), never more than `LONGEST_WAIT`."""
-    said = headers.get("Retry-After", "").strip()
-    if not said:
-        return None
-    if said.isascii() and said.isdigit():
-        return min(float(said[:9]), LONGEST_WAIT)
-    try:
-        moment = parsedate_to_datetime(said)
-    except ValueError:
-        return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return min(max((aware - datetime.now(UTC)).total_seconds(), 0.0), LONGEST_WAIT)
+def _wait(headers: httpx.Headers | None) -> float | None:
+    """Seconds until the server wants to be asked again, never more than `LONGEST_WAIT`."""
+    seconds = retry_after(headers or {})
+    return None if seconds is None else min(seconds, LONGEST_WAIT)
