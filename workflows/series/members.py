@@ -75,10 +75,11 @@ def _count(number: int, one: str, several: str = "") -> list[str]:
 def _images(parts: Sequence[Buffer | Dataset]) -> tuple[list[Any], list[str]]:
     """The instances that are grey images, and the others by their kind. Where none is one, all are given: reading them says why not."""
     held = [attributes_of(part) for part in parts]
-    kinds = Counter(kind for attributes in held if (kind := _odd_kind(attributes)) is not None)
-    images = [attributes for attributes in held if _odd_kind(attributes) is None]
+    told_apart = [(attributes, _odd_kind(attributes)) for attributes in held]
+    images = [attributes for attributes, kind in told_apart if kind is None]
     if not images:
         return held, []
+    kinds = Counter(kind for _, kind in told_apart if kind is not None)
     return images, [said for kind, number in sorted(kinds.items()) for said in _count(number, kind)]
 
 
@@ -146,19 +147,16 @@ def _alike(planes: list[Plane]) -> tuple[list[Plane], list[str]]:
     for what, key in _ALIKE:
         counts = Counter(key(plane) for plane in planes)
         if what == "frame of reference":
-            counts.pop(None, None)  # some writers leave it out of a part of the slices
+            counts.pop(None, None)  # some writers leave it out of a part of the slices: those count as alike
         if len(counts) < 2:
             continue
         usual, _ = counts.most_common(1)[0]
-        odd = [
-            plane
-            for plane in planes
-            if key(plane) != usual and not (what == "frame of reference" and key(plane) is None)
-        ]
-        if len(odd) > max(ODD_SHARE * len(planes), 1):
+        alike = [plane for plane in planes if (found := key(plane)) == usual or found not in counts]
+        odd = len(planes) - len(alike)
+        if odd > max(ODD_SHARE * len(planes), 1):
             continue  # not a few: geometry says what the series is a mixture of
-        planes = [plane for plane in planes if plane not in odd]
-        said += _count(len(odd), f"image of another {what}", f"images of another {what}")
+        planes = alike
+        said += _count(odd, f"image of another {what}", f"images of another {what}")
     return planes, said
 
 
