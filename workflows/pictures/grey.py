@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import PermanentFailure
-from workflows.pictures.hints import hinted, needed
-from workflows.series.attributes import DatasetAttributes
+from workflows.series.attributes import DatasetAttributes, hinted
 from workflows.series.pixels import limits
 from workflows.series.plane import PixelModule
 
@@ -63,10 +62,18 @@ def modality_values(values: Values, tags: DatasetAttributes) -> Values:
     table = _table(tags, "ModalityLUTSequence", values)
     if table is not None:
         return table(values)
-    slope, intercept = (needed(tags, "RescaleSlope") or (1.0,))[0], (needed(tags, "RescaleIntercept") or (0.0,))[0]
+    slope, intercept = (_needed(tags, "RescaleSlope") or (1.0,))[0], (_needed(tags, "RescaleIntercept") or (0.0,))[0]
     if slope == 0:
         raise PermanentFailure("pixels-rescale", "the rescale slope is zero")
     return values * slope + intercept
+
+
+def _needed(tags: DatasetAttributes, keyword: str) -> tuple[float, ...]:
+    """The numbers of a tag that the values mean nothing without; `PermanentFailure` (`dicom-value`) that names it where any is none."""
+    try:
+        return tags.numbers(keyword)
+    except PermanentFailure:
+        raise PermanentFailure("dicom-value", f"{keyword} of the image is not a number: send the image again") from None
 
 
 def _voi(values: Values, tags: DatasetAttributes) -> Values | None:

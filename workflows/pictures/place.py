@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from schemas.imaging import PictureFrame, PixelSize
-from workflows.pictures.hints import hinted
 from workflows.pictures.views import AP, FRONTAL, PA
-from workflows.series.attributes import DatasetAttributes
+from workflows.series.attributes import DatasetAttributes, hinted
 from workflows.series.place import ONE_SIDED
 
 MIDLINE_SHARE = 0.1

@@ -168,6 +168,14 @@ class DatasetAttributes:
             return None
 
 
+def hinted(tags: Attributes, keyword: str) -> tuple[float, ...]:
+    """The numbers of an attribute that only helps, to show an image or to rank a series; empty where any of them is none (`NaN`, `40,5`, `40\\`)."""
+    try:
+        return tags.numbers(keyword)
+    except PermanentFailure:
+        return ()
+
+
 def finite(value: Any, keyword: str) -> float:
     try:
         number = float(value)
@@ -229,6 +237,7 @@ __all__ = [
     "ScannedAttributes",
     "attributes_of",
     "finite",
+    "hinted",
     "identity_of",
     "read_dataset",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 from pydicom.datadict import tag_for_keyword
 
 from schemas.errors import PermanentFailure
-from workflows.series.attributes import Attributes, finite
+from workflows.series.attributes import Attributes, finite, hinted
 
 PLANES = ("sagittal", "coronal", "axial")
 OBLIQUE = 0.8
@@ -35,9 +35,6 @@ class SeriesHeader:
     frame_of_reference_uid: str | None = None
     kernel: str | None = None
     rescale_type: str | None = None
-    b_value: float | None = None
-    """The greatest diffusion weight [s/mm2]."""
-    contrast_agent: bool = False
 
     @property
     def coverage(self) -> float | None:
@@ -90,7 +87,6 @@ def header_of(instances: Sequence[Attributes]) -> SeriesHeader:
     normals = [normal for each in images if (normal := _normal(each)) is not None]
     planes = Counter(_plane_of(normal) for normal in normals)
     plane = next(iter(planes)) if len(planes) == 1 else None
-    weights = [weight for each in images if (weight := each.hint("DiffusionBValue")) is not None]
     return SeriesHeader(
         image_types=_usual_types(images),
         images=sum(max(int(each.hint("NumberOfFrames") or 1), 1) for each in images),
@@ -100,8 +96,6 @@ def header_of(instances: Sequence[Attributes]) -> SeriesHeader:
         frame_of_reference_uid=_only(each.text("FrameOfReferenceUID") for each in images),
         kernel=_only("\\".join(each.texts("ConvolutionKernel")) or None for each in images),
         rescale_type=_only(each.text("RescaleType") for each in images),
-        b_value=max(weights) if weights else None,
-        contrast_agent=any(each.text("ContrastBolusAgent") for each in images),
     )
 
 
@@ -117,17 +111,9 @@ def _only(values: Any) -> str | None:
     return counts.most_common(1)[0][0] if counts else None
 
 
-def _numbers(instance: Attributes, keyword: str, count: int) -> tuple[float, ...] | None:
-    try:
-        found = instance.numbers(keyword)
-    except PermanentFailure:
-        return None
-    return found if len(found) == count else None
-
-
 def _normal(instance: Attributes) -> Any:
-    orientation = _numbers(instance, "ImageOrientationPatient", 6)
-    return None if orientation is None else np.cross(orientation[:3], orientation[3:])
+    orientation = hinted(instance, "ImageOrientationPatient")
+    return np.cross(orientation[:3], orientation[3:]) if len(orientation) == 6 else None
 
 
 def _plane_of(normal: Any) -> str | None:
@@ -139,7 +125,7 @@ def _extent(images: Sequence[Attributes], plane: str | None) -> tuple[float, flo
     if plane is None:
         return None
     axis = PLANES.index(plane)
-    places = [place[axis] for each in images if (place := _numbers(each, "ImagePositionPatient", 3)) is not None]
+    places = [place[axis] for each in images if len(place := hinted(each, "ImagePositionPatient")) == 3]
     return (min(places), max(places)) if len(places) > 1 else None
 
 
