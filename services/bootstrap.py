@@ -9,7 +9,6 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import closing, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
@@ -115,6 +114,7 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
     from services.operations.database_state import of_worker
     from services.operations.keys import age_of_keys
     from services.operations.meter import gauge
+    from services.series_table import series_table
     from services.store import FolderObjectStore
     from services.worker.audit_delivery import STALLED_SECONDS, delivering
     from services.worker.background import run_background
@@ -125,7 +125,6 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
     from workflows.report_study.lifecycle import LifecycleActivities
     from workflows.report_study.records import RecordActivities
     from workflows.report_study.unread import UnreadActivities
-    from workflows.series.table import load_table
 
     operations.measure_temporal()
     database = open_migrated(settings.database)
@@ -149,7 +148,7 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
         builds=builds,
         text_in_pixels=OcrTextInPixels(),
         decode_pdf=PdfInItsOwnProcess(),
-        series_table=load_table(Path(settings.series_table_file) if settings.series_table_file else None),
+        series_table=series_table(settings),
     )
     records = RecordActivities(here, fhir=server, runs=runs, inbox=entries, builds=builds)
     lifecycle = LifecycleActivities(here, fhir=server, store=store, inbox=entries)

@@ -14,12 +14,13 @@ from schemas.errors import PartUnavailable
 from schemas.imaging import StudyInventory
 from schemas.outcomes import SeriesOutcome, Unanswered
 from schemas.report import Finding
+from services.series_table import series_table
+from services.settings import Settings
 from services.store import FolderObjectStore
 from tests.unit.archive_samples import RELEASE, Shelf, inventory
 from tests.unit.series_samples import file_of, noise, stack
 from workflows.reading.check import CheckedAnswer, without_denials
 from workflows.report.series_text import series_sentences
-from workflows.series.table import load_table
 from workflows.stacks.account import Fetched, NothingRead, whole_account
 from workflows.stacks.kind import Sources
 from workflows.stacks.volume import VolumeKind
@@ -190,15 +191,16 @@ def test_nothing_is_denied_that_was_not_looked_at() -> None:
 def test_a_site_puts_its_own_table_in_place_of_ours(tmp_path: Path) -> None:
     """It reads the reformats of one scanner before its thin slices."""
     own = tmp_path / "table.json"
+    site = Settings(series_table_file=str(own))
     own.write_text(
         '{"version": "site-1", "rules": [{"code": "wanted", "says": "what the site wants", "rank": 0, "image_type": ["MPR"]},'
         '{"code": "rest", "says": "the rest", "rank": 1}]}'
     )
-    found = fetch(tmp_path, series(1, 30), series(2, 10, ImageType=MPR), series_table=load_table(own))
+    found = fetch(tmp_path, series(1, 30), series(2, 10, ImageType=MPR), series_table=series_table(site))
     assert told(found.rows)[2] == ("read", "read")
     own.write_text('{"version": "site-1", "rules": [{"code": "x", "says": "y", "rank": 0, "imagetype": ["MPR"]}]}')
     with pytest.raises(PartUnavailable, match="series-table"):
-        load_table(own)
+        series_table(site)
 
 
 def test_the_account_is_told_in_sentences_that_quote_what_the_archive_wrote() -> None:

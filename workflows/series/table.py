@@ -1,22 +1,18 @@
-"""The decision table by which the series of a study are ranked: rules from the top, the first that fits a series decides.
+"""The decision table by which the series of a study are ranked: rules from the top, the first that fits a series decides. Pure.
 
-A rule fits where all that it names fits: `modality`, `image_type` (any of these values of Image Type), `no_image_type` (none of them), `rescale_type`
-(the CT's values are none of Hounsfield: any but these), `phrases` (any of these as whole words of the description, in the sense they have together),
-`most_images`, `planes` (at least so many planes). Words are asked only where the attributes do not speak against them: a rule with `phrases` does not
-fit a series whose Image Type says ORIGINAL\\PRIMARY, unless its own `planes` or `most_images` fit as well. A site may put a file of the same
-form in the place of this table (`LONGVIEW_SERIES_TABLE_FILE`).
+A rule fits where all that it names fits: `modality`, `image_type` (any of these values of Image Type), `no_image_type` (none of them),
+`rescale_type_other_than` (the CT's values are none of Hounsfield: any but these), `phrases` (any of these as whole words of the description, in the
+sense they have together), `most_images`, `planes` (at least so many planes). Words are asked only where the attributes do not speak against them: a
+rule with `phrases` does not fit a series whose Image Type says ORIGINAL\\PRIMARY, unless its own `planes` or `most_images` fit as well. A site may
+put a file of the same form in the place of this table (`LONGVIEW_SERIES_TABLE_FILE`).
 """
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
-from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
-from schemas.errors import PartUnavailable
 from schemas.imaging import SeriesInventory
 from schemas.model import Record
 from workflows.series.header import SeriesHeader
@@ -164,15 +160,3 @@ def _phrases(phrases: tuple[str, ...]) -> re.Pattern[str]:
 
 def images_of(series: SeriesInventory, header: SeriesHeader | None) -> int:
     return max(series.images, header.images if header is not None else 0)
-
-
-def load_table(path: Path | None) -> SeriesTable:
-    """The site's table, or the default; `PartUnavailable` (`series-table`) where the file is not one."""
-    if path is None:
-        return DEFAULT_TABLE
-    try:
-        return SeriesTable.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise PartUnavailable(
-            "series-table", "LONGVIEW_SERIES_TABLE_FILE cannot be read: see docs/series.md for its form."
-        ) from error
