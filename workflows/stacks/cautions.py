@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 
 from schemas.caution import Caution, PixelTextSearch
-from schemas.imaging import StoredStack
+from schemas.imaging import SeriesSource, StoredStack
 from schemas.pictures import Pictures
 from schemas.timeline import Timeline
 from schemas.volume import Volume
 from workflows.ports import TextInPixels
-from workflows.reading.caution import chart_cautions
+from workflows.reading.caution import BURNED_IN, chart_cautions
 from workflows.reading.pixel_text import MARKS, TEXT, search_text
 
+AnySeries = TypeVar("AnySeries", bound=SeriesSource)
 MODEL_SIDE = 896
 """Pixels to which MedGemma makes every picture."""
+
+
+def calm(series: AnySeries, cautions: list[Caution]) -> AnySeries:
+    """Without descriptions that read like instructions: they choose neither what is asked nor how the report is coded."""
+    flagged = {caution.where for caution in cautions if caution.code != BURNED_IN}
+    used = {"SeriesDescription": "description", "BodyPartExamined": "body_part"}
+    return series.model_copy(update={field: None for keyword, field in used.items() if keyword in flagged})
 
 
 def find_cautions(

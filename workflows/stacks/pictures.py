@@ -35,11 +35,10 @@ from workflows.reading.prompt import build_picture_request
 from workflows.series import png_of
 from workflows.series.plane import whole_number
 from workflows.stacks.account import Fetched, NothingRead
-from workflows.stacks.cautions import grey
+from workflows.stacks.cautions import calm, grey
 from workflows.stacks.films import Films, film_rows, read_films
 from workflows.stacks.findings import items_of, labels_of, read_findings
 from workflows.stacks.kind import Picture, Shown, Sources
-from workflows.stacks.series_reader import calm
 
 NO_PICTURE = "the study has no radiograph that can be shown: send it for presentation"
 MOST_SHOWN = 1024

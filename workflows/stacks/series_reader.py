@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from schemas.caution import Caution
 from schemas.errors import PermanentFailure
-from schemas.imaging import SeriesSource, SeriesVolume, StoredStack
+from schemas.imaging import SeriesVolume, StoredStack
 from schemas.outcomes import SeriesOutcome, Unanswered
 from schemas.volume import Volume, encode_volume, model_slices
 from workflows.ports import ObjectStore
-from workflows.reading.caution import BURNED_IN, tag_cautions
+from workflows.reading.caution import tag_cautions
 from workflows.series import SeriesChoice, SeriesHeader, contrast_of, free_texts, read_series, sequences_of, shares
 from workflows.stacks.account import Fetched, NothingRead, left_out, read, refused
+from workflows.stacks.cautions import calm
 from workflows.stacks.kind import Sources
 
-AnySeries = TypeVar("AnySeries", bound=SeriesSource)
 IN_ONE_SERIES = ("geometry-", "pixels-", "dicom-", "volume-")
 """Codes of failures that lie in one series: another series of the study may still be readable."""
 SHOWN_BY = {
@@ -27,13 +26,6 @@ SHOWN_BY = {
     "T1 with contrast": ["brain-lesion"],
 }
 """What of a head is denied only where the MR's contrast that shows it best was read, if there is one."""
-
-
-def calm(series: AnySeries, cautions: list[Caution]) -> AnySeries:
-    """Without descriptions that read like instructions: they choose neither what is asked nor how the report is coded."""
-    flagged = {caution.where for caution in cautions if caution.code != BURNED_IN}
-    used = {"SeriesDescription": "description", "BodyPartExamined": "body_part"}
-    return series.model_copy(update={field: None for keyword, field in used.items() if keyword in flagged})
 
 
 @dataclass(frozen=True)

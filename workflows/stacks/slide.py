@@ -17,7 +17,6 @@ from schemas.pictures import MAX_PICTURES, decode_pictures, encode_one_by_one
 from schemas.report import ImageRegion, Priority, Reading
 from schemas.timeline import Timeline
 from workflows.ports import ObjectStore
-from workflows.reading.caution import BURNED_IN
 from workflows.reading.places import Place, Places
 from workflows.reading.prompt import findings_request, named
 from workflows.reading.slide_prompt import (
@@ -42,6 +41,7 @@ from workflows.slides import (
     tissue_shares,
 )
 from workflows.stacks.account import Fetched, NothingRead, left_out, read, refused
+from workflows.stacks.cautions import calm
 from workflows.stacks.faults import raise_if_of_study
 from workflows.stacks.findings import evidence_image, items_of, read_findings
 from workflows.stacks.kind import Picture, Shown, Sources
@@ -82,10 +82,10 @@ class SlideKind:
         rows: list[SeriesOutcome] = []
         failures: list[PermanentFailure] = []
         for each in series:
-            if sum(len(stack.model_slices) for stack in stacks) + LEAST_PATCHES > MAX_PICTURES:
+            left = MAX_PICTURES - sum(len(stack.model_slices) for stack in stacks)
+            if left < LEAST_PATCHES:
                 rows.append(left_out(each, "slide-beyond-most", BEYOND.format(count=len(stacks))))
                 continue
-            left = MAX_PICTURES - sum(len(stack.model_slices) for stack in stacks)
             try:
                 with sources.archive.open_slide(study.study_instance_uid, each.series_instance_uid) as slide:
                     stacks.append(_stored(sources.store, study, each, slide, min(most, left)))
@@ -168,33 +168,33 @@ def _stored(
     enough, chosen = choose_patches(patches, tissue_shares(tissue_mask(overview), scale, patches, size), most, seed)
     shape = (len(chosen), SIDE, SIDE, 3)
     digest = store.put(encode_one_by_one(shape, series.modality, (read_patch(slide, each, size) for each in chosen)))
-    flagged = {caution.where for caution in source.cautions if caution.code != BURNED_IN}
+    described = SeriesSlide(
+        study_instance_uid=study.study_instance_uid,
+        series_instance_uid=series.series_instance_uid,
+        series_number=series.series_number,
+        modality=series.modality,
+        description=series.description,
+        body_part=None,
+        sop_instance_uid=source.sop_instance_uid,
+        sop_class_uid=source.sop_class_uid,
+        instance_number=source.instance_number,
+        columns=matrix[0],
+        rows=matrix[1],
+        micrometres=slide.micrometres,
+        patch_columns=size[0],
+        patch_rows=size[1],
+        patches=chosen,
+        tissue_patches=enough,
+        seed=seed,
+        specimen=source.specimen,
+        overview_digest=store.put(picture_png(overview)),
+        overview_columns=overview.shape[1],
+        overview_rows=overview.shape[0],
+        overview_scale=scale,
+    )
     return StoredStack(
         kind="slide",
-        series=SeriesSlide(
-            study_instance_uid=study.study_instance_uid,
-            series_instance_uid=series.series_instance_uid,
-            series_number=series.series_number,
-            modality=series.modality,
-            description=None if "SeriesDescription" in flagged else series.description,
-            body_part=None,
-            sop_instance_uid=source.sop_instance_uid,
-            sop_class_uid=source.sop_class_uid,
-            instance_number=source.instance_number,
-            columns=matrix[0],
-            rows=matrix[1],
-            micrometres=slide.micrometres,
-            patch_columns=size[0],
-            patch_rows=size[1],
-            patches=chosen,
-            tissue_patches=enough,
-            seed=seed,
-            specimen=source.specimen,
-            overview_digest=store.put(picture_png(overview)),
-            overview_columns=overview.shape[1],
-            overview_rows=overview.shape[0],
-            overview_scale=scale,
-        ),
+        series=calm(described, source.cautions),
         volume_digest=digest,
         model_volume_digest=digest,
         model_slices=list(range(len(chosen))),

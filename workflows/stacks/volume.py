@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TypeVar
 
-from schemas.imaging import MODALITIES_OF, SeriesSource, SeriesVolume, StackKind, StoredStack, StudyInventory
+from schemas.imaging import MODALITIES_OF, SeriesVolume, StackKind, StoredStack, StudyInventory
 from schemas.inference import BOX_SCALE, Location, ModelAnswer, ModelRelease, ModelRequest
 from schemas.report import AbstentionReason, ImageRegion, Priority, Reading
 from schemas.timeline import Timeline
@@ -26,7 +25,6 @@ from workflows.stacks.findings import ask_findings, read_findings
 from workflows.stacks.kind import Picture, Shown, Sources
 from workflows.stacks.series_reader import SeriesReader
 
-AnySeries = TypeVar("AnySeries", bound=SeriesSource)
 MODALITIES = MODALITIES_OF["volume"]
 
 
