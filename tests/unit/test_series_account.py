@@ -203,6 +203,18 @@ def test_a_site_puts_its_own_table_in_place_of_ours(tmp_path: Path) -> None:
         series_table(site)
 
 
+def test_a_sites_own_words_for_a_reformat_do_not_change_its_code(tmp_path: Path) -> None:
+    """As in the example of docs/series.md."""
+    own = tmp_path / "table.json"
+    own.write_text(
+        '{"version": "site-1", "rules": [{"code": "derived", "says": "a reformat", "rank": 2, "image_type": ["MPR"]},'
+        '{"code": "acquired", "says": "acquired", "rank": 0}]}'
+    )
+    table = series_table(Settings(series_table_file=str(own)))
+    found = fetch(tmp_path, series(1, 10), series(2, 30, ImageType=MPR), series_table=table)
+    assert told(found.rows)[2] == ("left-out", "derived")
+
+
 def test_the_account_is_told_in_sentences_that_quote_what_the_archive_wrote() -> None:
     def row(number: int, text: str | None, outcome: Any, reason: str) -> SeriesOutcome:
         return SeriesOutcome(

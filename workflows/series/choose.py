@@ -36,10 +36,12 @@ class SeriesChoice(NamedTuple):
 
     series: SeriesInventory
     reason: str
-    never: str | None = None
-    """Why it is not read at all, as a code."""
-    says: str = ""
+    code: str
+    """Of the rule that decided."""
+    says: str
     """Why it is left out, in words."""
+    never: bool = False
+    """It is not read at all."""
     sharp: bool = False
     """Reconstructed for bone or lung although soft tissue is asked about."""
 
@@ -84,8 +86,8 @@ class _Rated:
         return self.rank, *_unlike(self.series, self.header, like), *_stable(self.series)
 
     def choice(self, like: SeriesVolume | None) -> SeriesChoice:
-        never = self.rule.code if self.rule.rank == "never" else None
-        return SeriesChoice(self.series, self._reason(like), never, self.rule.says, self.sharp)
+        rule = self.rule
+        return SeriesChoice(self.series, self._reason(like), rule.code, rule.says, rule.rank == "never", self.sharp)
 
     def _reason(self, like: SeriesVolume | None) -> str:
         told = "by its attributes" if self.header is not None else "by its description"

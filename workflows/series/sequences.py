@@ -52,7 +52,7 @@ def sequences_of(choices: Sequence[SeriesChoice], like: str | None = None) -> li
     by_contrast: dict[str, list[SeriesChoice]] = {}
     for choice in choices:
         contrast = contrast_of(choice.series.description)
-        if contrast is not None and choice.series.modality == "MR" and choice.never is None:
+        if contrast is not None and choice.series.modality == "MR" and not choice.never:
             reason = f"{contrast}, {choice.reason}"
             by_contrast.setdefault(contrast, []).append(choice._replace(reason=reason))
     if not by_contrast:

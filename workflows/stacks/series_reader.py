@@ -51,16 +51,19 @@ class SeriesReader:
 
     def fetch(self, like: str | None, most: int) -> Fetched:
         """The stacks, of which the model is shown `most` slices together. `like`: the contrast that a prior is compared by."""
-        groups = sequences_of([choice for choice in self.choices if choice.never is None], like)
-        found = [one for candidates in groups if (one := self._first(candidates)) is not None]
+        usable = self._usable()
+        found = [one for candidates in sequences_of(usable, like) if (one := self._first(candidates)) is not None]
         if not found:
-            found = [one for one in [self._first([c for c in self.choices if c.never is None])] if one is not None]
-        if not found:
-            raise self._nothing()
+            if (one := self._first(usable)) is None:
+                raise self._nothing()
+            found = [one]
         shown = shares([len(one.series.frames) for one in found], most)
         unanswered = self._unanswered(found)
         stacks = [_stored(self.sources.store, one, share, unanswered) for one, share in zip(found, shown, strict=True)]
         return Fetched(stacks, self._rows(found))
+
+    def _usable(self) -> list[SeriesChoice]:
+        return [choice for choice in self.choices if not choice.never]
 
     def _first(self, candidates: Sequence[SeriesChoice]) -> _Read | None:
         for choice in candidates:
@@ -102,12 +105,12 @@ class SeriesReader:
             return read(choice.series, _how(read_of[uid]))
         if uid in self._refused:
             return refused(choice.series, self._refused[uid])
-        if choice.never is not None:
-            return left_out(choice.series, choice.never, choice.says)
+        if choice.never:
+            return left_out(choice.series, choice.code, choice.says)
         if not read_of:
             return left_out(choice.series, "not-needed", choice.says)
         numbers = ", ".join(str(one.series.series_number) for one in read_of.values())
-        code = "derived" if choice.says.startswith("computed") else "another-preferred"
+        code = "derived" if choice.code == "derived" else "another-preferred"
         return left_out(choice.series, code, f"{choice.says}; series {numbers} was read")
 
     def _unanswered(self, found: Sequence[_Read]) -> list[Unanswered]:
@@ -124,8 +127,7 @@ class SeriesReader:
 
     def _contrasts(self) -> set[str | None]:
         """Those that series of the study have."""
-        usable = [c for c in self.choices if c.never is None and c.series.modality == "MR"]
-        return {contrast_of(choice.series.description) for choice in usable}
+        return {contrast_of(choice.series.description) for choice in self._usable() if choice.series.modality == "MR"}
 
     def _covered(self, uid: str, found: Sequence[_Read]) -> bool:
         """Whether a series that was read reaches as far as the refused one; of an MR each contrast stands for itself."""
