@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from schemas.audit import AuditEntry, AuditKind, AuditPerson, audit_id
@@ -29,6 +29,11 @@ ChangeKind = EntryStatus | Literal["added", "escalated", "acknowledged", "reprio
 UNREVIEWED: tuple[EntryStatus, ...] = ("unread", "opened")
 DECIDED: tuple[EntryStatus, ...] = ("accepted", "amended", "rejected", "attended")
 CLOSED: tuple[EntryStatus, ...] = ("superseded", "withdrawn")
+
+_KIND = func.coalesce(InboxEntry.document["reading"]["kind"].as_string(), "")
+IS_NOTICE = _KIND == "unread"
+"""An entry about a study that could not be read; the others are results."""
+IS_RESULT = _KIND != "unread"
 
 
 class InboxRecords:
@@ -140,10 +145,10 @@ class InboxRecords:
 
     def open_notices(self, thread_id: str) -> list[InboxResult]:
         """Notices of the study that nobody has answered."""
-        of_thread = select(InboxEntry).where(InboxEntry.thread_id == thread_id, InboxEntry.status.in_(UNREVIEWED))
+        of_thread = InboxEntry.thread_id == thread_id, InboxEntry.status.in_(UNREVIEWED)
         with self._database.reading() as session:
-            found = [InboxResult.model_validate(entry.document) for entry in session.scalars(of_thread)]
-        return [notice for notice in found if notice.reading.kind == "unread"]
+            entries = session.scalars(select(InboxEntry).where(*of_thread, IS_NOTICE))
+            return [InboxResult.model_validate(entry.document) for entry in entries]
 
     def close_notice(self, closed: NoticeClosed) -> None:
         with self._database.writing() as session:

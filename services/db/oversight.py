@@ -14,12 +14,11 @@ from schemas.inbox import ReviewRecorded
 from schemas.oversight import ClosePass, EntrySeen, OpenPass, RunSeen
 from schemas.oversight import ReconcileItem as Item
 from services.db.engine import Database
-from services.db.inbox import UNREVIEWED, decide, supersede_addenda, write_change
+from services.db.inbox import IS_RESULT, UNREVIEWED, decide, supersede_addenda, write_change
 from services.db.models import InboxEntry, Run
 from services.db.oversight_models import ReconcileItem, ReconcilePass, ResultBuild
 from services.db.runs import RunRecords, set_state_of_result
 
-IS_RESULT = func.coalesce(InboxEntry.document["reading"]["kind"].as_string(), "") != "unread"
 CHUNK = 500
 """Keys in one statement: SQLite allows some thousands of parameters."""
 
