@@ -22,7 +22,7 @@ from services.parts.state import PartRecord, PartsFile, launcher_lock, model_tok
 from services.settings import Settings
 
 HEALTH_POLL_SECONDS = 0.1
-PORT_TRIES, RELEASE_SECONDS, PORT_TAKEN = 3, 1.0, "address already in use"
+PORT_TRIES, PORT_PAUSE_SECONDS, PORT_TAKEN = 3, 1.0, "address already in use"
 
 OutcomeState = Literal["started", "running", "found", "done"]
 
@@ -123,7 +123,7 @@ class Launcher:
             except PartUnavailable as failure:
                 if PORT_TAKEN not in str(failure):
                     raise
-            time.sleep(RELEASE_SECONDS)
+            time.sleep(PORT_PAUSE_SECONDS)
         (outcome,) = self._start_all([part], ports={part.name: port})
         return outcome
 

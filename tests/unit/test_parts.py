@@ -103,7 +103,7 @@ def test_a_port_that_somebody_holds_for_a_moment_is_waited_for(
 ) -> None:
     """Whoever looks for a free port binds it for a moment; a part that starts again just then would be lost."""
     launcher.up(["pages"])
-    monkeypatch.setattr("services.parts.launcher.RELEASE_SECONDS", 0.0)
+    monkeypatch.setattr("services.parts.launcher.PORT_PAUSE_SECONDS", 0.0)
     real, tries = launcher._start_all, []
 
     def taken_once(parts: list[Part], ports: dict[str, int]) -> list[Outcome]:
