@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 import click
@@ -94,15 +93,11 @@ def _as_interrupt(number: int, frame: object) -> NoReturn:
 
 def show_rows(title: str, rows: list[dict[str, Any]], as_json: bool, shown: tuple[str, ...]) -> None:
     """Everything as JSON, the columns that people look at as a table."""
+    from services.parts.tables import cells, print_table
+
     if as_json:
         click.echo(json.dumps({title.replace(" ", "_"): rows}, indent=2, default=str))
     elif not rows:
         say(f"no {title}")
     else:
-        table(title, [name.removesuffix("_at") for name in shown], [[_cell(row[c]) for c in shown] for row in rows])
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%SZ")
-    return "" if value is None else str(value)
+        print_table(title, [name.removesuffix("_at") for name in shown], cells(rows, shown))

@@ -77,15 +77,15 @@ def runs(failed: bool, study: str, check: bool, as_json: bool) -> None:
     """What was read, and what failed at which stage and why. With --study also what became of each series."""
     from services.operate import list_runs
     from services.parts.launcher import connected_settings
+    from services.parts.tables import cells
 
     shown = ("updated_at", "state", "stage", "code", "attempts", "study_key", "trace_id", "hint")
     found = list_runs(connected_settings(read_settings()), failed=failed, study=study)
     show_rows("runs", found, as_json, shown)
     if not as_json:
         for row in found:
-            series = [[str(each[name] or "") for name in SERIES_COLUMNS] for each in row.get("series", [])]
-            if series:
-                table("series", list(SERIES_COLUMNS), series)
+            if series := row.get("series"):
+                table("series", list(SERIES_COLUMNS), cells(series, SERIES_COLUMNS))
     if check and any(row["state"] == "failed" for row in found):
         sys.exit(1)
 

@@ -250,22 +250,20 @@ class Demo:
 
 
 def show_series(rows: Sequence[Mapping[str, Any]]) -> None:
-    from services.parts.tables import print_table
+    from services.parts.tables import cells, print_table
 
     columns = ["number", "description", "instances", "outcome", "reason"]
-    cells = [["" if row[name] is None else str(row[name]) for name in columns] for row in rows]
-    if cells:
-        print_table("images of the study", columns, cells)
+    if rows:
+        print_table("images of the study", columns, cells(rows, columns))
 
 
 def show_result(told: dict[str, Any]) -> None:
     """The result for people."""
-    from services.parts.tables import print_table
+    from services.parts.tables import cells, print_table
     from workflows.report.text import not_compared
 
     columns = ["text", "presence", "likelihood", "long_axis_mm", "change"]
-    rows = [["" if finding[name] is None else str(finding[name]) for name in columns] for finding in told["findings"]]
-    print_table("findings (AI, not verified)", ["finding", *columns[1:]], rows)
+    print_table("findings (AI, not verified)", ["finding", *columns[1:]], cells(told["findings"], columns))
     show_series(told["series"])
     for dropped in told["dropped"]:
         say(f"  dropped: {dropped.get('label')} ({dropped.get('code')})")

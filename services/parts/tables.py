@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 PLAIN_WIDTH = 200
 """For a file or a pipe, which has no width of its own."""
@@ -23,3 +25,14 @@ def print_table(title: str, columns: list[str], rows: Iterable[list[str]]) -> No
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH)
     console.print(table)
+
+
+def cells(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> list[list[str]]:
+    """Of each row these columns; nothing where there is no value, and a number that is zero as 0."""
+    return [[_cell(row[column]) for column in columns] for row in rows]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%SZ")
+    return "" if value is None else str(value)
