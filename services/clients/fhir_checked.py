@@ -43,8 +43,21 @@ def check_resource(resource: dict[str, Any]) -> None:
         raise PermanentFailure(
             "fhir-invalid", f"{kind}.{place} is not valid FHIR R4 ({first['type']}): nothing was written"
         ) from None
+    if (empty := _empty(kind, resource)) is not None:
+        raise PermanentFailure("fhir-invalid", f"{empty} is empty, which FHIR R4 forbids (ele-1): nothing was written")
     if (broken := _broken_rule(kind, resource)) is not None:
         raise PermanentFailure("fhir-rule", f"{kind} {broken}: nothing was written")
+
+
+def _empty(place: str, value: Any) -> str | None:
+    """The first element that has neither a value nor children: the models let `{}` and `[]` pass, servers need not (R4, element ele-1)."""
+    if value in ({}, [], ""):
+        return place
+    if isinstance(value, dict):
+        return next((found for name, child in value.items() if (found := _empty(f"{place}.{name}", child))), None)
+    if isinstance(value, list):
+        return next((found for child in value if (found := _empty(place, child))), None)
+    return None
 
 
 @cache

@@ -38,8 +38,11 @@ def resource(kind: str) -> dict[str, Any]:
             "Observation.valueCodeableConcept",
         ),
         ("DiagnosticReport", {"status": "final"}, "fhir-rule", "a human's word"),
-        ("DiagnosticReport", {"meta": {}}, "fhir-rule", "not labelled as made by an AI"),
-        ("Observation", {"meta": {}}, "fhir-rule", "not labelled as made by an AI"),
+        ("DiagnosticReport", {"meta": {"versionId": "1"}}, "fhir-rule", "not labelled as made by an AI"),
+        ("Observation", {"meta": {"versionId": "1"}}, "fhir-rule", "not labelled as made by an AI"),
+        ("Task", {"meta": {}}, "fhir-invalid", "Task.meta is empty"),
+        ("Task", {"note": []}, "fhir-invalid", "Task.note is empty"),
+        ("Task", {"owner": {"identifier": {}}}, "fhir-invalid", "Task.owner.identifier is empty"),
     ],
 )
 def test_what_may_not_be_written_is_named_without_its_value(

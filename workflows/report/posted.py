@@ -88,6 +88,8 @@ def update(resource: Json) -> Json:
     body = deepcopy(resource)
     for name in ("versionId", "lastUpdated", "source"):
         body["meta"].pop(name, None)
+    if not body["meta"]:
+        del body["meta"]  # an element of FHIR without a value and without children is not valid (ele-1)
     place = f"{resource['resourceType']}/{resource['id']}"
     full_url = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, versioned(resource))}"
     request = {"method": "PUT", "url": place, "ifMatch": f'W/"{version}"'}
