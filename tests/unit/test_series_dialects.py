@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, generate_uid
 
 from schemas.errors import PermanentFailure
 from tests.unit.series_samples import file_of, noise, stack
@@ -35,6 +35,17 @@ def test_a_broken_display_hint_never_refuses_a_series(value: bytes) -> None:
     series, volume = read_series(files)
     np.testing.assert_array_equal(volume.voxels, noise().astype(int) - 1024)
     assert series.frames[0].window_center in (None, 40.0)
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), None])
+def test_a_diffusion_weight_that_is_no_number_is_as_if_absent(weight: float | None) -> None:
+    weighted = stack(noise(), modality="MR", DiffusionBValue=1000.0)
+    unknown = stack(noise()[::-1], modality="MR", DiffusionBValue=weight)
+    for each in unknown:
+        each.SOPInstanceUID = generate_uid()
+    series, volume = read_series([file_of(each) for each in (*unknown, *weighted)])
+    np.testing.assert_array_equal(volume.voxels, noise().astype(int))
+    assert any("of another diffusion weight (none given; read: 1000 s/mm2)" in each for each in series.set_aside)
 
 
 def test_a_broken_value_that_is_needed_is_named() -> None:

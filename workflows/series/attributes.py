@@ -103,7 +103,7 @@ class ScannedAttributes:
 
     def hint(self, keyword: str) -> float | None:
         if keyword in BINARY or keyword in DOUBLES:
-            return next(iter(self.numbers(keyword)), None)
+            return next(iter(hinted(self, keyword)), None)
         return _first_number(self.texts(keyword))
 
 

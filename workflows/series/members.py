@@ -160,6 +160,9 @@ def _alike(planes: list[Plane]) -> tuple[list[Plane], list[str]]:
     return planes, said
 
 
+NONE_GIVEN = -1.0
+"""Stands for an absent or broken value in `_SEVERAL`; none of them is ever negative."""
+
 _SEVERAL = (
     ("DiffusionBValue", "diffusion weight", "s/mm2", True),
     ("EchoTime", "echo time", "ms", False),
@@ -178,18 +181,17 @@ def _one_of_several(planes: list[Plane]) -> tuple[list[Plane], list[str]]:
         groups: dict[float, list[Plane]] = {}
         for plane in planes:
             value = plane.instance.attributes.hint(keyword)
-            groups.setdefault(-1.0 if value is None else value, []).append(plane)
+            groups.setdefault(NONE_GIVEN if value is None else value, []).append(plane)
         if len(groups) > 1 and all(_places(group) == len(group) for group in groups.values()):
             chosen = max(groups) if greatest else min(groups)
-            others = " and ".join(f"{value:g}" for value in sorted(groups) if value != chosen)
+            others = " and ".join(_named(value, unit) for value in sorted(groups) if value != chosen)
             count = len(planes) - len(groups[chosen])
-            named = (
-                f"{count} images of another {what} ({others} {unit}".rstrip()
-                + f"; read: {chosen:g} {unit}".rstrip()
-                + ")"
-            )
-            return groups[chosen], [named]
+            return groups[chosen], [f"{count} images of another {what} ({others}; read: {_named(chosen, unit)})"]
     return planes, []
+
+
+def _named(value: float, unit: str) -> str:
+    return "none given" if value == NONE_GIVEN else f"{value:g} {unit}".rstrip()
 
 
 def _places(planes: Sequence[Plane]) -> int:

@@ -10,7 +10,7 @@ from pydicom import Dataset
 
 from schemas.errors import GeometryError, PermanentFailure
 from schemas.volume import Units
-from workflows.series.attributes import Attributes, DatasetAttributes, ScannedAttributes
+from workflows.series.attributes import Attributes, DatasetAttributes, ScannedAttributes, hinted
 
 LOCALIZER = "LOCALIZER"
 HOUNSFIELD = ("", "HU")
@@ -110,7 +110,7 @@ def _dimensions(item: Dataset) -> Dimensions:
     return Dimensions(
         stack=content.text("StackID"),
         phase=content.numbers("TemporalPositionIndex"),
-        contrast=(diffusion.numbers("DiffusionBValue"), echo.numbers("EffectiveEchoTime")),
+        contrast=(hinted(diffusion, "DiffusionBValue"), hinted(echo, "EffectiveEchoTime")),
     )
 
 
