@@ -306,9 +306,9 @@ def test_an_answer_that_breaks_the_schema_is_never_written(quick: System, subjec
     ):
         asyncio.run(start_on(quick, subject, "babble"))
         run = quick.failed_run(quick.settings.namespace.study_key(uid_of(subject)))
+        [(notice, status)] = until(lambda: quick.inbox_entries(uid_of(subject)) or None, "the notice")
     assert (run.stage, run.code, run.retryable) == ("validate", "model-output-invalid", False)
     assert not quick.reports(uid_of(subject))
-    [(notice, status)] = until(lambda: quick.inbox_entries(uid_of(subject)) or None, "the notice")
     assert status == "unread"
     shown = httpx.get(f"{quick.settings.inbox_url}/api/results/{notice}", trust_env=False).json()
     assert shown["headline"] == "The AI could not read this study: a step of the system failed. Look at it yourself."
