@@ -157,7 +157,10 @@ def test_every_slide_of_a_study_is_shown_and_they_share_the_patches(tmp_path: Pa
 
 
 def test_of_more_slides_than_share_the_patches_the_first_are_read_and_the_rest_named(tmp_path: Path) -> None:
-    archive = Archive(*[slide()] * 34)
+    coarse = array_slide(
+        paint(2000, 2150, [(150, 150, 1800, 1800)]), micrometres=1.0
+    )  # as it is shown: nothing is made smaller
+    archive = Archive(*[replace(coarse, source=source(1))] * 34)
     read = KIND.fetch(sources(tmp_path, archive), archive.study(), None, None)  # type: ignore[arg-type]
     shown = [len(stack.model_slices) for stack in read.stacks]
     assert 120 < sum(shown) <= 125

@@ -8,6 +8,8 @@ and black pens takes red as much as green or more. (Ruifrok and Johnston, Anal Q
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -33,8 +35,8 @@ NEIGHBOURS = 5
 def tissue_mask(overview: Rgb) -> Mask:
     """[H, W]: true where the overview [H, W, 3] shows tissue."""
     density = _density(overview)
-    seen = (overview.max(axis=-1) >= BLACK) & ~_ink(density)
-    mean = density.mean(axis=-1)
+    seen = (_most(overview) >= BLACK) & ~_ink(density)
+    mean = (density[..., 0] + density[..., 1] + density[..., 2]) / np.float32(3)
     threshold = min(max(otsu(mean[seen]), LEAST_DENSITY), MOST_DENSITY)
     return _smooth(seen & (mean > threshold))
 
@@ -59,12 +61,18 @@ def _density(pixels: Rgb) -> Density:
     return found
 
 
+def _most(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The greatest of the three colours; colour by colour, because numpy's reduction along so short an axis takes ten times as long."""
+    return np.maximum(np.maximum(pixels[..., 0], pixels[..., 1]), pixels[..., 2])
+
+
 def _ink(density: Density) -> Mask:
     red, green, blue = density[..., 0], density[..., 1], density[..., 2]
-    strong = density.max(axis=-1) > INK_LEAST_DENSITY
+    most = _most(density)
+    strong = most > INK_LEAST_DENSITY
     cool = red > INK_RED_TO_GREEN * green
     hot = (red < RED_INK[0] * green) & (blue > RED_INK[1] * green)
-    grey = (density.max(axis=-1) - density.min(axis=-1)) < 0.1 * density.max(axis=-1)
+    grey = (most - np.minimum(np.minimum(red, green), blue)) < 0.1 * most
     ink: Mask = strong & (cool | hot | grey)
     return ink
 

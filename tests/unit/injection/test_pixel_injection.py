@@ -14,7 +14,7 @@ from tests.unit.injection.house import Outcome, phantom
 from workflows.reading.pixel_text import FIRST_STRIPS, MARKS, TEXT, search_text, suspicious_strips
 from workflows.stacks.cautions import grey, search_pixels
 
-IN_EVERY_RUN = 20
+IN_EVERY_RUN = 8
 """Of the hundred; all of them are in `tests/integration/test_pixel_attacks.py`."""
 
 
