@@ -17,7 +17,18 @@ def series_table(settings: Settings) -> SeriesTable:
         return DEFAULT_TABLE
     try:
         return SeriesTable.model_validate_json(Path(settings.series_table_file).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise PartUnavailable(
-            "series-table", "LONGVIEW_SERIES_TABLE_FILE cannot be read: see docs/series.md for its form."
-        ) from error
+    except OSError as error:
+        raise _refused("cannot be read: check its name and who may read it") from error
+    except ValidationError as error:
+        raise _refused(_problem(error)) from error
+
+
+def _problem(error: ValidationError) -> str:
+    """The first thing wrong, by its place: nothing of the file is repeated."""
+    place = error.errors(include_input=False, include_url=False)[0]["loc"]
+    rule = next((f"(rule {part + 1}) " for part in place if isinstance(part, int)), "")
+    return f"{rule}has not the form of a series table: see docs/series.md for its form"
+
+
+def _refused(problem: str) -> PartUnavailable:
+    return PartUnavailable("series-table", f"LONGVIEW_SERIES_TABLE_FILE {problem}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from PIL import Image
 from schemas.errors import LongviewError, StaleWrite
 from schemas.inbox import EntryAcknowledged, InboxResult, NoticeClosed
 from schemas.lifecycle import AcknowledgeAct
+from schemas.outcomes import SeriesOutcome
 from schemas.report import ReviewAct
 from schemas.runs import AttendStudy, ReviewWritten
 from services.db import AuditTrail, Database, InboxReader, InboxRecords, RunRecords, open_migrated
@@ -118,6 +120,26 @@ class House:
         buffer = io.BytesIO()
         Image.new("L", (columns, rows), grey).save(buffer, "PNG")
         return self.store.put(buffer.getvalue())
+
+    def tell_unread(self, sentence: str) -> InboxResult:
+        """A study could not be read: its run has failed, and people are asked to look; told twice, as a retry would."""
+        rows = [
+            SeriesOutcome(
+                series_instance_uid="1.2.1", number=2, description="AX 5.0", modality="CT", instances=23, outcome="refused",
+                code="geometry-gap", reason="a slice is missing: 10.0 mm lie between slice 11 of 23 (instance 11) and the next",
+            ),
+            SeriesOutcome(
+                series_instance_uid="1.2.2", number=1, description="Topogram", modality="CT", instances=1, outcome="left-out",
+                code="localizer", reason="a localizer, made to plan the others",
+            ),
+        ]  # fmt: skip
+        run_id = str(uuid.uuid4())
+        self.runs.fail_run(*samples.failure(run_id))
+        unread = samples.reading([], []).model_copy(update={"kind": "unread", "series": rows})
+        told = samples.result("unread", reading=unread, conclusion=sentence, headline=sentence)
+        self.inbox.add_notice(run_id, told)
+        self.inbox.add_notice(run_id, told)
+        return told
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def _looks() -> dict[str, Look]:
         "model": servers.model_server,
         "inbox": people.inbox,
         "login": people.login,
-        "critical list": people.critical,
+        "site files": people.decisions,
         "audit": people.audit,
         "certificates": certificates.look,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from services.adapters import trust
-from services.parts.doctor import Check, critical_list_check
+from services.parts.doctor import Check, site_files
 from services.parts.probes import NotReady, fhir_ok, http_ok
 from services.settings import Settings
 
@@ -23,9 +23,9 @@ def inbox(settings: Settings) -> Iterator[Check]:
     yield Check("inbox", "answers")
 
 
-def critical(settings: Settings) -> Iterator[Check]:
-    """Which findings people are told of before their order asks for it."""
-    yield critical_list_check(settings)
+def decisions(settings: Settings) -> Iterator[Check]:
+    """What the site has decided: findings that raise a result, which series is read, who is told when."""
+    yield from site_files(settings)
 
 
 def login(settings: Settings) -> Iterator[Check]:

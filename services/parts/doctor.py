@@ -15,10 +15,12 @@ from pathlib import Path
 
 from schemas.errors import PartUnavailable
 from services.critical_list import critical_list
+from services.escalation import escalation_policies
 from services.parts.launcher import connected_settings
 from services.parts.ports import HOST
 from services.parts.probes import fhir_preflight
 from services.parts.status import part_states
+from services.series_table import series_table
 from services.settings import Settings
 
 SUPPORTED_PYTHON = ((3, 11), (3, 14))
@@ -43,7 +45,7 @@ class Check:
 
 def examine(settings: Settings) -> list[Check]:
     """All checks, the machine's first."""
-    return [*_machine(settings), *_packages(), critical_list_check(settings), *_parts(settings)]
+    return [*_machine(settings), *_packages(), *site_files(settings), *_parts(settings)]
 
 
 def _machine(settings: Settings) -> Iterator[Check]:
@@ -123,13 +125,29 @@ def _pinned() -> dict[str, str]:
     return {match[1]: match[2] for match in matches if match}
 
 
-def critical_list_check(settings: Settings) -> Check:
-    """Which findings raise a result: a list that cannot be read would stop the worker."""
-    try:
+def site_files(settings: Settings) -> Iterator[Check]:
+    """What the site decides by files of its own, each read as the worker reads it: one that cannot be read would stop the worker."""
+
+    def findings() -> str:
         known = critical_list(settings)
-    except PartUnavailable as error:
-        return Check("critical list", settings.critical_list_file, error.hint)
-    return Check("critical list", f"{known.name}, {len(known.findings)} lines")
+        return f"{known.name}, {len(known.findings)} lines"
+
+    def series() -> str:
+        table = series_table(settings)
+        return f"{table.version}, {len(table.rules)} rules"
+
+    def policies() -> str:
+        return ", ".join(f"{priority} {policy.name}" for priority, policy in escalation_policies(settings).items())
+
+    for name, file, seen in (
+        ("critical list", settings.critical_list_file, findings),
+        ("series table", settings.series_table_file, series),
+        ("escalation policies", settings.escalation_file, policies),
+    ):
+        try:
+            yield Check(name, seen())
+        except PartUnavailable as error:
+            yield Check(name, file, error.hint)
 
 
 def _parts(settings: Settings) -> Iterator[Check]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from schemas.report import RaisedPriority
 from tests import inbox_samples as samples
 from tests.inbox_house import House, open_house
 from tests.unit.document_samples import encapsulated
@@ -140,6 +141,48 @@ def test_someone_else_decides_while_the_page_is_open(house: House, screen: Page)
     other = samples.review(told)
     house.inbox.record_review(other, samples.reviewed(told, other))
     expect(screen.locator("#changed")).to_be_visible()
+
+
+def test_a_pneumothorax_in_a_routine_study_goes_before_what_was_ordered_as_urgent(
+    house: House, screen: Page, tmp_path: Path
+) -> None:
+    """It says on whose word; a reviewer who rejects it gives the result its order's place again."""
+    house.add("first", "study-1", priority="urgent")
+    raised = RaisedPriority(finding="pneumothorax", likelihood="probable", priority="stat", critical_list="default@v1")
+    told = house.add(
+        "second", "study-2", priority="stat", order_priority="routine", raised=raised,
+        patient=samples.patient("Okonjo, Ada", "MR-77"),
+    )  # fmt: skip
+    screen.goto(house.url)
+    first = screen.locator(".result").first
+    expect(first).to_contain_text("Okonjo, Ada")
+    expect(first.locator(".raised")).to_have_text("Order ROUTINE, AI-raised STAT: Pneumothorax, probable (list v1)")
+    screen.screenshot(path=tmp_path / "raised.png")
+    screen.goto(f"{house.url}/results/{told.result_id}")
+    expect(screen.locator(".note.raised")).to_contain_text("The AI’s finding is unverified")
+    screen.get_by_label("Your name").fill("Dr. Ines Halloran")
+    screen.get_by_text("Reject …").click()
+    screen.get_by_label("Why").select_option("false-positive")
+    screen.get_by_label("No", exact=True).check()
+    screen.get_by_role("button", name="Reject").click()
+    expect(screen.locator(".done")).to_contain_text("Rejected by Dr. Ines Halloran")
+    expect(screen.locator(".note.raised")).to_have_count(0)
+
+
+def test_a_study_that_could_not_be_read_asks_to_be_looked_at_and_leaves_the_list(
+    house: House, screen: Page, tmp_path: Path
+) -> None:
+    notice = house.tell_unread("The AI could not read this study: a slice is missing. Look at it yourself.")
+    screen.goto(house.url)
+    expect(screen.locator(".result")).to_contain_text("Look at it yourself")
+    screen.locator("a.open").click()
+    expect(screen.get_by_role("button", name="Accept")).to_have_count(0)
+    screen.screenshot(path=tmp_path / "unread.png")
+    screen.get_by_label("Your name").fill("Dr. Ines Halloran")
+    screen.get_by_role("button", name="I have looked at it").click()
+    expect(screen.locator(".done")).to_contain_text("Looked at by Dr. Ines Halloran")
+    screen.goto(house.url)
+    expect(screen.locator(f"[href='/results/{notice.result_id}']")).to_have_count(0)
 
 
 def test_a_phone(house: House, chromium: Browser, tmp_path: Path) -> None:

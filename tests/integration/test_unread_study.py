@@ -11,11 +11,8 @@ import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from schemas.inbox import InboxResult
-from schemas.outcomes import SeriesOutcome
 from services.operate import list_runs
 from services.settings import Settings
-from tests import inbox_samples as samples
 from tests.inbox_house import Browserless, House, hidden_fields, open_house
 from tests.integration.scripted import DIGEST, Script, announce, replayed, until, waits_for_review, working
 
@@ -88,29 +85,8 @@ def visitor(house: House) -> Iterator[Browserless]:
         yield opened
 
 
-def notice(house: House) -> InboxResult:
-    """As the worker adds it: the run has failed, one series was refused, another is a localizer."""
-    rows = [
-        SeriesOutcome(
-            series_instance_uid="1.2.1", number=2, description="AX 5.0", modality="CT", instances=23, outcome="refused",
-            code="geometry-gap", reason="a slice is missing: 10.0 mm lie between slice 11 of 23 (instance 11) and the next",
-        ),
-        SeriesOutcome(
-            series_instance_uid="1.2.2", number=1, description="Topogram", modality="CT", instances=1, outcome="left-out",
-            code="localizer", reason="a localizer, made to plan the others",
-        ),
-    ]  # fmt: skip
-    run_id = str(uuid.uuid4())
-    house.runs.fail_run(*samples.failure(run_id))
-    unread = samples.reading([], []).model_copy(update={"kind": "unread", "series": rows})
-    told = samples.result("unread", reading=unread, conclusion=SENTENCE, headline=SENTENCE)
-    house.inbox.add_notice(run_id, told)
-    house.inbox.add_notice(run_id, told)
-    return told
-
-
 def test_the_notice_stands_in_the_list_and_says_what_to_do(house: House, visitor: Browserless) -> None:
-    told = notice(house)
+    told = house.tell_unread(SENTENCE)
     assert "Look at it yourself" in visitor.page("/")
     page = visitor.page(f"/results/{told.result_id}")
     for shown in (
@@ -130,7 +106,7 @@ def test_the_notice_stands_in_the_list_and_says_what_to_do(house: House, visitor
 
 
 def test_a_reader_says_that_they_have_looked_and_the_notice_leaves_the_list(house: House, visitor: Browserless) -> None:
-    told = notice(house)
+    told = house.tell_unread(SENTENCE)
     assert visitor.acknowledge(told.result_id, reviewer="Dr. Ada Osei").status_code == 200
     assert "Looked at</b> by Dr. Ada Osei" in visitor.page(f"/results/{told.result_id}")
     assert "Look at it yourself" not in visitor.page("/")
@@ -138,7 +114,7 @@ def test_a_reader_says_that_they_have_looked_and_the_notice_leaves_the_list(hous
 
 
 def test_there_is_nothing_to_accept(house: House, visitor: Browserless) -> None:
-    told = notice(house)
+    told = house.tell_unread(SENTENCE)
     fields = hidden_fields(visitor.page(f"/results/{told.result_id}"))
     sent = fields | {
         "act_id": str(uuid.uuid4()),
@@ -152,7 +128,7 @@ def test_there_is_nothing_to_accept(house: House, visitor: Browserless) -> None:
 
 
 def test_an_operator_finds_the_study_by_its_accession_number(house: House) -> None:
-    told = notice(house)
+    told = house.tell_unread(SENTENCE)
     settings = Settings(database_url=house.database.engine.url.render_as_string(hide_password=False))
     [row] = list_runs(settings, failed=True, study=told.study.accession or "")
     assert (row["code"], [each["outcome"] for each in row["series"]]) == ("geometry-gap", ["refused", "left-out"])

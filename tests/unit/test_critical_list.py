@@ -16,10 +16,11 @@ from schemas.errors import PartUnavailable
 from schemas.inference import LikelihoodBand
 from schemas.report import URGENCY, Finding, Priority, RaisedPriority, Reading, above_order, resulting_priority
 from services.critical_list import critical_list, default_list
-from services.parts.doctor import critical_list_check
+from services.parts.doctor import site_files
 from services.settings import Settings
 from tests import inbox_samples as samples
 from workflows.report import critical_finding
+from workflows.series.table import DEFAULT_TABLE
 
 DEFAULT = default_list()
 ROOT = Path(__file__).resolve().parents[2]
@@ -187,7 +188,7 @@ def test_a_file_that_cannot_be_meant_is_refused_in_one_sentence_with_the_mend(
     assert sentence in refused.value.hint
     assert refused.value.hint.count(". ") == 0
     assert "appendicitis" not in refused.value.hint
-    assert critical_list_check(settings).mend == refused.value.hint
+    assert [check.mend for check in site_files(settings) if check.mend] == [refused.value.hint]
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -195,10 +196,21 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         critical_list(Settings(critical_list_file=str(tmp_path / "nowhere.json")))
 
 
-def test_the_doctor_says_which_list_is_in_force() -> None:
-    check = critical_list_check(Settings())
-    assert (check.name, check.ok) == ("critical list", True)
-    assert DEFAULT.name in check.seen
+def test_the_doctor_says_what_is_in_force() -> None:
+    checks = {check.name: check for check in site_files(Settings())}
+    assert [check for check in checks.values() if not check.ok] == []
+    assert DEFAULT.name in checks["critical list"].seen
+    assert DEFAULT_TABLE.version in checks["series table"].seen
+    assert "stat acknowledge@v1" in checks["escalation policies"].seen
+
+
+def test_the_doctor_names_the_rule_of_a_series_table_that_cannot_be_meant(tmp_path: Path) -> None:
+    own = tmp_path / "series.json"
+    own.write_text('{"version": "v1", "rules": [{"code": "a", "says": "b", "rank": 0}, {"code": "a", "rank": 0}]}')
+    settings = Settings(series_table_file=str(own), escalation_file=str(tmp_path / "nowhere.json"))
+    mends = {check.name: check.mend for check in site_files(settings) if not check.ok}
+    assert set(mends) == {"series table", "escalation policies"}
+    assert mends["series table"].startswith("LONGVIEW_SERIES_TABLE_FILE (rule 2) has not the form")
 
 
 def test_a_line_is_closed_to_what_it_does_not_know() -> None:

@@ -63,7 +63,8 @@ def _density(pixels: Rgb) -> Density:
 
 def _most(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The greatest of the three colours; colour by colour, because numpy's reduction along so short an axis takes ten times as long."""
-    return np.maximum(np.maximum(pixels[..., 0], pixels[..., 1]), pixels[..., 2])
+    found: npt.NDArray[Any] = np.maximum(np.maximum(pixels[..., 0], pixels[..., 1]), pixels[..., 2])
+    return found
 
 
 def _ink(density: Density) -> Mask:
