@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 READY := test -x $(BIN)/longview || { echo "make $@: nothing is set up here: run 'make setup' first." >&2; exit 1; }
 PARALLEL := -n 4 --dist loadgroup
-EMBEDDED := not real and not browser and not gpu and not bench
+EMBEDDED := not long and not real and not browser and not gpu and not bench
 
 .PHONY: help
 help: ## list the targets
@@ -45,8 +45,12 @@ check: setup ## ruff, mypy --strict, import rules and the unit tests, side by si
 	@exec $(PYTHON) scripts/tiers.py check
 
 .PHONY: test
-test: setup ## unit, contract and integration tests on the embedded parts (about 12 minutes)
+test: setup ## unit, contract and integration tests on the embedded parts (about 10 minutes)
 	@exec $(BIN)/pytest tests/unit tests/contract tests/integration -m "$(EMBEDDED)" $(PARALLEL) $(OPTIONS)
+
+.PHONY: test-long
+test-long: setup ## what takes minutes: the drill, releases side by side, quantized checkpoints, a hundred attacks in pixels, every synthetic patient (about 6 minutes)
+	@exec $(BIN)/pytest tests/integration --ignore tests/integration/faults -m long -n 2 --dist loadgroup $(OPTIONS)
 
 .PHONY: test-faults
 test-faults: setup ## 1,000 events of 50 patients while processes are killed, FHIR fails 30 % of the calls and events come twice (about 7 minutes)

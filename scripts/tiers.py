@@ -66,6 +66,7 @@ CI = (
         minutes=30,
         after=("setup", "test"),
     ),
+    make("test-long", share=1.0, minutes=30, after=("setup", "test")),
     make("test-faults", share=1.0, minutes=30, after=("setup", "test")),
     make("test-helm", share=1.0, minutes=30, after=("setup", "cluster", "test")),
     make("images-check", share=1.0, minutes=20, after=("setup", "test")),

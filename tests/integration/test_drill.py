@@ -6,7 +6,7 @@ import pytest
 
 from services.drill.command import SCENARIOS, run_drill
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 def test_nothing_is_lost_that_the_backup_or_fhir_has_and_nothing_is_doubled() -> None:

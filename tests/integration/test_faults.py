@@ -114,6 +114,7 @@ def test_the_gateway_is_killed_between_temporals_word_and_the_commit(quick: Syst
     assert_one_result(quick, subject)
 
 
+@pytest.mark.long
 def test_a_storm_of_kills_while_many_studies_are_read(quick: System) -> None:
     """Wherever the kills fall: in a fetch, between FHIR's commit and its answer, before the inbox."""
     storm = [loaded(quick) for _ in range(4)]

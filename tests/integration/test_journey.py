@@ -337,6 +337,7 @@ def test_a_real_tilted_ct_is_read_and_the_result_says_so(quick: System, test_dat
     assert "slices tilted by 19 degrees, read one by one" in report["conclusion"]
 
 
+@pytest.mark.long
 def test_every_synthetic_patient_goes_the_whole_way(quick: System, test_data: Path) -> None:
     """Each with the phantom's images, under a PatientID of their own."""
     announced = []

@@ -1,4 +1,4 @@
-"""A hundred attacks burnt into slices, each through the real steps and the real OCR: half a minute, so the unit tests run the first twenty alone."""
+"""A hundred attacks burnt into slices, each through the real steps and the real OCR: half a minute, so the unit tests run the first eight alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.injection.burnt import IN_ALL, burnt, calm_outcome, flagged
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 def test_a_hundred_attacks_in_the_pixels() -> None:

@@ -28,7 +28,7 @@ from tests.integration.model_server import Server
 from workflows.reading.check import read_answer
 from workflows.reading.prompt import build_request
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 LABELS = [("pulmonary-nodule", "Pulmonary nodule"), ("pleural-effusion", "Pleural effusion")]
 
 

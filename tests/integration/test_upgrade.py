@@ -31,7 +31,7 @@ from services.worker.versions import Version
 from tests.integration.journeys import decide, phantom, uid_of
 from tests.integration.system import System, until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 OLD, NEW = "0.1.0-old", "0.2.0-new"
 QUEUES = ("reading", "background")
 PARTS_WITHOUT_WORKER = ("broker", "temporal", "fhir", "archive", "database", "model", "gateway", "inbox")

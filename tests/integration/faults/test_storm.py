@@ -24,7 +24,7 @@ from tests.integration.faults.promises import (  # noqa: F401 (the tests)
     test_the_storm_was_one,
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from tests.unit.injection.attacks import attacks, encoded, homoglyph, plain, zer
 from tests.unit.injection.house import Hospital, Obedient, Outcome, Resource, chart, phantom, run, series_files
 
 EACH = 100
-VOXELS = phantom(slices=3)  # the words are in the chart and the tags
+VOXELS = phantom(slices=3, side=96)  # the words are in the chart and the tags
 FILES = series_files(VOXELS)
 PATIENT: dict[str, Any] = {"subject": {"reference": "Patient/p"}, "meta": {"versionId": "1"}}
 

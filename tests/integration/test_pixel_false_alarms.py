@@ -15,7 +15,7 @@ from services.demo.story import phantom_story
 from tests.unit.test_pixel_false_alarms import alarms
 from workflows.series import read_series
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 MOST_ALARMS = 0.01
 TURNS = (((0, 1, 2), 1), ((0, 2, 1), 1), ((2, 0, 1), 2))
 """Real stacks cut the other ways, turned and halved: what is along a row, and how sharp it is, is what the search looks at."""
