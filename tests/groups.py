@@ -29,7 +29,7 @@ GROUPS = {
     "broker": ("contract/test_broker",),
     "pixels": ("integration/test_pixel_attacks",),
     "tls": ("contract/test_tls",),
-    "torch": tuple(f"unit/{file}" for file in TORCH),
+    "torch": ("integration/test_model_surface", *(f"unit/{file}" for file in TORCH)),
 }
 """Group -> its files below tests/, longest group first: begun last, one of them would leave every other process waiting for its end."""
 

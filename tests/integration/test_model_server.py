@@ -6,6 +6,7 @@ import base64
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -258,12 +259,13 @@ def test_the_spans_of_server_and_engine_go_on_with_the_callers_trace(
     assert request.instruction[:40].encode() not in b"".join(model_traces.bodies)
 
 
-def test_a_killed_server_leaves_nothing_behind_and_comes_back_on_its_port(server: Server, model: VllmModel) -> None:
-    """Last, because it takes the server away for a while."""
-    request = question(volume(server, 2, 27))
+def test_a_killed_server_comes_back_on_its_port(scripted_server: Server) -> None:
+    """Last, because it takes the server away for a while; vLLM itself is killed in test_journey_vllm."""
+    server, request = scripted_server, question(volume(scripted_server, 2, 27))
     os.kill(server.process.pid, signal.SIGKILL)
-    until(lambda: not list(members(server.process)) or None, "the end of every child")
-    with pytest.raises(TransientFailure):
-        model.ask(request)
-    server.process = server.start()
-    sound(model.ask(request), request)
+    until(lambda: not list(members(server.process)) or None, "its end")
+    with closing(server.model()) as model:
+        with pytest.raises(TransientFailure):
+            model.ask(request)
+        server.process = server.start()
+        sound(model.ask(request), request)
