@@ -74,6 +74,8 @@ class SeriesSource(Record):
     modality: str
     description: str | None
     body_part: str | None
+    side: Literal["left", "right"] | None = None
+    """Of the body, where Laterality or Image Laterality names one (PS3.3 C.8.11.7, C.7.3.1)."""
 
 
 class SeriesVolume(SeriesSource):
@@ -271,3 +273,5 @@ class StoredStack(Record):
     """Tags of its instances that read like instructions."""
     unanswered: list[Unanswered] = []
     """What is not to be denied by this stack, since a better one was not read."""
+    contrast: str | None = None
+    """Of an MR series, as `workflows.series.contrast` knows it."""

@@ -9,7 +9,9 @@ from schemas.model import Record
 Outcome = Literal["read", "left-out", "refused"]
 
 
-UnansweredCode = Literal["stand-in", "series-refused", "kernel-sharp", "contrast-not-read", "region-not-read"]
+UnansweredCode = Literal[
+    "stand-in", "series-refused", "kernel-sharp", "contrast-not-read", "region-not-read", "side-not-read"
+]
 
 
 class Unanswered(Record):

@@ -198,6 +198,9 @@ class OrderEntry(Record):
     accession: Identifier | None
     text: str | None
     encounter: str | None = None
+    region: str | None = None
+    """What is to be examined, by its site and code, else by their words."""
+    side: Literal["left", "right"] | None = None
 
 
 class Timeline(Record):

@@ -15,7 +15,9 @@ from schemas.volume import decode_volume
 from services.store import FolderObjectStore
 from tests.unit.archive_samples import RELEASE, Shelf, inventory
 from tests.unit.series_samples import file_of, noise, stack
-from workflows.series import choose_series, contrast_of, sequences_of, shares
+from workflows.series import choose_series, header_of, named_contrast, sequences_of, shares
+from workflows.series.attributes import DatasetAttributes
+from workflows.series.contrast import contrast_of, timing_of
 from workflows.stacks.kind import Sources
 from workflows.stacks.volume import VolumeKind
 
@@ -46,12 +48,67 @@ def shown(found: StudyInventory, like: str | None = None) -> list[list[int | Non
         ("ep2d_diff_3scan_ADC", None),
         ("SWI_Images", "SWI"),
         ("PD TSE FS SAG", "PD"),
+        ("T1 tra sans injection", "T1"),
+        ("T1 SE axial gadolinium", "T1 with contrast"),
+        ("t1_se_tra_KM", "T1 with contrast"),
         ("3-plane loc", None),
+        ("difficult patient", None),
+        ("swimmer view", None),
         (None, None),
     ],
 )
 def test_the_contrast_by_its_words(description: str | None, contrast: str | None) -> None:
-    assert contrast_of(description) == contrast
+    assert named_contrast(description) == contrast
+
+
+def headers(**tags: object) -> list[DatasetAttributes]:
+    return [DatasetAttributes(each) for each in stack(noise(3), modality="MR", **tags)]
+
+
+SPIN = {"ScanningSequence": ["SE"]}
+INVERSION = {"ScanningSequence": ["SE", "IR"]}
+
+
+@pytest.mark.parametrize(
+    ("tags", "named", "contrast"),
+    [
+        ({**SPIN, "RepetitionTime": 500, "EchoTime": 12}, "HEAD 1", "T1"),
+        (
+            {**SPIN, "RepetitionTime": 500, "EchoTime": 12, "ContrastBolusAgent": "Gadovist"},
+            "AX T1",
+            "T1 with contrast",
+        ),
+        ({**SPIN, "RepetitionTime": 500, "EchoTime": 12}, "AX T1 +C", "T1 with contrast"),
+        ({**SPIN, "RepetitionTime": 4500, "EchoTime": 98}, "AX T1", "T2"),
+        ({**SPIN, "RepetitionTime": 4500, "EchoTime": 98}, None, "T2"),
+        ({**INVERSION, "RepetitionTime": 9000, "EchoTime": 120, "InversionTime": 2500}, "AX T2", "FLAIR"),
+        ({**INVERSION, "RepetitionTime": 4000, "EchoTime": 45, "InversionTime": 150}, "COR T2 FS", "STIR"),
+        ({"ScanningSequence": ["GR", "IR"], "RepetitionTime": 2300, "EchoTime": 3, "InversionTime": 900}, "3D", "T1"),
+        ({"ScanningSequence": ["EP", "SE"], "RepetitionTime": 5000, "EchoTime": 90}, "ep2d_diff", "DWI"),
+        ({"DiffusionBValue": 1000.0}, "AX T2", "DWI"),
+        ({"DiffusionBValue": 0.0, **SPIN, "RepetitionTime": 4500, "EchoTime": 98}, None, "T2"),
+        ({"ScanningSequence": ["GR"], "RepetitionTime": 600, "EchoTime": 20}, "T2*", "SWI"),
+        ({**SPIN, "RepetitionTime": 1500, "EchoTime": 45}, "PD FS", "PD"),
+        ({**SPIN, "RepetitionTime": float("nan"), "EchoTime": 98}, "T2", "T2"),
+        ({"DiffusionBValue": 1000.0}, "ep2d_ADC", None),
+        ({}, "AX FLAIR", "FLAIR"),
+    ],
+)
+def test_timing_tells_the_contrast_and_words_count_as_far_as_they_agree(
+    tags: dict[str, object], named: str | None, contrast: str | None
+) -> None:
+    assert contrast_of(named, timing_of(headers(**tags))) == contrast
+
+
+def test_a_study_whose_descriptions_say_nothing_is_told_apart_by_its_headers() -> None:
+    found = study(("HEAD 1", 24), ("HEAD 2", 24))
+    timed = [{"RepetitionTime": 4500, "EchoTime": 98}, {"RepetitionTime": 500, "EchoTime": 12}]
+    known = {
+        one.series_instance_uid: header_of(headers(**SPIN, **tags))
+        for one, tags in zip(found.series, timed, strict=True)
+    }
+    stacks = sequences_of(choose_series(found, headers=known))
+    assert [[choice.contrast for choice in slot] for slot in stacks] == [["T1"], ["T2"]]
 
 
 def test_one_series_of_each_contrast_in_a_fixed_order() -> None:

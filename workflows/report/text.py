@@ -41,6 +41,7 @@ _DROPPED = {
     "kernel-sharp": "the series was reconstructed for bone or lung, which hides it",
     "contrast-not-read": "the sequence that shows it best was not read",
     "region-not-read": "the images that were read show another region",
+    "side-not-read": "the images that were read show the other side",
     "citation-unknown": "it cites an entry that it was not given (citation dropped, finding kept)",
     "value-not-in-line": "its value does not stand in the cited line",
     "value-previous": "its value is an earlier one that is printed beside the result",

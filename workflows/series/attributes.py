@@ -6,7 +6,7 @@ import math
 import struct
 from functools import lru_cache
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pydicom import Dataset, dcmread
 from pydicom.charset import convert_encodings, decode_bytes
@@ -23,7 +23,7 @@ PLAIN = (
     "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "PixelSpacing", "BitsAllocated", "BitsStored",
     "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "WindowCenter", "WindowWidth",
     "RescaleIntercept", "RescaleSlope", "RescaleType", "ModalityLUTSequence", "FloatPixelData", "SliceThickness",
-    "AcquisitionNumber", "ConvolutionKernel", "DiffusionBValue", "EchoTime", "TemporalPositionIdentifier",
+    "AcquisitionNumber", "Laterality", "ImageLaterality", "ConvolutionKernel", "DiffusionBValue", "EchoTime", "TemporalPositionIdentifier",
     "DoubleFloatPixelData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 """What a stack needs to know of an instance, by keyword (PS3.6)."""
@@ -176,6 +176,12 @@ def hinted(tags: Attributes, keyword: str) -> tuple[float, ...]:
         return ()
 
 
+def side_told(tags: Attributes) -> Literal["left", "right"] | None:
+    """The side of the body that the image shows: Image Laterality, else the series' Laterality (PS3.3 C.8.11.7, C.7.3.1)."""
+    told = tags.text("ImageLaterality") or tags.text("Laterality")
+    return "left" if told == "L" else "right" if told == "R" else None
+
+
 def finite(value: Any, keyword: str) -> float:
     try:
         number = float(value)
@@ -240,4 +246,5 @@ __all__ = [
     "hinted",
     "identity_of",
     "read_dataset",
+    "side_told",
 ]

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from schemas.imaging import MODALITIES_OF, SeriesInventory, SeriesVolume, StudyInventory
+from workflows.series.contrast import contrast_of
 from workflows.series.header import SeriesHeader, is_sharp
 from workflows.series.place import main_plane
 from workflows.series.table import DEFAULT_TABLE, Rule, SeriesTable, images_of, rule_of, words_of
@@ -42,6 +43,8 @@ class SeriesChoice(NamedTuple):
     """Why it is left out, in words."""
     never: bool = False
     """It is not read at all."""
+    contrast: str | None = None
+    """Of an MR series, where it is known."""
     sharp: bool = False
     """Reconstructed for bone or lung although soft tissue is asked about."""
 
@@ -74,6 +77,8 @@ class _Rated:
         self.rule: Rule = rule_of(table, series, header)
         sharp = is_sharp(header.kernel if header else None, series.description) if series.modality == "CT" else False
         self.sharp = bool(sharp) and region in SOFT_TISSUE
+        timing = header.timing if header is not None else None
+        self.contrast = contrast_of(series.description, timing) if series.modality == "MR" else None
         self.rank = LAST if self.rule.rank == "never" else self.rule.rank
 
     def order(self) -> tuple[object, ...]:
@@ -87,7 +92,9 @@ class _Rated:
 
     def choice(self, like: SeriesVolume | None) -> SeriesChoice:
         rule = self.rule
-        return SeriesChoice(self.series, self._reason(like), rule.code, rule.says, rule.rank == "never", self.sharp)
+        return SeriesChoice(
+            self.series, self._reason(like), rule.code, rule.says, rule.rank == "never", self.contrast, self.sharp
+        )
 
     def _reason(self, like: SeriesVolume | None) -> str:
         told = "by its attributes" if self.header is not None else "by its description"

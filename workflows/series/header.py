@@ -13,6 +13,7 @@ from pydicom.datadict import tag_for_keyword
 
 from schemas.errors import PermanentFailure
 from workflows.series.attributes import Attributes, finite, hinted
+from workflows.series.contrast import Timing, timing_of
 
 PLANES = ("sagittal", "coronal", "axial")
 OBLIQUE = 0.8
@@ -35,6 +36,8 @@ class SeriesHeader:
     frame_of_reference_uid: str | None = None
     kernel: str | None = None
     rescale_type: str | None = None
+    timing: Timing | None = None
+    """Of an MR series: the contrast that it makes."""
 
     @property
     def coverage(self) -> float | None:
@@ -96,6 +99,7 @@ def header_of(instances: Sequence[Attributes]) -> SeriesHeader:
         frame_of_reference_uid=_only(each.text("FrameOfReferenceUID") for each in images),
         kernel=_only("\\".join(each.texts("ConvolutionKernel")) or None for each in images),
         rescale_type=_only(each.text("RescaleType") for each in images),
+        timing=timing_of(images),
     )
 
 

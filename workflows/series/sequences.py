@@ -1,4 +1,4 @@
-"""Which series of an MR study are read together: one of each contrast, by the words of their descriptions.
+"""Which series of an MR study are read together: one of each contrast (`contrast`).
 
 An MR study is its contrasts: a lesion is bright on one and dark on another. Each series is scaled by itself and is a stack of its own. What the
 model takes is shared out: all stacks of a study together show no more slices than one stack of another modality would.
@@ -10,40 +10,19 @@ import re
 from collections.abc import Sequence
 
 from workflows.series.choose import SeriesChoice
+from workflows.series.contrast import DWI, FLAIR, PD, STIR, SWI, T1, T1_CONTRAST, T2
 
-T1, T1_CONTRAST, T2, FLAIR, DWI, SWI, STIR, PD = "T1", "T1 with contrast", "T2", "FLAIR", "DWI", "SWI", "STIR", "PD"
 SHOWN_ORDER = (T1, T1_CONTRAST, T2, FLAIR, DWI, SWI, STIR, PD)
 MOST_WANTED = (FLAIR, DWI, T2, T1_CONTRAST, T1, STIR, SWI, PD)
 """Which are kept where a study has more contrasts than are shown: those in which most lesions stand out."""
 MOST_SEQUENCES = 4
 """Of 85 slices each of four stacks keeps 21, about what a stack of 5 mm through a head has."""
 
-_WORDS: tuple[tuple[str, str], ...] = (
-    (FLAIR, r"flair|dark.?fluid|tirm.?df"),
-    (DWI, r"dwi|diff|b\s?1000|trace"),
-    (SWI, r"swi|swan|hemo|t2\*|t2.?star|t2.?gre|susc"),
-    (STIR, r"stir|tirm"),
-    (T1_CONTRAST, r"t1.*(\+\s?c\b|\+\s?gd|\bgd\b|\bgad|\bpost|\bce\b|\bkm\b|contrast)|(\bpost|\bgd\b|\bkm\b).*t1"),
-    (T1, r"\bt1|mprage|mp.?rage|bravo|spgr|tfe3d|t1w"),
-    (T2, r"\bt2|t2w"),
-    (PD, r"\bpd\b|pdw|proton"),
-)
-_CONTRASTS = tuple((contrast, re.compile(words, re.IGNORECASE)) for contrast, words in _WORDS)
 _WEIGHTED = re.compile(r"b\s?=?\s?(?:[89]\d\d|1\d{3}|2000)|trace", re.IGNORECASE)
-_WITHOUT = re.compile(r"\b(adc|pre.?(contrast|gd|km)|without|w/?o|nativ|non.?contrast)", re.IGNORECASE)
-
-
-def contrast_of(description: str | None) -> str | None:
-    """The contrast that a description names; None where it names none, or a map that was computed (ADC)."""
-    text = re.sub(r"[_-]+", " ", description or "")
-    if re.search(r"\badc\b", text, re.IGNORECASE):
-        return None
-    found = next((contrast for contrast, words in _CONTRASTS if words.search(text)), None)
-    return T1 if found == T1_CONTRAST and _WITHOUT.search(text) else found
 
 
 def sequences_of(choices: Sequence[SeriesChoice], like: str | None = None) -> list[list[SeriesChoice]]:
-    """The candidates of each stack to show, best first. One list of all, where the study is no MR or its descriptions name no contrast.
+    """The candidates of each stack to show, best first. One list of all, where the study is no MR or no contrast is known.
 
     `like`: the contrast of the stack that a prior is compared with; it comes first.
     """
@@ -51,10 +30,9 @@ def sequences_of(choices: Sequence[SeriesChoice], like: str | None = None) -> li
         return [list(choices)]
     by_contrast: dict[str, list[SeriesChoice]] = {}
     for choice in choices:
-        contrast = contrast_of(choice.series.description)
-        if contrast is not None and choice.series.modality == "MR" and not choice.never:
-            reason = f"{contrast}, {choice.reason}"
-            by_contrast.setdefault(contrast, []).append(choice._replace(reason=reason))
+        if choice.contrast is not None and not choice.never:
+            reason = f"{choice.contrast}, {choice.reason}"
+            by_contrast.setdefault(choice.contrast, []).append(choice._replace(reason=reason))
     if not by_contrast:
         return [list(choices)]
     first = [like] if like in by_contrast else []

@@ -10,6 +10,7 @@ from pydicom import Dataset
 from schemas.errors import PermanentFailure
 from schemas.imaging import FrameSource, SeriesVolume
 from schemas.volume import MAX_VOXELS, Volume
+from workflows.series.attributes import side_told
 from workflows.series.elements import Buffer
 from workflows.series.geometry import Grid, grid_of
 from workflows.series.members import members_of
@@ -49,6 +50,7 @@ def _series(grid: Grid) -> SeriesVolume:
         modality=instance.modality,
         description=instance.attributes.text("SeriesDescription"),
         body_part=instance.attributes.text("BodyPartExamined"),
+        side=side_told(instance.attributes),
         frame_of_reference_uid=instance.frame_of_reference_uid,
         rows=instance.pixels.rows,
         columns=instance.pixels.columns,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from schemas.codes import LABEL_BY_CODE, FindingLabel, body_region, labels_for
 from schemas.imaging import StoredStack
 from schemas.inference import ModelAnswer, ModelRequest, VolumeItem
@@ -16,6 +18,7 @@ from workflows.reading.check import check_reading, read_answer, without_denials
 from workflows.reading.prompt import build_request, headings
 from workflows.stacks.cautions import find_cautions
 from workflows.stacks.kind import Kind, Picture, ReadOnce, Shown, Sources
+from workflows.timeline.regions import SIDED, is_elsewhere, region_of, side_of
 
 
 def ask_findings(timeline: Timeline, shown: Shown, priority: Priority) -> ModelRequest:
@@ -78,9 +81,22 @@ def _unanswered(timeline: Timeline, shown: Shown) -> list[Unanswered]:
     series = shown.series
     asked = body_region(series.body_part, series.description, order.codings if order else [])
     seen = body_region(series.body_part, series.description, [])
-    if "other" not in (asked, seen) and asked != seen:
+    parts = [region_of([], [one.series.body_part, one.series.description]) for one in shown.current]
+    if ("other" not in (asked, seen) and asked != seen) or (
+        order and all(is_elsewhere(order.region, p) for p in parts)
+    ):
         found.append(Unanswered(code="region-not-read"))
+    elif order and order.side and order.region in SIDED:
+        sides = {_side_seen(timeline, stack) for stack in shown.current}
+        if sides == {"left" if order.side == "right" else "right"}:
+            found.append(Unanswered(code="side-not-read"))
     return found
+
+
+def _side_seen(timeline: Timeline, stack: StoredStack) -> Literal["left", "right"] | None:
+    """By the image's tags, its series' words, and what is known of the whole study."""
+    series, study = stack.series, timeline.study
+    return series.side or side_of([], [series.description]) or (study.side if study else None)
 
 
 def _searched(store: ObjectStore, shown: Shown) -> list[tuple[str, StoredStack, Volume | Pictures]]:

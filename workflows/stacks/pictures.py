@@ -33,6 +33,7 @@ from workflows.reading.places import Dropped, Place, Places, Side, region_on, st
 from workflows.reading.plausible import implausible
 from workflows.reading.prompt import build_picture_request
 from workflows.series import png_of
+from workflows.series.attributes import side_told
 from workflows.series.plane import whole_number
 from workflows.stacks.account import Fetched, NothingRead
 from workflows.stacks.cautions import calm, grey
@@ -227,6 +228,7 @@ def _stored(
         modality=exposure.modality,
         description=tags.text("SeriesDescription"),
         body_part=exposure.body_part,
+        side=side_told(tags),
         frames=[exposure.frame],
         views=views,
         portable=bedside and views is not None,

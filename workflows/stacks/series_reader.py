@@ -12,7 +12,7 @@ from schemas.outcomes import SeriesOutcome, Unanswered
 from schemas.volume import Volume, encode_volume, model_slices
 from workflows.ports import ObjectStore
 from workflows.reading.caution import tag_cautions
-from workflows.series import SeriesChoice, SeriesHeader, contrast_of, free_texts, read_series, sequences_of, shares
+from workflows.series import SeriesChoice, SeriesHeader, free_texts, read_series, sequences_of, shares
 from workflows.stacks.account import Fetched, NothingRead, left_out, read, refused
 from workflows.stacks.cautions import calm
 from workflows.stacks.kind import Sources
@@ -121,13 +121,13 @@ class SeriesReader:
             doubts.append(Unanswered(code="stand-in"))
         if any(one.choice.sharp for one in found):
             doubts.append(Unanswered(code="kernel-sharp"))
-        missing = self._contrasts() - {contrast_of(one.series.description) for one in found}
+        missing = self._contrasts() - {one.choice.contrast for one in found}
         labels = sorted({label for contrast in missing if contrast for label in SHOWN_BY.get(contrast, [])})
         return [*doubts, Unanswered(code="contrast-not-read", labels=labels)] if labels else doubts
 
     def _contrasts(self) -> set[str | None]:
         """Those that series of the study have."""
-        return {contrast_of(choice.series.description) for choice in self._usable() if choice.series.modality == "MR"}
+        return {choice.contrast for choice in self._usable()}
 
     def _covered(self, uid: str, found: Sequence[_Read]) -> bool:
         """Whether a series that was read reaches as far as the refused one; of an MR each contrast stands for itself."""
@@ -167,4 +167,5 @@ def _stored(store: ObjectStore, one: _Read, most: int, unanswered: list[Unanswer
         reason=one.choice.reason,
         cautions=one.cautions,
         unanswered=unanswered,
+        contrast=one.choice.contrast,
     )

@@ -15,7 +15,7 @@ from workflows.reading.plausible import body_on, implausible
 from workflows.series import (
     SeriesHeader,
     choose_series,
-    contrast_of,
+    named_contrast,
     nearest_slice,
     render_slice,
     side_of,
@@ -153,7 +153,7 @@ def grid_of(stack: StoredStack) -> SeriesVolume:
 
 
 def _contrast(stack: StoredStack | None) -> str | None:
-    return contrast_of(stack.series.description) if stack is not None else None
+    return stack.contrast or named_contrast(stack.series.description) if stack is not None else None
 
 
 def _alike(stacks: list[StoredStack], stack: StoredStack) -> StoredStack:

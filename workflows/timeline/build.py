@@ -46,6 +46,7 @@ from workflows.timeline.modifiers import ModifierUnknown, is_negated, require_un
 from workflows.timeline.names import Names
 from workflows.timeline.priors import PriorPolicy, Subject, choose_priors, subject_of_study
 from workflows.timeline.records import uncollected
+from workflows.timeline.regions import region_of, side_of
 from workflows.timeline.studies import study_entry, with_archive
 from workflows.timeline.versions import Moment, newest, standing
 
@@ -221,6 +222,9 @@ def _order(
         return None
     resource = found[0]
     priority = resource.get("priority", "routine")
+    asked = [resource.get("code"), *(resource.get("bodySite") or ())]
+    coded, said = [coding for one in asked for coding in codings(one)], [text_of(one) for one in asked]
+    said += [coding.display for coding in coded]
     return OrderEntry(
         resource=versioned(resource),
         priority=priority if priority in _PRIORITIES else "routine",
@@ -228,6 +232,8 @@ def _order(
         accession=_accession(identifiers(resource)),
         text=text_of(resource.get("code")),
         encounter=resource.get("encounter", {}).get("reference"),
+        region=region_of(coded, said),
+        side=side_of(coded, said),
     )
 
 

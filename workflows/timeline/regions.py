@@ -46,7 +46,23 @@ _WORDS = {
 }
 _BY_SITE = {code: region for region, codes in SITES.items() for code in codes}
 _SIDES: dict[str, Literal["left", "right"]] = {"7771000": "left", "24028007": "right"}
-_SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+_SIDE_WORDS = {
+    "left": "left|links|linke[rs]?|gauche|izquierd[ao]|sinistr[ao]",
+    "right": "right|rechts|rechte[rs]?|droite?|derech[ao]|destr[ao]",
+}
+_SIDE = re.compile("|".join(rf"\b(?P<{side}>{words})\b" for side, words in _SIDE_WORDS.items()), re.IGNORECASE)
+"""English, German, French, Spanish, Italian."""
+_LIMB_OF = {
+    **dict.fromkeys(("shoulder", "arm", "elbow", "wrist", "hand"), "arm"),
+    **dict.fromkeys(("hip", "leg", "knee", "ankle", "foot"), "leg"),
+}
+_NEIGHBOURS = (
+    {"chest", "abdomen"}, {"chest", "spine"}, {"chest", "breast"}, {"chest", "shoulder"}, {"chest", "neck"}, {"abdomen", "spine"},
+    {"abdomen", "hip"}, {"head", "neck"}, {"neck", "spine"},
+)  # fmt: skip
+"""One may be seen on images of the other, or is called by the other's name (a hip as a pelvis, a spine as thoracic)."""
+SIDED = frozenset({*_LIMB_OF, "breast"})
+"""Regions of which images of one side show nothing of the other."""
 
 
 def region_of(codings: Iterable[Coding], words: Iterable[str | None]) -> str | None:
@@ -74,8 +90,15 @@ def _by_word(text: str) -> str | None:
 def side_of(codings: Iterable[Coding], words: Iterable[str | None]) -> Literal["left", "right"] | None:
     """The side by code, else by word; None where both or none are named."""
     coded = {_SIDES[c.code] for c in codings if c.system == SCT and c.code in _SIDES}
-    said = {side.lower() for word in words if word for side in _SIDE.findall(word)}
+    said = {str(found.lastgroup) for word in words if word for found in _SIDE.finditer(word)}
     for found in (coded, said):
         if len(found) == 1:
             return "left" if "left" in found else "right"
     return None
+
+
+def is_elsewhere(asked: str | None, seen: str | None) -> bool:
+    """Whether images of `seen` show nothing of `asked`; False where that is not sure."""
+    if asked is None or seen is None or {asked, seen} in _NEIGHBOURS:
+        return False
+    return _LIMB_OF.get(asked, asked) != _LIMB_OF.get(seen, seen)
