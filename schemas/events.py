@@ -5,7 +5,8 @@ Kafka binary mode: attributes are `ce_*` headers, the value is the data. Structu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
@@ -87,8 +88,17 @@ def _schema() -> dict[str, Any]:
 def _validator() -> Draft202012Validator:
     """Imported for the first event that is refused: building its checkers of formats takes 1.5 s of processor time."""
     from jsonschema import Draft202012Validator, FormatChecker
+    from jsonschema.exceptions import ValidationError as Broken
+    from jsonschema.validators import extend
 
-    return Draft202012Validator(_schema(), format_checker=FormatChecker())
+    def pattern(_: Any, wanted: str, instance: Any, __: Any) -> Iterator[Broken]:
+        """As ECMA-262 reads it: for Python alone `$` fits before a line's end too."""
+        if isinstance(instance, str) and not re.search(re.sub(r"\$$", r"\\Z", wanted), instance):
+            yield Broken("does not match")
+
+    strict: type[Draft202012Validator] = extend(Draft202012Validator, {"pattern": pattern})  # type: ignore[no-untyped-call]
+    known: Draft202012Validator = strict(_schema(), format_checker=FormatChecker())
+    return known
 
 
 @cache
@@ -156,8 +166,10 @@ def parse_event(headers: Headers, value: bytes | None) -> CloudEvent:
 
 
 def _header_texts(headers: Headers) -> dict[str, str]:
+    """The event's own headers; what others write there is theirs, in whatever bytes."""
+    known = [(key.lower(), raw) for key, raw in headers if raw is not None]
     try:
-        return {key.lower(): raw.decode() for key, raw in headers if raw is not None}
+        return {key: raw.decode() for key, raw in known if key == "content-type" or key.startswith("ce_")}
     except UnicodeDecodeError as error:
         raise InvalidEvent("schema-invalid", "event-header-encoding", "a header is not UTF-8") from error
 
@@ -171,10 +183,16 @@ def _structured_of(headers: dict[str, str], value: bytes) -> dict[str, Any]:
         event = body
     else:
         event = {key.removeprefix("ce_"): text for key, text in headers.items() if key.startswith("ce_")}
-        event |= {"data": body, "datacontenttype": headers.get("content-type", "")}
+        event |= {"data": body, "datacontenttype": _media_type(headers.get("content-type", ""))}
     if not isinstance(event, dict):
         raise InvalidEvent("schema-invalid", "event-not-object", "the event is not a JSON object")
     return event
+
+
+def _media_type(content_type: str) -> str:
+    """Without the charset that JSON has anyway (RFC 8259, section 8.1); any other parameter is kept, and refused."""
+    kind, _, parameters = (part.strip().lower() for part in content_type.partition(";"))
+    return kind if parameters.replace(" ", "").replace('"', "") in ("", "charset=utf-8") else content_type
 
 
 def binary_form(event: CloudEvent) -> tuple[bytes, list[tuple[str, bytes]], bytes]:

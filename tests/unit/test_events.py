@@ -146,6 +146,29 @@ def test_formats_are_checked_not_only_types(time: str) -> None:
         parse_event(*structured({**study_event(), "time": time}))
 
 
+@pytest.mark.parametrize("data", [{"patient": "Patient/a\n"}, {"instanceCount": 1e20}, {"studyInstanceUid": "1.2.3\n"}])
+def test_a_value_that_only_python_takes_is_refused(data: dict[str, Any]) -> None:
+    with pytest.raises(InvalidEvent):
+        parse_event(*structured(study_event(**data)))
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json; charset=utf-8", 'application/json;charset="UTF-8"', "application/json"]
+)
+def test_a_charset_and_headers_of_others_are_no_reason_to_refuse_an_event(content_type: str) -> None:
+    _, headers, value = binary_form(CloudEvent.model_validate(study_event()))
+    sent = [(name, raw) for name, raw in headers if name != "content-type"]
+    sent += [("content-type", content_type.encode()), ("x-trace-bin", b"\x80\x01\xff")]
+    assert parse_event(sent, value) == CloudEvent.model_validate(study_event())
+
+
+def test_another_charset_is_refused() -> None:
+    _, headers, value = binary_form(CloudEvent.model_validate(study_event()))
+    sent = [(name, b"application/json; charset=latin-1" if name == "content-type" else raw) for name, raw in headers]
+    with pytest.raises(InvalidEvent):
+        parse_event(sent, value)
+
+
 def test_an_invalid_event_is_never_sent() -> None:
     with pytest.raises(InvalidEvent):
         binary_form(CloudEvent.model_validate(study_event(instanceCount=-1)))

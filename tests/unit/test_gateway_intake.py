@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,9 +25,11 @@ from schemas.events import (
 from schemas.facts import OrderChanged, PatientMerged
 from schemas.identifiers import Namespace, instance_set_digest
 from services.clients.kafka import Reach, Record
+from services.gateway.dead_letters import send_again
 from services.gateway.intake import Intake
 from services.gateway.routing import patient_of, routed
 from services.gateway.service import consume
+from services.store import FolderObjectStore
 
 SPACE = Namespace("https://ai.example.org/fhir", "hospital")
 
@@ -174,6 +177,46 @@ async def test_a_dead_letter_that_cannot_be_kept_is_not_forgotten() -> None:
     letters = Letters(failure=PermanentFailure("database-refused"))
     with pytest.raises(TransientFailure):
         await intake(Temporal(), letters).handle(Record(STUDY_TOPIC, 0, 0, None, b"nonsense"))
+
+
+async def test_a_record_that_could_not_be_decoded_is_a_dead_letter_with_the_reason() -> None:
+    letters = Letters()
+    broken = Record(STUDY_TOPIC, 0, 7, None, b"raw", [], None, "record-compression")
+    await intake(Temporal(), letters).handle(broken)
+    assert [(letter.reason, letter.code) for letter in letters.kept] == [("permanent-error", "record-compression")]
+
+
+@dataclass
+class Kept:
+    """One dead letter in the database, and what was sent to the bus."""
+
+    code: str
+    sent: list[bytes | None] = field(default_factory=list)
+    topic: str = STUDY_TOPIC
+    key: bytes | None = b"k"
+    object_key: str = ""
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+    def get(self, _: str) -> Any:
+        return self
+
+    def mark_replayed(self, _: str) -> None: ...
+
+    def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Any) -> None:
+        self.sent.append(value)
+
+
+def test_what_is_sent_again_is_what_came(tmp_path: Path) -> None:
+    """A record without a value is one again; one that was never decoded is not sent at all."""
+    store = FolderObjectStore(tmp_path)
+    empty, sound, broken = Kept("event-empty"), Kept("event-not-json"), Kept("record-structure")
+    sound.object_key = store.put(b"nonsense")
+    for one in (empty, sound):
+        send_again("id", one, store, one)  # type: ignore[arg-type]
+    assert (empty.sent, sound.sent) == ([None], [b"nonsense"])
+    with pytest.raises(PermanentFailure, match="dead-letter-undecodable"):
+        send_again("id", broken, store, broken)  # type: ignore[arg-type]
+    assert broken.sent == []
 
 
 async def test_an_event_of_another_tenant_is_not_ours() -> None:

@@ -100,6 +100,20 @@ def test_nothing_behind_an_unhandled_record_is_committed(keys: list[int], delays
         assert left == chain[len(chain) - len(left) :]
 
 
+async def test_a_fault_that_nobody_has_named_makes_the_record_come_again() -> None:
+    """An error of ours that ended the task alone would hold up the key, and then its partition, for ever."""
+
+    async def broken(record: Record) -> None:
+        raise OSError("remounted")
+
+    window, polled = Window(broken), records([1, 1])
+    window.add(polled)
+    await settle(window, 2)
+    await window.close()
+    assert window.failed
+    assert (window.take_ready(), window.unhandled()) == ([], polled)
+
+
 async def test_so_many_calls_are_under_way_and_no_more() -> None:
     handler = Handler([3])
     window = Window(handler)

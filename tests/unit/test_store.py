@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import stat
 from pathlib import Path
 
 import pytest
 
-from schemas.errors import PermanentFailure
+from schemas.errors import PermanentFailure, TransientFailure
 from services.store import FolderObjectStore
 
 
@@ -44,6 +45,30 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
         yield b"half"
         raise OSError("disk")
 
-    with pytest.raises(OSError, match="disk"):
+    with pytest.raises(TransientFailure, match="store-unavailable"):
         FolderObjectStore(tmp_path).put(broken())  # type: ignore[arg-type]
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_a_full_volume_is_named_and_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = FolderObjectStore(tmp_path)
+    with monkeypatch.context() as volume:
+        volume.setattr("os.fsync", full)
+        with pytest.raises(TransientFailure, match="store-full"):
+            store.put(b"object")
+    assert store.get(store.put(b"object")) == b"object"
+
+
+def test_a_folder_that_is_away_for_a_moment_has_lost_nothing(tmp_path: Path) -> None:
+    """A volume that is mounted anew: the object is not missing, the store is."""
+    store = FolderObjectStore(tmp_path / "store")
+    address = store.put(b"object")
+    (tmp_path / "store").rename(tmp_path / "elsewhere")
+    for asked in (lambda: store.get(address), lambda: store.put(b"other")):
+        with pytest.raises(TransientFailure, match="store-unavailable"):
+            asked()
+    (tmp_path / "elsewhere").rename(tmp_path / "store")
+    assert store.get(address) == b"object"
