@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from kafka import codec
 from kafka.errors import KafkaError
 from kafka.record import memory_records
 from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
@@ -92,6 +93,11 @@ class ReadableBatch(DefaultRecordBatch):  # type: ignore[misc]
     def _record(self, offset: int, raw: bytes, code: str) -> Any:
         headers = [("", Undecodable(code.encode()))]
         return DefaultRecord(len(raw), offset, self.first_timestamp, self.timestamp_type, None, raw, headers)
+
+
+def codecs() -> dict[str, bool]:
+    """Whether each compression of Kafka can be read here."""
+    return {"gzip": codec.has_gzip(), "snappy": codec.has_snappy(), "lz4": codec.has_lz4(), "zstd": codec.has_zstd()}
 
 
 def install() -> None:

@@ -45,7 +45,7 @@ class Check:
 
 def examine(settings: Settings) -> list[Check]:
     """All checks, the machine's first."""
-    return [*_machine(settings), *_packages(), *site_files(settings), *_parts(settings)]
+    return [*_machine(settings), *_packages(), _compression(), *site_files(settings), *_parts(settings)]
 
 
 def _machine(settings: Settings) -> Iterator[Check]:
@@ -123,6 +123,16 @@ def _pinned() -> dict[str, str]:
         return {}
     matches = [_PINNED.match(text) for text in asked]
     return {match[1]: match[2] for match in matches if match}
+
+
+def _compression() -> Check:
+    """Of records on the bus: a producer chooses it, and one that nobody can read is a dead letter for each of its records."""
+    from services.clients.kafka_batches import codecs
+
+    known = codecs()
+    missing = [name for name, there in known.items() if not there]
+    mend = f"records compressed with {', '.join(missing)} cannot be read: make the environment anew." if missing else ""
+    return Check("compression of records", ", ".join(name for name, there in known.items() if there), mend)
 
 
 def site_files(settings: Settings) -> Iterator[Check]:
