@@ -96,7 +96,7 @@ async def gateway(settings: Settings, stop: asyncio.Event, operations: Operation
     try:
         await asyncio.gather(
             consume(consumer, intake, stop, operations.loop("consume")),
-            publish(Relay(OutboxRecords(database), producer), stop, operations.loop("publish")),
+            publish(Relay(OutboxRecords(database), producer, keeper), stop, operations.loop("publish")),
         )
     finally:
         consumer.close()

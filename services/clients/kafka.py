@@ -10,10 +10,10 @@ from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import KafkaError, MessageSizeTooLargeError, TopicAlreadyExistsError
 from kafka.structs import OffsetAndMetadata
 
-from schemas.errors import PartUnavailable, TransientFailure
+from schemas.errors import PartUnavailable, PermanentFailure, TransientFailure
 from schemas.events import CloudEvent, Headers, binary_form
 from services.clients import kafka_batches
 
@@ -179,9 +179,14 @@ class Producer:
         self.send(topic, key, value, headers)
 
     def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        """`TransientFailure` if the broker did not take it in time; sending again is safe for consumers, who drop known event ids."""
+        """Sending again is safe for consumers, who drop known event ids.
+
+        `TransientFailure` if the broker did not take it in time; `PermanentFailure` (`kafka-too-large`) if it never will.
+        """
         try:
             self._producer.send(topic, key=key, value=value, headers=list(headers)).get(timeout=SEND_SECONDS)
+        except MessageSizeTooLargeError as error:
+            raise PermanentFailure("kafka-too-large", "a record is larger than the topic takes") from error
         except KafkaError as error:
             raise TransientFailure("kafka-send", "the broker did not take a record") from error
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import orjson
+
 from schemas.errors import InvalidEvent, PermanentFailure
 from schemas.events import CloudEvent, dead_letter_topic
 from services.clients.kafka import Producer, Record
-from services.db import DeadLetterRecords
+from services.db import DeadLetterRecords, WaitingEvent
 from services.store import FolderObjectStore
 
 UNDECODABLE = "record-"
@@ -27,6 +29,15 @@ class DeadLetterKeeper:
             event.id, record.topic, record.partition, record.offset, invalid, digest, record.key, record.headers
         )
         self._producer.send_event(dead_letter_topic(record.topic), event)
+
+    def set_aside(self, row: WaitingEvent, invalid: InvalidEvent) -> None:
+        """An event of ours that cannot be sent, by its place in the outbox; structured, so that it can be sent again once that is mended."""
+        event = row.event
+        digest = self._store.put(orjson.dumps(event.structured()))
+        headers = [("content-type", b"application/cloudevents+json")]
+        self._records.add(
+            event.id, row.topic, 0, row.seq, invalid, digest, event.partitionkey.encode(), headers, stage="publish"
+        )
 
 
 def send_again(dead_letter: str, records: DeadLetterRecords, store: FolderObjectStore, producer: Producer) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import get_args
 
 from schemas.errors import DeadLetterReason
-from schemas.events import INBOUND_TOPICS
+from schemas.events import INBOUND_TOPICS, OUTBOUND_TOPICS
 from schemas.report import Priority, ReviewOutcome
 from services.operations.metric import OURS, SLOW, WHOLE, Label, Metric
 from services.operations.metrics_of_others import OF_MODEL_SERVER, OF_TEMPORAL
@@ -91,9 +91,12 @@ _GATEWAY = (
         "longview_gateway_dead_letters_total",
         "counter",
         "items",
-        "Records that can never be handled, by reason.",
+        "Records that can never be handled, by reason; events of ours that can never be sent.",
         ("gateway",),
-        (_TOPIC, Label("reason", values=get_args(DeadLetterReason))),
+        (
+            Label("topic", values=(*INBOUND_TOPICS, *OUTBOUND_TOPICS)),
+            Label("reason", values=get_args(DeadLetterReason)),
+        ),
     ),
     Metric(
         "longview_gateway_record_seconds",

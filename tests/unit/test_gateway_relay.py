@@ -1,0 +1,132 @@
+"""From the outbox to the bus: an event that can never be sent is set aside with its reason, and those behind it are sent."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import InvalidEvent, PermanentFailure, TransientFailure
+from schemas.events import CloudEvent, binary_form, parse_event
+from services.db import DeadLetterRecords, OutboxRecords, WaitingEvent, open_migrated
+from services.db.outbox import write_event
+from services.gateway.dead_letters import DeadLetterKeeper, send_again
+from services.gateway.relay import Relay
+from services.gateway.service import publish
+from services.store import FolderObjectStore
+from tests import inbox_samples as samples
+
+
+def event(name: str, uid: str = "1.2.840.99.8") -> CloudEvent:
+    """A result that is announced; a UID with a leading zero, as old archives hold them, breaks the schema of events."""
+    told = samples.available(samples.result(name, name))
+    return told.model_copy(update={"data": told.data | {"studyInstanceUid": uid}})
+
+
+@dataclass
+class Bus:
+    """Checks what is sent as the producer does, and fails as it was told."""
+
+    faults: list[Exception] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
+
+    def send_event(self, topic: str, one: CloudEvent) -> None:
+        if self.faults:
+            raise self.faults.pop(0)
+        binary_form(one)
+        self.sent.append(one.id)
+
+    def send(self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
+        self.sent.append(parse_event(headers, value).id)
+
+
+@dataclass
+class House:
+    folder: Path
+    bus: Bus = field(default_factory=Bus)
+
+    def __post_init__(self) -> None:
+        self.database = open_migrated(f"sqlite:///{self.folder / 'longview.db'}")
+        self.outbox, self.letters = OutboxRecords(self.database), DeadLetterRecords(self.database)
+        self.store = FolderObjectStore(self.folder / "store")
+
+    def write(self, *events: CloudEvent) -> None:
+        for one in events:
+            with self.database.writing() as session:
+                write_event(session, one)
+
+    def relay(self) -> Relay:
+        return Relay(self.outbox, self.bus, DeadLetterKeeper(self.store, self.letters, self.bus))  # type: ignore[arg-type]
+
+
+def test_one_invalid_event_of_ours_stops_nothing(tmp_path: Path) -> None:
+    """It ended the gateway at every start."""
+    house, before, broken, behind = House(tmp_path), event("a"), event("b", "1.2.840.099.7"), event("c")
+    house.write(before, broken, behind)
+    assert house.relay().send_waiting() == 3
+    assert house.bus.sent == [before.id, behind.id]
+    assert house.outbox.unpublished(10) == []
+    [letter] = house.letters.list_dead_letters()
+    assert (letter.id, letter.reason, letter.code) == (broken.id, "schema-invalid", "event-schema-invalid")
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (PermanentFailure("kafka-too-large", "too large"), "kafka-too-large"),
+        (ZeroDivisionError(), "event-fault-zerodivisionerror"),
+    ],
+)
+def test_what_the_broker_never_takes_is_kept_and_can_be_sent_again(tmp_path: Path, fault: Exception, code: str) -> None:
+    house, one = House(tmp_path, Bus([fault])), event("a")
+    house.write(one)
+    house.relay().send_waiting()
+    [letter] = house.letters.list_dead_letters()
+    assert (letter.code, letter.topic) == (code, "longview.ai-result.v1")
+    send_again(letter.id, house.letters, house.store, house.bus)  # type: ignore[arg-type]
+    assert house.bus.sent == [one.id]
+
+
+def test_while_the_broker_is_away_nothing_is_set_aside(tmp_path: Path) -> None:
+    house, one = House(tmp_path, Bus([TransientFailure("kafka-send", "away")])), event("a")
+    house.write(one)
+    with pytest.raises(TransientFailure):
+        house.relay().send_waiting()
+    assert house.letters.list_dead_letters() == []
+    assert house.relay().send_waiting() == 1
+    assert house.bus.sent == [one.id]
+
+
+async def test_a_database_that_is_away_for_a_moment_does_not_end_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.gateway.service.RELAY_SECONDS", 0.01)
+    house, one, stop = House(tmp_path), event("a"), asyncio.Event()
+    house.write(one)
+    asked: list[int] = []
+
+    class Away(OutboxRecords):
+        def unpublished(self, limit: int) -> list[WaitingEvent]:
+            asked.append(limit)
+            if len(asked) < 3:
+                raise OSError("gone")
+            if len(asked) > 3:
+                stop.set()
+            return super().unpublished(limit)
+
+    house.outbox = Away(house.database)
+    await asyncio.wait_for(publish(house.relay(), stop), 30)
+    assert house.bus.sent == [one.id]
+
+
+def test_an_event_that_is_set_aside_twice_is_kept_once(tmp_path: Path) -> None:
+    """A gateway that is killed between the two writes."""
+    house = House(tmp_path)
+    house.write(event("b", "1.2.840.099.7"))
+    [row] = house.outbox.unpublished(1)
+    keeper = DeadLetterKeeper(house.store, house.letters, house.bus)  # type: ignore[arg-type]
+    for _ in range(2):
+        keeper.set_aside(row, InvalidEvent("schema-invalid", "event-schema-invalid", "x"))
+    assert len(house.letters.list_dead_letters()) == 1
