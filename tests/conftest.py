@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,16 @@ def test_data() -> Path:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = longest_first(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test leaves logging as it has found it: importing vLLM, for one, raises the root's level, and what later tests look for is not logged."""
+    level = logging.root.level
+    try:
+        return (yield)
+    finally:
+        logging.root.setLevel(level)
 
 
 @pytest.hookimpl(trylast=True)

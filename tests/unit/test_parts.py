@@ -293,6 +293,7 @@ def test_a_launcher_that_is_interrupted_stops_what_it_had_started(settings: Sett
     """Ctrl-C while the second part is still on its way: nothing is left."""
     script = f"""
 import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background has it ignored
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from dataclasses import replace
 from test_parts import PAGES, SECOND, Launcher, Settings, http_ok
