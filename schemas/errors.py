@@ -56,6 +56,11 @@ class InvalidEvent(LongviewError):
         return type(self), (self.reason, self.code, self.hint)
 
 
+def code_of(error: BaseException) -> str:
+    """The code of a named failure; of any other exception its class alone, for its text may hold anything."""
+    return error.code if isinstance(error, LongviewError) else f"fault-{type(error).__name__.lower()}"[:64]
+
+
 class PermanentFailure(LongviewError):
     """Trying again cannot help: stop the run and tell a person."""
 

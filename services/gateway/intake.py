@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from schemas.errors import InvalidEvent, LongviewError, PermanentFailure, TransientFailure
+from schemas.errors import InvalidEvent, LongviewError, PermanentFailure, TransientFailure, code_of
 from schemas.events import DEAD_LETTER, CloudEvent, dataschema, now_rfc3339, parse_event
 from schemas.facts import PatientEvent, PatientInput
 from schemas.identifiers import Namespace, patient_workflow_id
@@ -81,7 +81,7 @@ class Intake:
         except LongviewError:
             raise
         except Exception as fault:  # a defect of ours must not stop every record behind this one
-            kind = f"event-fault-{type(fault).__name__.lower()}"
+            kind = f"event-{code_of(fault)}"
             return await self._keep(
                 record, InvalidEvent("permanent-error", kind, "a fault of the gateway met this record")
             )

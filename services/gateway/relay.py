@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from schemas.errors import InvalidEvent, LongviewError, TransientFailure
+from schemas.errors import InvalidEvent, PermanentFailure, code_of
+from schemas.events import binary_form
 from schemas.telemetry import traces
 from schemas.telemetry.fields import Fields, fields
 from services.clients.kafka import Producer
@@ -44,19 +45,23 @@ class Relay:
         return len(rows)
 
     def _send(self, row: WaitingEvent) -> None:
-        try:
-            self._producer.send_event(row.topic, row.event)
-        except TransientFailure:
-            raise
-        except InvalidEvent as invalid:
-            self._set_aside(row, invalid)
-        except Exception as fault:  # a defect of ours in one event must not stop every event behind it
-            code = fault.code if isinstance(fault, LongviewError) else f"event-fault-{type(fault).__name__.lower()}"
-            self._set_aside(row, InvalidEvent("permanent-error", code, "the event cannot be sent"))
-        else:
+        if (never := self._refused(row)) is None:
             count("longview_outbox_sent_total")
+            return
+        log.error("event-not-sent", extra=fields(topic=row.topic, event_id=row.event.id, code=never.code))
+        self._dead_letters.set_aside(row, never)
+        count("longview_gateway_dead_letters_total", topic=row.topic, reason=never.reason)
 
-    def _set_aside(self, row: WaitingEvent, invalid: InvalidEvent) -> None:
-        log.error("event-not-sent", extra=fields(topic=row.topic, event_id=row.event.id, code=invalid.code))
-        self._dead_letters.set_aside(row, invalid)
-        count("longview_gateway_dead_letters_total", topic=row.topic, reason=invalid.reason)
+    def _refused(self, row: WaitingEvent) -> InvalidEvent | None:
+        """Why the event can never be sent, None once it was; what fails between us and the broker is raised, and is tried again."""
+        try:
+            key, headers, value = binary_form(row.event)
+        except InvalidEvent as invalid:
+            return invalid
+        except Exception as fault:  # a defect in one event must not stop every event behind it
+            return InvalidEvent("permanent-error", f"event-{code_of(fault)}")
+        try:
+            self._producer.send(row.topic, key, value, headers)
+        except PermanentFailure as refused:
+            return InvalidEvent("permanent-error", refused.code)
+        return None

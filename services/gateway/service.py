@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-from schemas.errors import LongviewError, TransientFailure
+from schemas.errors import TransientFailure, code_of
 from schemas.telemetry.fields import fields
 from services.clients.kafka import Consumer, Record
 from services.gateway.intake import Intake
@@ -80,11 +80,9 @@ async def publish(relay: Relay, stop: asyncio.Event, beat: Callable[[], None] = 
         stopping = stop.is_set()
         try:
             sent = await asyncio.to_thread(relay.send_waiting, beat)
-        except (
-            Exception
-        ) as failure:  # whatever it is: nobody would start this loop again, and events would wait in silence
-            code = failure.code if isinstance(failure, LongviewError) else f"fault-{type(failure).__name__.lower()}"
-            log.warning("outbox-waits", extra=fields(code=code))
+        except Exception as failure:
+            # whatever it is: nobody would begin this loop again, and events would wait in silence
+            log.warning("outbox-waits", extra=fields(code=code_of(failure)))
             sent = 0
         if sent:
             continue

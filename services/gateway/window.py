@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 
-from schemas.errors import LongviewError
+from schemas.errors import code_of
 from schemas.telemetry.fields import fields
 from services.clients.kafka import Record
 from services.operations.meter import count
@@ -96,15 +96,9 @@ class Window:
                     return
                 try:
                     await self._handle(chain[0])
-                except (
-                    Exception
-                ) as failure:  # whatever it is: a record that nobody waits for would hold up its partition for ever
-                    code = (
-                        failure.code
-                        if isinstance(failure, LongviewError)
-                        else f"fault-{type(failure).__name__.lower()}"
-                    )
-                    log.warning("record-comes-again", extra=fields(code=code))
+                except Exception as failure:
+                    # whatever it is: a record that nobody waits for any more would hold up its partition for ever
+                    log.warning("record-comes-again", extra=fields(code=code_of(failure)))
                     count("longview_gateway_records_total", topic=chain[0].topic, outcome="again")
                     self.failed = True
                 else:

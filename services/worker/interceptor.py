@@ -21,7 +21,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from schemas.errors import LongviewError, StudyUnread, TransientFailure
+from schemas.errors import LongviewError, StudyUnread, TransientFailure, code_of
 from schemas.telemetry.fields import fields
 from schemas.telemetry.logs import our_place_of, place_of
 from services.worker.measures import record_attempt, record_done
@@ -64,7 +64,7 @@ class _Guarded(ActivityInboundInterceptor):
             log.warning("step-failed", extra=told)
             raise _application_error(error, info.attempt) from None
         except Exception as error:
-            code = f"fault-{type(error).__name__.lower()}"[:64]
+            code = code_of(error)
             place = fields(activity=info.activity_type, attempt=info.attempt, code=code, at=place_of(error))
             log.error("step-fault", extra=place)
             last = info.attempt >= MOST_FAULTS
