@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from litestar import Response, get, post
 from litestar.connection import Request
+from litestar.exceptions import SerializationException
 from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath, FromQuery, QueryParameter
 from pydantic import ValidationError
@@ -22,6 +23,8 @@ from services.inbox.view import filter_of
 
 AnyRequest = Request[Any, Any, Any]
 MAX_PAGE = 500
+MAX_OFFSET = 10_000_000
+"""More results than an inbox will ever hold."""
 
 
 @get("/health", sync_to_thread=True)
@@ -39,7 +42,7 @@ def api_results(
     modality: FromQuery[str | None] = None,
     priority: FromQuery[str | None] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 100,
-    offset: Annotated[int, QueryParameter(ge=0)] = 0,
+    offset: Annotated[int, QueryParameter(ge=0, le=MAX_OFFSET)] = 0,
 ) -> dict[str, Any]:
     """The list, most urgent first."""
     chosen = filter_of(shown, modality, priority)
@@ -71,7 +74,7 @@ async def api_review(request: AnyRequest, deps: Deps, desk: Desk, result_id: Fro
         reviewer = reviewer_of(request, request.headers.get(USER_HEADER, ""))
         body = dict(await request.json()) | {"reviewer": reviewer}
         await desk.decide(entry, Decision.model_validate(body, strict=False), asker_of(request, reviewer))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, SerializationException, RecursionError) as error:
         sentence = sentence_of(error) if isinstance(error, ValidationError) else sentence_of_unreadable()
         return Response({"detail": sentence}, status_code=400)
     except DecisionRefused as refused:
@@ -87,7 +90,7 @@ async def api_acknowledge(request: AnyRequest, deps: Deps, desk: Desk, result_id
         reviewer = reviewer_of(request, request.headers.get(USER_HEADER, ""))
         body = dict(await request.json()) | {"reviewer": reviewer}
         await desk.acknowledge(entry, Acknowledgement.model_validate(body, strict=False), asker_of(request, reviewer))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, SerializationException, RecursionError):
         return Response({"detail": "Send a JSON object with act_id (a UUID) and read_back."}, status_code=400)
     except DecisionRefused as refused:
         return Response({"detail": refused.hint, "code": refused.code}, status_code=refused.status)

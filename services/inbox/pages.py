@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from litestar import Response, get, post
 from litestar.connection import Request
 from litestar.exceptions import NotFoundException
 from litestar.handlers import BaseRouteHandler
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Redirect, ServerSentEvent, ServerSentEventMessage, Template
 from pydantic import ValidationError
 
@@ -27,6 +28,9 @@ from services.inbox.view import PAGE, filter_of, result_page, rows_of, tabs_of
 
 AnyRequest = Request[Any, Any, Any]
 STREAM_SECONDS = 300.0
+MAX_PAGES = 1_000_000
+MAX_SEQ = 2**63 - 1
+"""Of the change feed: what the database counts up to."""
 FORM_FIELDS = ("act_id", "report_version", "outcome", "reviewer", "reason_code", "reason_text", "acted_upon")
 
 
@@ -53,7 +57,7 @@ async def list_page(
     shown: FromQuery[str] = "open",
     modality: FromQuery[str] = "",
     priority: FromQuery[str] = "",
-    page: FromQuery[int] = 1,
+    page: Annotated[int, QueryParameter(le=MAX_PAGES)] = 1,
 ) -> Template:
     """The results, most urgent first; the filter stands in the address. `/rows` is the part that changes, for a page that is open."""
     template = "_rows.html" if request.scope["path"] == "/rows" else "list.html"
@@ -177,11 +181,14 @@ def evidence(
 
 
 @get("/events")
-async def events(request: AnyRequest, feed: Feed, since: FromQuery[int | None] = None) -> ServerSentEvent:
+async def events(
+    request: AnyRequest, feed: Feed, since: Annotated[int | None, QueryParameter(ge=0, le=MAX_SEQ)] = None
+) -> ServerSentEvent:
     """The change feed, from where the page has left off."""
     last = request.headers.get("last-event-id", "")
+    known = bool(re.fullmatch("[0-9]{1,18}", last))
     until = time.monotonic() + STREAM_SECONDS if visitor_of(request) else None
-    return ServerSentEvent(_messages(feed, int(last) if last.isdigit() else since, until))
+    return ServerSentEvent(_messages(feed, int(last) if known else since, until))
 
 
 async def _messages(feed: ChangeFeed, since: int | None, until: float | None) -> AsyncIterator[ServerSentEventMessage]:
