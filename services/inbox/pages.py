@@ -67,18 +67,23 @@ async def list_page(
 
 
 def _list(request: AnyRequest, deps: InboxDeps, wanted: Filter, page: int) -> dict[str, Any]:
-    listing = deps.reader.list_entries(
-        Filter(wanted.shown, wanted.modality, wanted.priority, limit=PAGE, offset=(page - 1) * PAGE)
-    )
+    listing = deps.reader.list_entries(_on_page(wanted, page))
+    pages = max(1, -(-listing.matching // PAGE))
+    if page > pages:  # what stood on it was decided: the last page that is left, for others wait
+        page, listing = pages, deps.reader.list_entries(_on_page(wanted, pages))
     return {
         "rows": rows_of(listing, deps.clock()),
         "listing": listing,
         "wanted": wanted,
         "tabs": tabs_of(wanted, listing),
         "page": page,
-        "pages": max(1, -(-listing.matching // PAGE)),
+        "pages": pages,
         "query": request.url.query,
     }
+
+
+def _on_page(wanted: Filter, page: int) -> Filter:
+    return Filter(wanted.shown, wanted.modality, wanted.priority, limit=PAGE, offset=(page - 1) * PAGE)
 
 
 @get("/results/{result_id:str}", sync_to_thread=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import get_args
@@ -257,8 +258,10 @@ def span(minutes: int) -> str:
 
 
 def moment(text: str | None) -> str:
-    """A FHIR date or dateTime as people write it, to the minute, in the zone it was written in."""
-    return (text or "")[:16].replace("T", " ")
+    """A FHIR date or dateTime as people write it, to the minute, in the zone it was written in, which stands beside it."""
+    written = (text or "")[:16].replace("T", " ")
+    zone = re.search(r"T.*(Z|[+-]\d\d:\d\d)$", text or "")
+    return f"{written} {'UTC' if zone[1] in ('Z', '+00:00') else zone[1]}" if zone else written
 
 
 def utc(when: datetime) -> str:

@@ -90,6 +90,18 @@ def test_the_filter_stands_in_the_address(house: House, visitor: Browserless) ->
     assert "Lindqvist" in visitor.page("/?shown=nonsense&priority=nonsense")
 
 
+def test_a_page_that_was_emptied_shows_what_still_waits(
+    house: House, visitor: Browserless, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that nothing waits."""
+    monkeypatch.setattr("services.inbox.pages.PAGE", 1)
+    house.add("first", "study-1")
+    house.add("second", "study-2", patient=samples.patient("Okonjo, Ada", "MR-77"))
+    page = visitor.page("/?page=3")
+    assert "Nothing waits" not in page
+    assert ("Okonjo, Ada" in page) != ("Lindqvist, Maren" in page)
+
+
 def test_a_result_shows_its_findings_evidence_history_and_origin(house: House, visitor: Browserless) -> None:
     told = house.add()
     page = visitor.page(f"/results/{told.result_id}")

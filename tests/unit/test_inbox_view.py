@@ -39,7 +39,9 @@ def test_a_filter_that_is_none_of_ours_counts_as_not_given() -> None:
 
 
 def test_a_time_keeps_the_zone_it_was_written_in() -> None:
-    assert moment("2025-08-02T08:40:00+02:00") == "2025-08-02 08:40"
+    assert moment("2025-08-02T08:40:00+02:00") == "2025-08-02 08:40 +02:00"
+    assert moment("2025-08-02T08:40:00.123Z") == "2025-08-02 08:40 UTC"
+    assert moment("2025-08-02T08:40:00") == "2025-08-02 08:40"
     assert moment("2019-03") == "2019-03"
     assert moment(None) == ""
 
