@@ -134,6 +134,25 @@ def test_rejecting_needs_a_reason(house: House, screen: Page) -> None:
     expect(screen.locator(".decision")).to_contain_text("Wrong place or side")
 
 
+def test_enter_decides_nothing(house: House, screen: Page) -> None:
+    """A rejection that was filled in, and Enter on its last answer, was recorded as accepted."""
+    told = house.add()
+    screen.goto(f"{house.url}/results/{told.result_id}")
+    screen.get_by_text("Reject …").click()
+    screen.get_by_label("Why").select_option("wrong-location")
+    screen.get_by_label("Yes", exact=True).check()
+    screen.get_by_label("Yes", exact=True).press("Enter")
+    screen.get_by_label("Your name").fill("Dr. Ines Halloran")
+    screen.get_by_label("Your name").press("Enter")
+    expect(screen.get_by_role("button", name="Accept")).to_be_visible()
+    screen.reload()
+    expect(screen.locator(".done")).to_have_count(0)
+    assert house.reviewer.acts == []
+    screen.get_by_label("Your name").fill("Dr. Ines Halloran")
+    screen.get_by_role("button", name="Accept").click()
+    expect(screen.locator(".done")).to_contain_text("Accepted")
+
+
 def test_someone_else_decides_while_the_page_is_open(house: House, screen: Page) -> None:
     told = house.add()
     screen.goto(f"{house.url}/results/{told.result_id}")
