@@ -169,7 +169,7 @@ def test_a_pneumothorax_in_a_routine_study_goes_before_what_was_ordered_as_urgen
     house.add("first", "study-1", priority="urgent")
     raised = RaisedPriority(finding="pneumothorax", likelihood="probable", priority="stat", critical_list="default@v1")
     told = house.add(
-        "second", "study-2", priority="stat", order_priority="routine", raised=raised,
+        "second", "study-2", priority="stat", order_priority="routine", raised=raised, trained=True,
         patient=samples.patient("Okonjo, Ada", "MR-77"),
     )  # fmt: skip
     screen.goto(house.url)
