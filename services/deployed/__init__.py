@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from schemas.errors import LongviewError
-from services.parts.doctor import Check
+from services.parts.doctor import Check, site_files
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _looks() -> dict[str, Look]:
         "model": servers.model_server,
         "inbox": people.inbox,
         "login": people.login,
-        "site files": people.decisions,
+        "site files": site_files,
         "audit": people.audit,
         "certificates": certificates.look,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from services.adapters import trust
-from services.parts.doctor import Check, site_files
+from services.parts.doctor import Check
 from services.parts.probes import NotReady, fhir_ok, http_ok
 from services.settings import Settings
 
@@ -21,11 +21,6 @@ def inbox(settings: Settings) -> Iterator[Check]:
         )
         return
     yield Check("inbox", "answers")
-
-
-def decisions(settings: Settings) -> Iterator[Check]:
-    """What the site has decided: findings that raise a result, which series is read, who is told when."""
-    yield from site_files(settings)
 
 
 def login(settings: Settings) -> Iterator[Check]:

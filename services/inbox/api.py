@@ -25,6 +25,8 @@ AnyRequest = Request[Any, Any, Any]
 MAX_PAGE = 500
 MAX_OFFSET = 10_000_000
 """More results than an inbox will ever hold."""
+UNREADABLE = (TypeError, ValueError, SerializationException, RecursionError)
+"""What a body raises that is no JSON object of the right form, or a cut or a bottomless one."""
 
 
 @get("/health", sync_to_thread=True)
@@ -74,7 +76,7 @@ async def api_review(request: AnyRequest, deps: Deps, desk: Desk, result_id: Fro
         reviewer = reviewer_of(request, request.headers.get(USER_HEADER, ""))
         body = dict(await request.json()) | {"reviewer": reviewer}
         await desk.decide(entry, Decision.model_validate(body, strict=False), asker_of(request, reviewer))
-    except (TypeError, ValueError, SerializationException, RecursionError) as error:
+    except UNREADABLE as error:
         sentence = sentence_of(error) if isinstance(error, ValidationError) else sentence_of_unreadable()
         return Response({"detail": sentence}, status_code=400)
     except DecisionRefused as refused:
@@ -90,7 +92,7 @@ async def api_acknowledge(request: AnyRequest, deps: Deps, desk: Desk, result_id
         reviewer = reviewer_of(request, request.headers.get(USER_HEADER, ""))
         body = dict(await request.json()) | {"reviewer": reviewer}
         await desk.acknowledge(entry, Acknowledgement.model_validate(body, strict=False), asker_of(request, reviewer))
-    except (TypeError, ValueError, SerializationException, RecursionError):
+    except UNREADABLE:
         return Response({"detail": "Send a JSON object with act_id (a UUID) and read_back."}, status_code=400)
     except DecisionRefused as refused:
         return Response({"detail": refused.hint, "code": refused.code}, status_code=refused.status)

@@ -41,6 +41,7 @@ from services.gateway.intake import Intake
 from services.parts.ports import free_port
 from services.store import FolderObjectStore
 from tests.real import parts
+from tests.unit.test_kafka_client import Raw
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
@@ -277,22 +278,13 @@ def test_every_compression_of_a_producer_is_read(
     assert [record.value for record in read(join(), 20)] == [b"%d" % n for n in range(20)]
 
 
-class RawName(str):
-    """A header's name in bytes that are no UTF-8."""
-
-    __slots__ = ()
-
-    def encode(self, *_: object) -> bytes:
-        return b"trace\xff\xfe"
-
-
 def test_a_record_that_cannot_be_decoded_stops_nothing_behind_it(
     bootstrap: str, topic: str, join: Callable[..., Consumer]
 ) -> None:
     """In the middle of a batch: it comes out with its place and reason, once, and the group goes on behind it."""
     sending = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=200)
     for number in range(9):
-        headers = [(RawName("x"), b"1")] if number == 4 else []
+        headers = [(Raw("x"), b"1")] if number == 4 else []
         sending.send(topic, b"%d" % number, key=b"k", headers=headers)
     sending.close()
     consumer = join()

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.inference import ModelAnswer, ModelRelease, ModelRequest
-from tests.contract.written_bundles import TRAINED
-from tests.unit.injection.house import NOTHING, Hospital, Outcome, Resource, chart, phantom, run
+from tests.unit.injection.house import Hospital, Obedient, Outcome, Resource, chart, phantom, run
 from tests.unit.series_samples import file_of, stack
 from workflows.timeline.regions import SIDED, is_elsewhere, side_of
 
@@ -27,26 +23,10 @@ CODED = {
 }
 
 
-@dataclass
-class Denies:
-    """A model that detects nothing."""
-
-    requests: list[ModelRequest] = field(default_factory=list)
-
-    def release(self) -> ModelRelease:
-        return TRAINED
-
-    def ask(self, request: ModelRequest) -> ModelAnswer:
-        self.requests.append(request)
-        asked = request.answer_schema["properties"]["findings"]["properties"]
-        text = orjson.dumps({"findings": dict.fromkeys(asked, NOTHING)}).decode()
-        return ModelAnswer(text=text, finish_reason="stop", prompt_tokens=1, completion_tokens=1, served_model_name="m")
-
-
 def reading(order: Resource, **tags: Any) -> Outcome:
-    """A study that was ordered so, read from images with these tags."""
+    """A study that was ordered so, read from images with these tags by a model that detects nothing."""
     resources = [one | order if one["resourceType"] == "ServiceRequest" else one for one in chart()]
-    return run(Hospital(resources, [file_of(each) for each in stack(VOXELS, **tags)]), Denies())
+    return run(Hospital(resources, [file_of(each) for each in stack(VOXELS, **tags)]), Obedient(sees=True))
 
 
 def dropped(outcome: Outcome) -> set[str]:

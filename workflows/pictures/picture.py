@@ -31,7 +31,7 @@ from workflows.pictures.views import (
     view_of,
     view_told,
 )
-from workflows.series.attributes import DatasetAttributes, read_dataset
+from workflows.series.attributes import DatasetAttributes, laterality_of, read_dataset
 from workflows.series.codecs import decoder_of
 from workflows.series.elements import NATIVE, Buffer
 from workflows.series.frames import frames_of, no_codec, syntax_of
@@ -109,7 +109,7 @@ def read_exposure(part: Buffer | Dataset) -> Exposure:
         ),
         frames=whole_number(tags, "NumberOfFrames") or 1,
         body_part=text("BodyPartExamined"),
-        laterality=text("ImageLaterality") or text("Laterality"),
+        laterality=laterality_of(tags),
         bedside=is_bedside(tags),
         for_processing=is_for_processing(tags),
         processed=is_processed(tags),

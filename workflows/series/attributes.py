@@ -176,10 +176,15 @@ def hinted(tags: Attributes, keyword: str) -> tuple[float, ...]:
         return ()
 
 
+def laterality_of(tags: Attributes) -> str | None:
+    """As it was written: Image Laterality, else the series' Laterality (PS3.3 C.8.11.7, C.7.3.1)."""
+    return tags.text("ImageLaterality") or tags.text("Laterality")
+
+
 def side_told(tags: Attributes) -> Literal["left", "right"] | None:
-    """The side of the body that the image shows: Image Laterality, else the series' Laterality (PS3.3 C.8.11.7, C.7.3.1)."""
-    told = tags.text("ImageLaterality") or tags.text("Laterality")
-    return "left" if told == "L" else "right" if told == "R" else None
+    """The side of the body that the image shows; None for both, and where nothing tells it."""
+    written = laterality_of(tags)
+    return "left" if written == "L" else "right" if written == "R" else None
 
 
 def finite(value: Any, keyword: str) -> float:
@@ -245,6 +250,7 @@ __all__ = [
     "finite",
     "hinted",
     "identity_of",
+    "laterality_of",
     "read_dataset",
     "side_told",
 ]

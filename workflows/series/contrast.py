@@ -36,6 +36,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
 )
 """Whole words, in English, German, French, Spanish and Italian; `_` and `-` part them."""
 _CONTRASTS = tuple((contrast, re.compile(words, re.IGNORECASE)) for contrast, words in _WORDS)
+_MAP = re.compile(r"\badc\b", re.IGNORECASE)
 _WITHOUT = re.compile(
     r"\b(pre.?(contrast|gd|km)|without|ohne|sans|sin|senza|w/?o|nativ|non.?contrast)\b", re.IGNORECASE
 )
@@ -50,23 +51,27 @@ class Timing(NamedTuple):
 
 def contrast_of(description: str | None, timing: Timing | None) -> str | None:
     """The contrast; None where neither tells one, or the description names a map that was computed (ADC)."""
-    named = named_contrast(description)
-    if timing is None or named in timing.fits or _is_map(description):
+    words = _words(description)
+    named = _named(words)
+    if timing is None or named in timing.fits or _MAP.search(words):
         return named
     return timing.contrast
 
 
 def named_contrast(description: str | None) -> str | None:
     """By the description alone."""
-    text = re.sub(r"[_-]+", " ", description or "")
-    if _is_map(text):
+    return _named(_words(description))
+
+
+def _words(description: str | None) -> str:
+    return re.sub(r"[_-]+", " ", description or "")
+
+
+def _named(words: str) -> str | None:
+    if _MAP.search(words):
         return None
-    found = next((contrast for contrast, words in _CONTRASTS if words.search(text)), None)
-    return T1 if found == T1_CONTRAST and _WITHOUT.search(text) else found
-
-
-def _is_map(description: str | None) -> bool:
-    return bool(re.search(r"\badc\b", re.sub(r"[_-]+", " ", description or ""), re.IGNORECASE))
+    found = next((contrast for contrast, phrases in _CONTRASTS if phrases.search(words)), None)
+    return T1 if found == T1_CONTRAST and _WITHOUT.search(words) else found
 
 
 def timing_of(images: Sequence[Attributes]) -> Timing | None:
@@ -74,8 +79,10 @@ def timing_of(images: Sequence[Attributes]) -> Timing | None:
     if any(b >= LEAST_B for each in images if (b := each.hint("DiffusionBValue")) is not None):
         return Timing(DWI, frozenset({DWI}))
     sequence = {value for each in images for value in each.texts("ScanningSequence")}
+    if not sequence:
+        return None  # no MR, whose images by the hundred have none of these
     te, tr, ti = (_usual(images, keyword) for keyword in ("EchoTime", "RepetitionTime", "InversionTime"))
-    if te is None or tr is None or not sequence:
+    if te is None or tr is None:
         return None
     agent = any(each.text("ContrastBolusAgent") for each in images)
     weighted = Timing(T1_CONTRAST if agent else T1, frozenset({T1_CONTRAST} if agent else {T1, T1_CONTRAST}))
