@@ -39,7 +39,7 @@ Entity = WorkflowHandle[PatientWorkflow, None]
 
 @pytest.fixture(autouse=True)
 def short_bursts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policies, "BURST_QUIET", timedelta(seconds=0.5))
+    monkeypatch.setattr(policies, "BURST_WINDOW", timedelta(seconds=0.5))
 
 
 def about(event: Any, address: facts.StudyAddress = STUDY) -> facts.PatientEvent:

@@ -62,7 +62,7 @@ async def test_every_event_of_one_patient_keeps_its_own_trace(
     script: Script, spans: list[FinishedSpan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A burst has the trace of its first event. In Temporal's sandbox, and replayed as it ran: with the same spans, none of them recorded again."""
-    monkeypatch.setattr(policies, "BURST_QUIET", timedelta(seconds=0.5))
+    monkeypatch.setattr(policies, "BURST_WINDOW", timedelta(seconds=0.5))
     study, inr, sodium, final = (new_trace() for _ in range(4))
     async with working(script) as client:
         entity = await told_in(client, study, about(available("one")))

@@ -14,11 +14,11 @@ REMEMBERED_STUDIES = 500
 UNPLACED_EVENTS = 200
 """Orders and reports kept that name no study which is known yet."""
 
-BURST_QUIET = timedelta(seconds=5)
-"""Observations that follow each other within this time are one update: a panel of labs, not ten."""
+BURST_WINDOW = timedelta(seconds=5)
+"""Observations that come within this time after the first of them are one update: a panel of labs, not ten."""
 
 BURST_LIMIT = 200
-"""A burst is told at this size, quiet or not."""
+"""A burst is told at this size, before its time is over."""
 
 ADDENDUM_WINDOW = timedelta(days=14)
 """For so long after a study became known, its result is told of new observations."""

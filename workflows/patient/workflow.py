@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -118,20 +119,47 @@ class PatientWorkflow:
 
     async def _take_burst(self) -> None:
         """One update for all observations that stand in a row; wait for more only while nothing else waits behind them."""
+        if workflow.patched("one-window"):
+            burst = await self._window()
+        else:
+            burst = await self._a_window_each()
+        first = burst[0]
+        references = dict.fromkeys(event.observation for event in burst)
+        update = HistoryChanged(event_id=first.event_id, patient=first.patient, observations=list(references))
+        await self._tell_all(self._memory.followed(workflow.now()), update)
+
+    async def _window(self) -> list[ObservationAvailable]:
+        """One timer for one burst, begun with its first observation, whatever follows and when.
+
+        A worker that dies between two signals leaves a history whose signals Temporal hands over one by one now, and together when it is
+        replayed: what a workflow starts must not depend on which of the two it was.
+        """
+        with suppress(TimeoutError):
+            await workflow.wait_condition(self._window_is_over, timeout=policies.BURST_WINDOW)
+        burst: list[ObservationAvailable] = []
+        while self._pending and len(burst) < policies.BURST_LIMIT:
+            event = self._pending[0].event
+            if not isinstance(event, ObservationAvailable):
+                break
+            burst.append(event)
+            self._pending.popleft()
+        return burst
+
+    def _window_is_over(self) -> bool:
+        return not self._all_observations() or len(self._pending) >= policies.BURST_LIMIT
+
+    async def _a_window_each(self) -> list[ObservationAvailable]:
+        """A timer for each observation, for histories that began so."""
         while self._all_observations() and len(self._pending) < policies.BURST_LIMIT:
             more = partial(self._more_than, len(self._pending))
             try:
-                await workflow.wait_condition(more, timeout=policies.BURST_QUIET)
+                await workflow.wait_condition(more, timeout=policies.BURST_WINDOW)
             except TimeoutError:
                 break
         burst = []
         while self._pending and isinstance(self._pending[0].event, ObservationAvailable):
             burst.append(self._pending.popleft().event)
-        first = burst[0]
-        assert isinstance(first, ObservationAvailable)
-        references = dict.fromkeys(event.observation for event in burst if isinstance(event, ObservationAvailable))
-        update = HistoryChanged(event_id=first.event_id, patient=first.patient, observations=list(references))
-        await self._tell_all(self._memory.followed(workflow.now()), update)
+        return [event for event in burst if isinstance(event, ObservationAvailable)]
 
     def _more_than(self, size: int) -> bool:
         return len(self._pending) > size

@@ -182,9 +182,12 @@ class ReportStudyWorkflow:
         self._pending = whole
 
     async def _wait_for_completeness(self) -> bool:
+        """One timer from the first partial announcement on, however many follow (see `PatientWorkflow._window`)."""
+        awaited = self._more_than_partial if workflow.patched("one-wait") else lambda: bool(self._pending)
         try:
-            await workflow.wait_condition(lambda: bool(self._pending), timeout=policies.COMPLETENESS_PATIENCE)
+            await workflow.wait_condition(awaited, timeout=policies.COMPLETENESS_PATIENCE)
         except TimeoutError:
+            self._drop_partial()
             hint = "the study was never announced as complete"
             self._failure = StepFailed("study-never-complete", "ingest", hint, False, 1)
             self._state = "failed"
@@ -193,6 +196,9 @@ class ReportStudyWorkflow:
                 await self._record_failure(self._partial, self._failure)
             return False
         return True
+
+    def _more_than_partial(self) -> bool:
+        return any(getattr(event, "completeness", "") != "partial" for event in self._pending)
 
     async def _take(self, event: StudyEvent) -> None:
         """A failure is recorded, and the next event is taken: one that cannot be answered does not stop those behind it."""

@@ -21,9 +21,9 @@ from schemas.events import INBOUND_TOPICS, dead_letter_topic
 from schemas.facts import KnownStudy, ObservationAvailable, PatientEvent, ReportStudyInput, StudyEvent
 from services.adapters import GATEWAY_GROUP, temporal
 from services.settings import Settings
-from workflows.patient.policies import BURST_QUIET
+from workflows.patient.policies import BURST_WINDOW
 
-STILL_SECONDS = BURST_QUIET.total_seconds() + 1.5
+STILL_SECONDS = BURST_WINDOW.total_seconds() + 1.5
 """Nothing may move for longer than a burst of observations waits."""
 PARALLEL = 32
 HARMLESS = {
