@@ -1,6 +1,6 @@
 """`make mutation`: changes the pure packages at a sample of places, one at a time, and counts the changes that no test notices (mutmut).
 
-`--tests-of REV` judges the same changes by the unit tests of an earlier commit as well, and fails if these noticed one that today's do not: a suite
+`--tests-of REV` then judges what went unnoticed by the unit tests of an earlier commit, and fails if these notice one of them: a suite
 that became faster must not have become weaker. The sample is drawn by `--seed`; what is noticed is kept in build/mutation, so that a run that was
 interrupted goes on.
 """
@@ -33,15 +33,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="which ones (default 1)")
     parser.add_argument("--tests-of", metavar="REV", help="a commit whose unit tests judge the same changes")
     options = parser.parse_args()
-    today = judged(lay_out(FOLDER / "today"), options.sample, options.seed)
+    folder = lay_out(FOLDER / "today")
+    chosen = random.Random(options.seed).sample(sorted(changes(folder)), options.sample)  # noqa: S311 (no secret)
+    today = judged(folder, chosen)
     print(summary("today's tests", today))
     missed = sorted(name for name, killed in today.items() if not killed)
     print("\n".join(f"  not noticed: {name}" for name in missed))
     if not options.tests_of:
         return 0
-    earlier = judged(lay_out(FOLDER / "earlier", options.tests_of), options.sample, options.seed)
-    print(summary(f"tests of {options.tests_of}", earlier))
-    lost = [name for name in missed if earlier.get(name)]
+    earlier = judged(lay_out(FOLDER / "earlier", options.tests_of), missed)
+    lost = [name for name in missed if earlier[name]]
     print("\n".join(f"  noticed by the earlier tests alone: {name}" for name in lost))
     return 1 if lost else 0
 
@@ -83,22 +84,25 @@ def configuration(folder: Path) -> str:
     return "\n[tool.mutmut]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
 
 
-def judged(folder: Path, sample: int, seed: int) -> dict[str, bool]:
-    """Each change of the sample, and whether a test noticed it (a time-out or a crash is noticed too)."""
-    before = outcomes(folder)
-    if not before:
-        mutmut(folder, "none")  # writes all changes and learns which tests reach which function
-        before = outcomes(folder)
-    chosen = random.Random(seed).sample(sorted(before), sample)  # noqa: S311 (no secret)
+def changes(folder: Path) -> dict[str, int | None]:
+    """Every change there is, and what became of it: written, and the tests run once to learn which reach which function, if it is not done yet."""
+    if not (found := outcomes(folder)):
+        mutmut(folder, "none")
+        found = outcomes(folder)
+    return found
+
+
+def judged(folder: Path, chosen: list[str]) -> dict[str, bool]:
+    """Each chosen change, and whether a test noticed it (a time-out or a crash is noticed too)."""
+    before = changes(folder)
     waiting = [name for name in chosen if before[name] is None]
     if waiting:
         mutmut(folder, *waiting)
     after = outcomes(folder)
-    results = {name: after[name] for name in chosen}
-    untried = [name for name, outcome in results.items() if outcome is None]
+    untried = [name for name in chosen if after[name] is None]
     if untried:
         sys.exit(f"mutation: {len(untried)} changes were not tried: see {(folder / 'mutmut.log').relative_to(ROOT)}.")
-    return {name: outcome not in UNNOTICED for name, outcome in results.items()}
+    return {name: after[name] not in UNNOTICED for name in chosen}
 
 
 def outcomes(folder: Path) -> dict[str, int | None]:

@@ -16,7 +16,8 @@ from tests.progress import Progress
 from tests.shared_services import end_group
 
 hypothesis.settings.register_profile("longview", deadline=None)  # a busy machine is no defect
-hypothesis.settings.load_profile("longview")
+hypothesis.settings.register_profile("check", hypothesis.settings.get_profile("longview"), max_examples=20)
+hypothesis.settings.load_profile(os.environ.get("LONGVIEW_TEST_EXAMPLES", "longview"))
 
 TEST_DATA = Path(os.environ.get("LONGVIEW_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-TORCH = ("families/test_check", "families/test_convert", "test_model_caches", "test_model_runtime", "test_quantize")
+TORCH = ("families/test_check", "test_model_caches", "test_model_runtime", "test_quantize")
 """Files of tests/unit that load PyTorch and vLLM, which takes seven seconds."""
 GROUPS = {
     "vllm": tuple(f"integration/test_model_{what}" for what in ("caches", "parity", "server", "serving")),
@@ -29,7 +29,11 @@ GROUPS = {
     "broker": ("contract/test_broker",),
     "pixels": ("integration/test_pixel_attacks",),
     "tls": ("contract/test_tls",),
-    "torch": ("integration/test_model_surface", *(f"unit/{file}" for file in TORCH)),
+    "torch": (
+        "integration/test_model_surface",
+        "contract/test_published_checkpoints",
+        *(f"unit/{file}" for file in TORCH),
+    ),
 }
 """Group -> its files below tests/, longest group first: begun last, one of them would leave every other process waiting for its end."""
 

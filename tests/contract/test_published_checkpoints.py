@@ -19,7 +19,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def llava_published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Any]:
     """The publisher's folder with its tokenizer, a folder that tells the tiny tower's dimensions, and the reference model."""
-    from tests.unit.families import published
+    from tests.contract import published_checkpoints as published
 
     root = tmp_path_factory.mktemp("published")
     vocabulary = published.llama_tokenizer(root / "tokenizer")
@@ -47,7 +47,7 @@ def test_the_converted_llava_med_sees_and_says_what_the_published_one_does(
     import torch
     from transformers import LlavaForConditionalGeneration
 
-    from tests.unit.families.published import PICTURE_TOKENS
+    from tests.contract.published_checkpoints import PICTURE_TOKENS
 
     reference, vocabulary = llava_published[2], llava_published[2].config.text_config.vocab_size
     pixels = torch.randn(1, 3, 56, 56, generator=torch.Generator().manual_seed(1))
@@ -131,7 +131,7 @@ def test_the_tower_may_lie_apart_and_says_so_when_it_lies_nowhere(
     from safetensors.torch import load_file
 
     from model_runtime.families.convert import convert
-    from tests.unit.families import published
+    from tests.contract import published_checkpoints as published
 
     whole, _, model = llava_published
     tensors = published.llava_tensors(model)
@@ -156,7 +156,7 @@ def test_the_folded_biomedlm_says_what_the_published_one_does(tmp_path: Path, fl
     from transformers import AutoTokenizer, GPT2LMHeadModel
 
     from model_runtime.families.convert import convert
-    from tests.unit.families import published
+    from tests.contract import published_checkpoints as published
 
     flags = {"scale_attn_by_inverse_layer_idx": True, **flags}
     model = published.gpt2(300, **flags)
@@ -221,7 +221,7 @@ def test_weights_are_written_in_parts_of_a_bounded_size(
 
 
 def biomedlm_folder(tmp_path: Path, change: Any = None, **config: Any) -> Path:
-    from tests.unit.families import published
+    from tests.contract import published_checkpoints as published
 
     tensors = published.gpt2_tensors(published.gpt2(300, scale_attn_by_inverse_layer_idx=True))
     if change is not None:
