@@ -80,7 +80,8 @@ def build_timeline(
     held, left_out = standing(patient, resources, moment, beside)
     missing, counted = of_search(beside)
     left_out["other-type"] += counted.total()
-    names = Names(held | _medicines(beside))
+    medicines = _medicines(beside)
+    names = Names(held | medicines if medicines else held)
     with uncollected():
         entries, known = _entries(held, EntryReader(dates, names), dates, left_out)
     current = _current_study(known, study_instance_uid, imaging_study)

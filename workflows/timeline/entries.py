@@ -30,14 +30,16 @@ MOST_BODY = 400
 _MEDICINES = frozenset(("MedicationRequest", "MedicationStatement", "MedicationAdministration"))
 
 
+_ENTRY = Maker(TimelineEntry, (*_MEASURED, "status", "when", "until", "recorded", "detail", "category"))
+_PART = Maker(Component, (*_MEASURED, "detail"))
+
+
 class EntryReader:
     """Reads the resources of one build; it holds what has been read of dates and concepts before, and what references stand for."""
 
     def __init__(self, dates: Dates, names: Names | None = None) -> None:
         self._dates = dates
         self._names = names or Names()
-        self._entry = Maker(TimelineEntry, (*_MEASURED, "status", "when", "until", "recorded", "detail", "category"))
-        self._part = Maker(Component, (*_MEASURED, "detail"))
         self.concepts = Concepts()
 
     def read(self, resource: Resource, reference: str) -> TimelineEntry:
@@ -46,7 +48,7 @@ class EntryReader:
         entry_kind, simple, when, put, medicine, qualified = _SHAPES[kind]
         if not (only_simple := simple.issuperset(resource)):
             require_understood(resource, simple)
-        fields = self._entry.defaults.copy()
+        fields = _ENTRY.defaults.copy()
         fields["kind"], fields["resource"] = entry_kind, reference
         fields["status"] = resource.get("status") or status(resource)
         self._put_time(resource, when, fields)
@@ -64,17 +66,17 @@ class EntryReader:
             fields["text"] = f"{before}: {fields['text']}"
         if "text" in resource:
             _put_narrative(resource, kind, fields)
-        return self._entry.make(fields, codings)
+        return _ENTRY.make(fields, codings)
 
     def _component(self, part: Resource) -> Component:
         codings, text, analyte = self.concepts.read(part.get("code"))
-        fields = self._part.defaults.copy()
+        fields = _PART.defaults.copy()
         fields["text"] = text or "component"
         _put_measured(part, analyte, fields)
         if not _PART_SHOWN.issuperset(part):
             require_understood(part)
             fields["detail"] = joined(told(part, _PART_SHOWN, self._names))
-        return self._part.make(fields, codings)
+        return _PART.make(fields, codings)
 
     def _put_time(self, resource: Resource, elements: tuple[str, ...], fields: Fields) -> None:
         for element in elements:
