@@ -6,13 +6,18 @@ A process imports what it wires only when it starts: a gateway needs neither Lit
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import closing, nullcontext
+from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from schemas.errors import PartUnavailable
+from schemas.telemetry.fields import fields
 from services.adapters import (
     GATEWAY_GROUP,
     archive,
@@ -41,6 +46,13 @@ if TYPE_CHECKING:
     from services.operations.metric import Process as ProcessName
     from services.operations.process import Operations
 
+log = logging.getLogger(__name__)
+GRACE_IS_OVER = 75
+"""Exit status of a process that had to be cut off (EX_TEMPFAIL)."""
+
+ENDING_SECONDS = 2.0
+"""Of a worker's grace period, for what comes after its activities."""
+
 Process = Callable[[Settings, asyncio.Event, "Operations"], Awaitable[None]]
 
 
@@ -58,6 +70,8 @@ async def _until_told(process: Process, settings: Settings) -> None:
     stop, operations = asyncio.Event(), Operations(cast("ProcessName", process.__name__), settings)
 
     def told() -> None:
+        if not stop.is_set():
+            end_within(float(settings.grace_seconds))
         operations.vitals.stop()
         stop.set()
 
@@ -68,16 +82,32 @@ async def _until_told(process: Process, settings: Settings) -> None:
             await process(settings, stop, operations)
 
 
+def end_within(seconds: float) -> None:
+    """Whatever hangs by then, the process ends: what it had under way comes again. No handler and no thread is waited for."""
+
+    def end() -> None:
+        log.error("ended-in-the-middle", extra=fields(seconds=seconds))
+        logging.shutdown()
+        os._exit(GRACE_IS_OVER)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+
+
 async def gateway(settings: Settings, stop: asyncio.Event, operations: Operations) -> None:
     """Events from the bus to Temporal, and the outbox to the bus."""
     from schemas.events import INBOUND_TOPICS
     from services.clients.kafka import BrokerProbe, Consumer, Producer
-    from services.db import DeadLetterRecords, OutboxRecords, open_migrated
+    from services.db import DeadLetterRecords, Lease, OutboxRecords, open_migrated
     from services.db.state import StateReader
+    from services.gateway.blocking import BlockingCalls
+    from services.gateway.cap import DeadLetterCap, Limits
     from services.gateway.dead_letters import DeadLetterKeeper
     from services.gateway.intake import Intake
     from services.gateway.relay import Relay
     from services.gateway.service import consume, publish
+    from services.gateway.supervisor import Beat, keep_going
     from services.operations.database_state import of_gateway
     from services.store import FolderObjectStore
 
@@ -85,21 +115,35 @@ async def gateway(settings: Settings, stop: asyncio.Event, operations: Operation
     database = open_migrated(settings.database)
     client, bootstrap = await temporal(settings), settings.require("kafka_bootstrap")
     access = kafka_access(settings)
+    probe = BrokerProbe(bootstrap, access)
+    await asyncio.to_thread(probe.ask)
     producer = await asyncio.to_thread(Producer, bootstrap, access)
-    consumer = await asyncio.to_thread(Consumer, bootstrap, GATEWAY_GROUP, INBOUND_TOPICS, access=access)
     keeper = DeadLetterKeeper(FolderObjectStore(settings.store), DeadLetterRecords(database), producer)
-    intake = Intake(client, settings.namespace, settings.task_queue, settings.event_source, keeper)
+    cap = DeadLetterCap(Limits(int(settings.dead_letter_cap), int(settings.dead_letter_share) / 100))
+    intake = Intake(client, settings.namespace, settings.task_queue, settings.event_source, keeper, cap)
+
+    async def consuming(beat: Beat) -> None:
+        calls = BlockingCalls(2)
+        consumer = await calls.run(lambda: Consumer(bootstrap, GATEWAY_GROUP, INBOUND_TOPICS, access=access))
+        try:
+            await consume(consumer, intake, stop, beat)
+        finally:
+            await calls.run(consumer.close)
+
+    async def publishing(beat: Beat) -> None:
+        await publish(Relay(OutboxRecords(database), Lease(database, "outbox"), producer, keeper), stop, beat)
+
     watch(operations, settings, database, client)
     operations.tell_state(of_gateway(StateReader(database)))
-    operations.needs("bus", BrokerProbe(bootstrap, access).ask)
+    operations.needs("bus", probe.ask)
     operations.ready()
+    vitals = operations.vitals
     try:
         await asyncio.gather(
-            consume(consumer, intake, stop, operations.loop("consume")),
-            publish(Relay(OutboxRecords(database), producer, keeper), stop, operations.loop("publish")),
+            keep_going("consume", consuming, stop, vitals, operations.loop("consume")),
+            keep_going("publish", publishing, stop, vitals, operations.loop("publish")),
         )
     finally:
-        consumer.close()
         producer.close()
         database.close()
 
@@ -164,7 +208,8 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
     unread = UnreadActivities(here, fhir=server, inbox=entries, store=store, model=reading_model)
     activities = [*reading.all(), *records.all(), *lifecycle.all(), *unread.all(), shadow.plan_shadow]
     queue, served = settings.task_queue, settings.worker_queues
-    background = run_background(client, queue, reconcile, shadow, reading.create_inbox_entry, version)
+    grace = _worker_grace(settings)
+    background = run_background(client, queue, reconcile, shadow, reading.create_inbox_entry, version, grace)
     audit = audit_delivery(settings, database) if served != "reading" else None
     try:
         async with (
@@ -175,9 +220,17 @@ async def worker(settings: Settings, stop: asyncio.Event, operations: Operations
                 operations.ready()
                 await stop.wait()
             else:
-                await run_worker(client, queue, activities, stop, operations.ready, version, current=current)
+                await run_worker(
+                    client, queue, activities, stop, operations.ready, version, current=current, grace=grace
+                )
     finally:
         database.close()
+
+
+def _worker_grace(settings: Settings) -> timedelta:
+    """What activities have to end; where both queues are served, they end one after the other."""
+    left = max(float(settings.grace_seconds) - ENDING_SECONDS, 1.0)
+    return timedelta(seconds=left / 2 if settings.worker_queues == "all" else left)
 
 
 async def inbox(settings: Settings, stop: asyncio.Event, operations: Operations) -> None:

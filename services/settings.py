@@ -69,6 +69,13 @@ class Settings:
     )
     history_model_token: str = _setting("", "bearer token for that vLLM server", secret=True)
     history_model_release: str = _setting("", "path of that checkpoint's release.json")
+    dead_letter_cap: str = _setting(
+        "1000", "dead letters of a topic in ten minutes from which its intake pauses (0: no such limit)"
+    )
+    dead_letter_share: str = _setting(
+        "20", "percentage of a topic's records of ten minutes that may be dead letters, from 50 on (0: no such limit)"
+    )
+    grace_seconds: str = _setting("10", "seconds from SIGTERM to the end of a process, whatever hangs in it")
     reconcile_minutes: str = _setting("60", "minutes between two passes of reconciliation (0: none by themselves)")
     reconcile_days: str = _setting("3", "how many days a pass of reconciliation looks back")
     reconcile_grace_minutes: str = _setting(
@@ -210,10 +217,10 @@ class Settings:
                 "setting-traces-url",
                 "LONGVIEW_TRACES_URL is no URL: write it as http(s)://host:4318/v1/traces.",
             )
-        if self.operations_port and not self.operations_port.isdigit():
+        if self.operations_port and not _is_number(self.operations_port):
             raise PartUnavailable("setting-number", "LONGVIEW_OPERATIONS_PORT is not a whole number: set one.")
-        for name in ("acknowledge_minutes", "inbox_port", "payload_store_bytes", "codec_port", *_RECONCILE_NUMBERS):
-            if not getattr(self, name).isdigit():
+        for name in _NUMBERS:
+            if not _is_number(getattr(self, name)):
                 raise PartUnavailable("setting-number", f"{PREFIX}{name.upper()} is not a whole number: set one.")
         check_connections(self)
 
@@ -323,6 +330,23 @@ def _content(variable: str, file: Path) -> str:
         ) from error
 
 
-_RECONCILE_NUMBERS = ("reconcile_minutes", "reconcile_days", "reconcile_grace_minutes", "reconcile_cap")
+def _is_number(text: str) -> bool:
+    """ASCII digits alone: "²" is a digit too, and no number."""
+    return text.isascii() and text.isdigit()
+
+
+_NUMBERS = (
+    "acknowledge_minutes",
+    "inbox_port",
+    "payload_store_bytes",
+    "codec_port",
+    "dead_letter_cap",
+    "dead_letter_share",
+    "grace_seconds",
+    "reconcile_minutes",
+    "reconcile_days",
+    "reconcile_grace_minutes",
+    "reconcile_cap",
+)
 _NOT_SETTINGS = ("LONGVIEW_MODEL_SERVER_", "LONGVIEW_TEST_", "LONGVIEW_CACHE", "LONGVIEW_BENCH_")
 """Variables of the model server, which is no process of these settings, of the build and of the tests."""

@@ -13,7 +13,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -174,9 +174,9 @@ class _Watched(Consumer):
         self.first_poll = self.last_commit = 0.0
         self.committed = 0
 
-    def poll(self, timeout_ms: int = 500) -> list[Record]:
+    def poll(self, timeout_ms: int = 500, without: Collection[str] = ()) -> list[Record]:
         asked = time.perf_counter()
-        records = super().poll(timeout_ms)
+        records = super().poll(timeout_ms, without)
         if records and not self.first_poll:
             self.first_poll = (
                 asked if time.perf_counter() - asked < 0.1 else time.perf_counter()

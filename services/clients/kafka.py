@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ssl
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,10 @@ from services.clients import kafka_batches
 BOOTSTRAP_TIMEOUT_MS = 15_000
 PROBE_MS = 5_000
 SEND_SECONDS = 30
+MOST_FAILURES = 3
+"""Sends of a producer that may fail in a row before it is replaced."""
+MOST_BETWEEN_POLLS_MS = 120_000
+"""Then the broker gives a consumer's partitions to another: longer than a full window takes, and short enough when a consumer hangs."""
 PARTITIONS = 4
 
 
@@ -98,15 +103,20 @@ class Consumer:
                 max_poll_records=poll_records,
                 session_timeout_ms=10_000,
                 heartbeat_interval_ms=3_000,
+                max_poll_interval_ms=MOST_BETWEEN_POLLS_MS,
                 bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
                 **access.options(),
             )
         )
 
-    def poll(self, timeout_ms: int = 500) -> list[Record]:
-        """The next records, in order within each partition; none after `timeout_ms`. `TransientFailure` while the broker cannot be asked."""
+    def poll(self, timeout_ms: int = 500, without: Collection[str] = ()) -> list[Record]:
+        """The next records, in order within each partition, of all topics but those `without`; none after `timeout_ms`.
+
+        `TransientFailure` while the broker cannot be asked.
+        """
         until = time.monotonic() + timeout_ms / 1000
         try:
+            self._pause(without)
             polled = self._consumer.poll(timeout_ms=timeout_ms)
         except KafkaError as error:
             raise TransientFailure("kafka-poll", f"the broker gave no records ({type(error).__name__})") from error
@@ -115,6 +125,15 @@ class Consumer:
         ):  # while a broker hangs kafka-python does not wait: asked again at once, it takes a whole processor
             time.sleep(max(until - time.monotonic(), 0))
         return [_record(message) for messages in polled.values() for message in messages]
+
+    def _pause(self, topics: Collection[str]) -> None:
+        """Before each poll: a partition that comes to us anew is not paused."""
+        paused = self._consumer.paused()
+        wanted = {place for place in self._consumer.assignment() if place.topic in topics} if topics else set()
+        if wanted - paused:
+            self._consumer.pause(*(wanted - paused))
+        if paused - wanted:
+            self._consumer.resume(*(paused - wanted))
 
     def reach(self) -> dict[tuple[str, int], Reach]:
         """How far each partition of ours has been fetched, where anything is known of it; asks the broker nothing. Not while `poll` runs.
@@ -162,10 +181,13 @@ class Consumer:
 
 
 class Producer:
-    """Idempotent, acks=all; every send waits until the broker has it."""
+    """Idempotent, acks=all; every send waits until the broker has it. Any thread may send.
+
+    A client that failed in a way of its own, or `MOST_FAILURES` times in a row, is left behind for a new one.
+    """
 
     def __init__(self, bootstrap: str, access: KafkaAccess = IN_THE_CLEAR) -> None:
-        self._producer = _connected(
+        self._connect: Callable[[], Any] = lambda: _connected(
             lambda: KafkaProducer(
                 bootstrap_servers=bootstrap.split(","),
                 acks="all",
@@ -173,6 +195,9 @@ class Producer:
                 **access.options(),
             )
         )
+        self._lock = threading.Lock()
+        self._producer: Any = self._connect()
+        self._failures = 0
 
     def send_event(self, topic: str, event: CloudEvent) -> None:
         key, headers, value = binary_form(event)
@@ -183,15 +208,40 @@ class Producer:
 
         `TransientFailure` if the broker did not take it in time; `PermanentFailure` (`kafka-too-large`) if it never will.
         """
+        producer = self._present()
         try:
-            self._producer.send(topic, key=key, value=value, headers=list(headers)).get(timeout=SEND_SECONDS)
+            producer.send(topic, key=key, value=value, headers=list(headers)).get(timeout=SEND_SECONDS)
         except MessageSizeTooLargeError as error:
             raise PermanentFailure("kafka-too-large", "a record is larger than the topic takes") from error
         except KafkaError as error:
+            self._failed(producer, at_once=False)
             raise TransientFailure("kafka-send", "the broker did not take a record") from error
+        except Exception as error:  # the client's own fault: its sending thread died, say
+            self._failed(producer, at_once=True)
+            raise TransientFailure("kafka-client", f"the client took no record ({type(error).__name__})") from error
+        self._failures = 0
 
     def close(self) -> None:
-        self._producer.close(timeout=5)
+        with self._lock:
+            if self._producer is not None:
+                self._producer.close(timeout=5)
+
+    def _present(self) -> Any:
+        with self._lock:
+            if self._producer is None:
+                try:
+                    self._producer = self._connect()
+                except PartUnavailable as away:
+                    raise TransientFailure(away.code, "the broker does not answer") from away
+            return self._producer
+
+    def _failed(self, producer: Any, *, at_once: bool) -> None:
+        with self._lock:
+            self._failures += 1
+            if self._producer is not producer or not (at_once or self._failures >= MOST_FAILURES):
+                return
+            self._producer, self._failures = None, 0
+        producer.close(timeout=0)
 
 
 class BrokerProbe:

@@ -4,6 +4,7 @@ from services.db.audit import AuditOutbox, AuditRow, AuditTrail, Head
 from services.db.dead_letters import DeadLetterRecords, DeadLetterRow
 from services.db.engine import Database, open_database
 from services.db.inbox import InboxRecords
+from services.db.lease import Lease
 from services.db.migration import Migrated, migrate, newest_revision, open_migrated, present_revision, require_schema
 from services.db.outbox import OutboxRecords, WaitingEvent
 from services.db.oversight import ItemRow, PassRow, ReconcileRecords
@@ -28,6 +29,7 @@ __all__ = [
     "InboxReader",
     "InboxRecords",
     "ItemRow",
+    "Lease",
     "Listing",
     "Look",
     "Migrated",

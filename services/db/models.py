@@ -157,6 +157,16 @@ class InboxChange(Base):
     at: Mapped[datetime]
 
 
+class LeaseRow(Base):
+    """Which process holds a right that only one may have, and until when."""
+
+    __tablename__ = "lease"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    holder: Mapped[str]
+    held_until: Mapped[datetime]
+
+
 class Outbox(Base):
     """Events on their way to the bus; `sequence` counts the events of one key from 1, in commit order and without a gap."""
 

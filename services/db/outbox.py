@@ -24,7 +24,7 @@ class WaitingEvent:
 
 
 class OutboxRecords:
-    """The relay's side of the outbox. Two relays at once may send an event twice, under the same id; none is ever skipped."""
+    """The relay's side of the outbox; of several relays one sends at a time (`Lease`). No event is ever skipped."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

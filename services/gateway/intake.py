@@ -6,7 +6,6 @@ committed. A crash in between makes the record come again, and the workflow drop
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 from collections.abc import Iterator
@@ -25,12 +24,16 @@ from schemas.identifiers import Namespace, patient_workflow_id
 from schemas.telemetry import traces
 from schemas.telemetry.fields import Fields, fields
 from services.clients.kafka import Record
+from services.gateway.blocking import BlockingCalls
+from services.gateway.cap import DeadLetterCap, Limits
 from services.gateway.routing import patient_of, routed
 from services.operations.meter import count, timed
 from workflows.patient.workflow import PatientWorkflow
 
 log = logging.getLogger(__name__)
 RPC_TIMEOUT = timedelta(seconds=20)
+KEEPING = 4
+"""Dead letters that are kept at a time."""
 
 
 @contextmanager
@@ -52,18 +55,31 @@ class Intake:
     """Handles one record; when `handle` returns, the record may be committed."""
 
     def __init__(
-        self, client: Client, namespace: Namespace, task_queue: str, source: str, dead_letters: DeadLetters
+        self,
+        client: Client,
+        namespace: Namespace,
+        task_queue: str,
+        source: str,
+        dead_letters: DeadLetters,
+        cap: DeadLetterCap | None = None,
     ) -> None:
         self._client = client
         self._namespace = namespace
         self._task_queue = task_queue
         self._source = source
         self._dead_letters = dead_letters
+        self._keeping = BlockingCalls(KEEPING)
+        self._cap = cap or DeadLetterCap(Limits())
+
+    def paused_topics(self) -> frozenset[str]:
+        """Of which nothing is to be polled, since too much of it is dead."""
+        return self._cap.paused()
 
     async def handle(self, record: Record) -> None:
-        """`TransientFailure` if Temporal or the dead-letter topic is away: do not commit, try again."""
+        """`TransientFailure` if Temporal or the dead-letter topic is away, or there are too many dead letters: do not commit, try again."""
         with timed("longview_gateway_record_seconds"):
             outcome = await self._handle(record)
+        self._cap.add(record.topic, dead=outcome == "dead-letter")
         count("longview_gateway_records_total", topic=record.topic, outcome=outcome)
 
     async def _handle(self, record: Record) -> str:
@@ -87,10 +103,13 @@ class Intake:
             )
 
     async def _keep(self, record: Record, invalid: InvalidEvent) -> str:
+        if record.topic in self._cap.paused():
+            raise TransientFailure("dead-letter-cap", "too many records of this topic are dead letters")
         place = fields(topic=record.topic, partition=record.partition, offset=record.offset, code=invalid.code)
         log.warning("dead-letter", extra=place)
         try:
-            await asyncio.to_thread(self._dead_letters.keep, record, invalid, self._dead_letter(record, invalid))
+            event = self._dead_letter(record, invalid)
+            await self._keeping.run(lambda: self._dead_letters.keep(record, invalid, event))
         except PermanentFailure as failure:
             raise TransientFailure(
                 "dead-letter-not-kept", f"a dead letter could not be kept ({failure.code})"

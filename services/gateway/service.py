@@ -8,12 +8,15 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from schemas.errors import TransientFailure, code_of
+from schemas.events import INBOUND_TOPICS
 from schemas.telemetry.fields import fields
 from services.clients.kafka import Consumer, Record
+from services.gateway.blocking import BlockingCalls
 from services.gateway.intake import Intake
 from services.gateway.progress import Progress
 from services.gateway.relay import Relay
 from services.gateway.window import Window
+from services.operations.meter import gauge
 
 log = logging.getLogger(__name__)
 
@@ -23,63 +26,69 @@ COMMIT_RECORDS = 100
 BUSY_POLL_MS, IDLE_POLL_MS = 20, 500
 RETRY_SECONDS = 1.0
 RELAY_SECONDS = 0.5
+END_SECONDS = 5.0
+"""What is still under way after SIGTERM may take so long; what takes longer comes again."""
 
 
 async def consume(
     consumer: Consumer, intake: Intake, stop: asyncio.Event, beat: Callable[[], None] = lambda: None
 ) -> None:
     """Poll, handle, commit; in order within a key, in parallel across keys. What was not handled comes again. `beat` is called in each round."""
-    window, progress = Window(intake.handle), Progress(consumer)
+    window, progress, calls = Window(intake.handle), Progress(consumer), BlockingCalls(1)
     while not stop.is_set():
         beat()
         if window.failed:
-            await _give_back(consumer, window)
+            await _give_back(consumer, window, calls)
             await asyncio.sleep(RETRY_SECONDS)
             window = Window(intake.handle)
         elif window.size >= MOST_UNDER_WAY:
             await window.progress()
         else:
-            window.add(await _poll(consumer, BUSY_POLL_MS if window.size else IDLE_POLL_MS))
+            window.add(await _poll(consumer, intake, calls, BUSY_POLL_MS if window.size else IDLE_POLL_MS))
         progress.tell(window.first_unhandled())
         if window.ready >= COMMIT_RECORDS or window.ready == window.size:
-            await _commit(consumer, window)
-    await window.close()
-    await _commit(consumer, window)
+            await _commit(consumer, window, calls)
+    await window.close(END_SECONDS)
+    await _commit(consumer, window, calls)
 
 
-async def _poll(consumer: Consumer, timeout_ms: int) -> list[Record]:
+async def _poll(consumer: Consumer, intake: Intake, calls: BlockingCalls, timeout_ms: int) -> list[Record]:
+    paused = intake.paused_topics()
+    for topic in INBOUND_TOPICS:
+        gauge("longview_gateway_paused", topic in paused, topic=topic)
     try:
-        return await asyncio.to_thread(consumer.poll, timeout_ms)
+        return await calls.run(lambda: consumer.poll(timeout_ms, paused))
     except TransientFailure as failure:
         log.warning("bus-not-read", extra=fields(code=failure.code))
         await asyncio.sleep(RETRY_SECONDS)
         return []
 
 
-async def _commit(consumer: Consumer, window: Window) -> None:
+async def _commit(consumer: Consumer, window: Window, calls: BlockingCalls) -> None:
     handled = window.take_ready()
     if not handled:
         return
     try:
-        await asyncio.to_thread(consumer.commit, handled)
+        await calls.run(lambda: consumer.commit(handled))
     except TransientFailure as failure:
         log.warning("offsets-not-committed", extra=fields(code=failure.code, count=len(handled)))
 
 
-async def _give_back(consumer: Consumer, window: Window) -> None:
+async def _give_back(consumer: Consumer, window: Window, calls: BlockingCalls) -> None:
     """A record could not be handled: what lies before it is committed, and every partition begins again at its first unhandled record."""
     await window.close()
-    await _commit(consumer, window)
-    await asyncio.to_thread(consumer.rewind, window.unhandled())
+    await _commit(consumer, window, calls)
+    await calls.run(lambda: consumer.rewind(window.unhandled()))
 
 
 async def publish(relay: Relay, stop: asyncio.Event, beat: Callable[[], None] = lambda: None) -> None:
     """Send what stands in the outbox, oldest first; when told to stop, what stands there then is sent too. `beat` is called for each event."""
+    calls = BlockingCalls(1)
     while True:
         beat()
         stopping = stop.is_set()
         try:
-            sent = await asyncio.to_thread(relay.send_waiting, beat)
+            sent = await calls.run(lambda: relay.send_waiting(beat))
         except Exception as failure:
             # whatever it is: nobody would begin this loop again, and events would wait in silence
             log.warning("outbox-waits", extra=fields(code=code_of(failure)))
@@ -87,6 +96,7 @@ async def publish(relay: Relay, stop: asyncio.Event, beat: Callable[[], None] = 
         if sent:
             continue
         if stopping:
+            await calls.run(relay.close)
             return
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), RELAY_SECONDS)

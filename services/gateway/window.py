@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 PARALLEL = 50
 """Calls to Temporal under way at a time."""
+HANDLE_SECONDS = 75.0
+"""How long one record may take: Temporal answers within 20 s or not at all, the bus within 30 s, the database within 75 s."""
 
 Key = tuple[str, bytes | None]
 Partition = tuple[str, int]
@@ -77,11 +79,13 @@ class Window:
         self._moved.clear()
         await self._moved.wait()
 
-    async def close(self) -> None:
-        """What is under way is brought to its end; nothing else is begun."""
+    async def close(self, within: float | None = None) -> None:
+        """What is under way is brought to its end, or given up after `within` seconds: it comes again. Nothing else is begun."""
         self._closed = True
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=within)
+        for task in list(self._tasks):
+            task.cancel()
 
     def _start(self, key: Key) -> None:
         task = asyncio.create_task(self._work(key))
@@ -95,7 +99,8 @@ class Window:
                 if self._closed or self.failed:
                     return
                 try:
-                    await self._handle(chain[0])
+                    async with asyncio.timeout(HANDLE_SECONDS):
+                        await self._handle(chain[0])
                 except Exception as failure:
                     # whatever it is: a record that nobody waits for any more would hold up its partition for ever
                     log.warning("record-comes-again", extra=fields(code=code_of(failure)))

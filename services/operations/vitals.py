@@ -41,6 +41,7 @@ class Vitals:
         self._clock = clock
         self._loops: dict[str, Loop] = {}
         self._answered: dict[str, float | None] = {}
+        self._troubles: set[str] = set()
         self._ready = False
         self._stopping = threading.Event()
 
@@ -60,6 +61,13 @@ class Vitals:
         """
         self._answered[name] = None
         threading.Thread(target=self._keep_asking, args=(name, ask, every), name=f"needs-{name}", daemon=True).start()
+
+    def trouble(self, name: str) -> None:
+        """The process says of itself that it cannot do this part of its work; until `well`."""
+        self._troubles.add(name)
+
+    def well(self, name: str) -> None:
+        self._troubles.discard(name)
 
     def ready(self) -> None:
         """The process has started."""
@@ -87,10 +95,10 @@ class Vitals:
         return {name: at is not None and now - at <= PATIENCE_SECONDS for name, at in list(self._answered.items())}
 
     def missing(self) -> list[str]:
-        """Why the process cannot do its work: `stopping`, `starting`, or the parts that do not answer; empty when it can."""
+        """Why the process cannot do its work: `stopping`, `starting`, its own troubles, the parts that do not answer; empty when it can."""
         if self._stopping.is_set():
             return ["stopping"]
-        away = sorted(name for name, answers in self.answering().items() if not answers)
+        away = sorted({*self._troubles, *(name for name, answers in self.answering().items() if not answers)})
         return [*([] if self._ready else ["starting"]), *away]
 
     def _keep_asking(self, name: str, ask: Callable[[], object], every: float) -> None:

@@ -21,7 +21,6 @@ from workflows.shadow.activities import ShadowActivities
 from workflows.shadow.workflow import ShadowReadWorkflow
 
 BACKGROUND_THREADS = 2
-GRACE = timedelta(seconds=5)
 
 
 @asynccontextmanager
@@ -32,6 +31,7 @@ async def run_background(
     shadow: ShadowActivities,
     create_inbox_entry: Callable[..., Any],
     version: WorkerDeploymentVersion | None = None,
+    grace: timedelta = timedelta(seconds=5),
 ) -> AsyncIterator[None]:
     """Serve `<task queue>-background` inside the block; with a `version` a pass or a shadow reading is pinned to it, as a study is."""
     with ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="background") as executor:
@@ -42,7 +42,7 @@ async def run_background(
             activities=[*reconcile.all(), *shadow.all(), create_inbox_entry],
             activity_executor=executor,
             max_concurrent_activities=BACKGROUND_THREADS,
-            graceful_shutdown_timeout=GRACE,
+            graceful_shutdown_timeout=grace,
             interceptors=[ActivityGuard()],
             deployment_config=pinned(version) if version else None,
         ):

@@ -22,8 +22,6 @@ from workflows.report_study.workflow import ReportStudyWorkflow
 ACTIVITY_THREADS = 4
 """A volume in flight takes about 0.4 GiB: this bounds the worker's memory."""
 
-GRACE = timedelta(seconds=5)
-
 
 async def run_worker(
     client: Client,
@@ -34,10 +32,12 @@ async def run_worker(
     version: WorkerDeploymentVersion | None = None,
     *,
     current: bool = False,
+    grace: timedelta = timedelta(seconds=5),
 ) -> None:
     """Serve the task queue until `stop` is set; `ready` is called once it is served.
 
     With a `version` its workflows are pinned to it; `current` makes it the one that new workflows begin with.
+    Activities that are under way when `stop` is set have `grace` to end; what takes longer is cancelled, and done again by another worker.
     """
     with ThreadPoolExecutor(ACTIVITY_THREADS, thread_name_prefix="activity") as executor:
         worker = Worker(
@@ -51,7 +51,7 @@ async def run_worker(
             activities=activities,
             activity_executor=executor,
             max_concurrent_activities=ACTIVITY_THREADS,
-            graceful_shutdown_timeout=GRACE,
+            graceful_shutdown_timeout=grace,
             interceptors=[ActivityGuard()],
             deployment_config=pinned(version) if version else None,
         )

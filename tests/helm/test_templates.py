@@ -19,7 +19,6 @@ from model_runtime.settings import PREFIX as MODEL_PREFIX
 from model_runtime.settings import ServerSettings, options, refuse_unknown
 from services.cli import main as longview
 from services.settings import PREFIX, Settings
-from services.worker.service import GRACE
 from tests.helm.tools import (
     CHART,
     CODEC,
@@ -193,8 +192,8 @@ def test_a_pod_has_more_time_to_end_than_its_process_takes() -> None:
     for name, deployment in deployments.items():
         spec = deployment["spec"]["template"]["spec"]
         waits = spec["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-        ours = 120 if name == "model" else GRACE.total_seconds()
-        assert spec["terminationGracePeriodSeconds"] >= waits + ours + 10, name
+        ours = 125 if name == "model" else int(environment(deployment)["LONGVIEW_GRACE_SECONDS"])
+        assert spec["terminationGracePeriodSeconds"] >= waits + ours + 5, name
         assert waits == (5 if name in ("inbox", "codec", "model") else 0), (
             "who has a Service answers while it is taken off"
         )

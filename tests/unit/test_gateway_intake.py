@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from schemas.errors import InvalidEvent, PermanentFailure, TransientFailure
 from schemas.events import (
     ORDER_CHANGED,
+    ORDER_TOPIC,
     PATIENT_MERGED,
     REPORT_FINALISED,
     RUN_FAILED,
@@ -25,6 +27,7 @@ from schemas.events import (
 from schemas.facts import OrderChanged, PatientMerged
 from schemas.identifiers import Namespace, instance_set_digest
 from services.clients.kafka import Reach, Record
+from services.gateway.cap import DeadLetterCap, Limits
 from services.gateway.dead_letters import send_again
 from services.gateway.intake import Intake
 from services.gateway.routing import patient_of, routed
@@ -233,9 +236,13 @@ class Bus:
         self.records, self.stop = records, stop
         self.position = 0
         self.committed: list[int] = []
+        self.left_out = asyncio.Event()
 
-    def poll(self, timeout_ms: int) -> list[Record]:
-        polled = [record for record in self.records if record.offset >= self.position]
+    def poll(self, timeout_ms: int, without: Collection[str] = ()) -> list[Record]:
+        self.without = frozenset(without)
+        if without:
+            self.left_out.set()
+        polled = [record for record in self.records if record.offset >= self.position and record.topic not in without]
         self.position = len(self.records)
         if len(set(self.committed)) == len(self.records):
             self.stop.set()
@@ -268,3 +275,22 @@ async def test_nothing_is_committed_past_a_record_that_temporal_has_not_taken(mo
     await asyncio.wait_for(consume(bus, intake(temporal, Letters()), stop), 10)  # type: ignore[arg-type]
     assert bus.committed == [0, 1, 2]
     assert len(temporal.started) == 3
+
+
+async def test_a_topic_of_poison_pauses_instead_of_being_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is refused by the cap is not committed; a study of another topic is read all the same."""
+    monkeypatch.setattr("services.gateway.service.RETRY_SECONDS", 0.01)
+    stop, letters, temporal = asyncio.Event(), Letters(), Temporal()
+    poison = [Record(ORDER_TOPIC, 1, offset, b"k", b"nonsense") for offset in range(20)]
+    bus = Bus([*poison, announced(0)], stop)
+    capped = Intake(
+        temporal, SPACE, "longview", "urn:longview:hospital:ai", letters, DeadLetterCap(Limits(most=5, share=0))  # type: ignore[arg-type]
+    )  # fmt: skip
+    going = asyncio.create_task(consume(bus, capped, stop))  # type: ignore[arg-type]
+    await asyncio.wait_for(bus.left_out.wait(), 20)
+    stop.set()
+    await asyncio.wait_for(going, 20)
+    assert len(temporal.started) == 1
+    assert len(letters.kept) == 5
+    assert bus.without == {ORDER_TOPIC}
+    assert len(bus.committed) == 6

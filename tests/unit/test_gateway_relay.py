@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from schemas.errors import InvalidEvent, PermanentFailure, TransientFailure
 from schemas.events import CloudEvent, parse_event
-from services.db import DeadLetterRecords, OutboxRecords, WaitingEvent, open_migrated
+from services.db import DeadLetterRecords, Lease, OutboxRecords, WaitingEvent, open_migrated
 from services.db.outbox import write_event
 from services.gateway.dead_letters import DeadLetterKeeper, send_again
 from services.gateway.relay import Relay
@@ -54,7 +55,9 @@ class House:
                 write_event(session, one)
 
     def relay(self) -> Relay:
-        return Relay(self.outbox, self.bus, DeadLetterKeeper(self.store, self.letters, self.bus))  # type: ignore[arg-type]
+        """Of one gateway."""
+        keeper = DeadLetterKeeper(self.store, self.letters, self.bus)  # type: ignore[arg-type]
+        return Relay(self.outbox, Lease(self.database, "outbox"), self.bus, keeper)  # type: ignore[arg-type]
 
 
 def test_one_invalid_event_of_ours_stops_nothing(tmp_path: Path) -> None:
@@ -82,10 +85,11 @@ def test_what_the_broker_never_takes_is_kept_and_can_be_sent_again(tmp_path: Pat
 def test_while_the_broker_is_away_nothing_is_set_aside(tmp_path: Path, fault: Exception) -> None:
     house, one = House(tmp_path, Bus([fault])), event("a")
     house.write(one)
+    relay = house.relay()
     with pytest.raises(type(fault)):
-        house.relay().send_waiting()
+        relay.send_waiting()
     assert house.letters.list_dead_letters() == []
-    assert house.relay().send_waiting() == 1
+    assert relay.send_waiting() == 1
     assert house.bus.sent == [one.id]
 
 
@@ -120,3 +124,46 @@ def test_an_event_that_is_set_aside_twice_is_kept_once(tmp_path: Path) -> None:
     for _ in range(2):
         keeper.set_aside(row, InvalidEvent("schema-invalid", "event-schema-invalid", "x"))
     assert len(house.letters.list_dead_letters()) == 1
+
+
+def test_of_two_gateways_one_sends(tmp_path: Path) -> None:
+    """Both sent every event: 122 of 150 went out twice."""
+    house, events = House(tmp_path), [event(f"e{n}") for n in range(4)]
+    one, other = house.relay(), house.relay()
+    house.write(*events[:2])
+    assert [one.send_waiting(), other.send_waiting()] == [2, 0]
+    house.write(events[2])
+    assert [other.send_waiting(), one.send_waiting()] == [0, 1]
+    one.close()
+    house.write(events[3])
+    assert other.send_waiting() == 1
+    assert house.bus.sent == [each.id for each in events]
+
+
+def test_a_gateway_that_died_is_replaced_when_its_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(tmp_path)
+    monkeypatch.setattr("services.gateway.relay.HOLD_SECONDS", 0.05)
+    house.write(event("a"))
+    assert house.relay().send_waiting() == 1
+    house.write(event("b"))
+    other = house.relay()
+    while not other.send_waiting():
+        time.sleep(0.01)
+    assert len(house.bus.sent) == 2
+
+
+def test_a_gateway_that_slept_through_its_time_sends_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process was frozen in the middle of a batch; meanwhile another has taken over."""
+    monkeypatch.setattr("services.gateway.relay.HOLD_SECONDS", 0.05)
+    house = House(tmp_path)
+    slept, other = house.relay(), house.relay()
+    house.write(event("a"), event("b"), event("c"))
+
+    def beat() -> None:
+        if len(house.bus.sent) == 1:
+            time.sleep(0.06)
+            monkeypatch.setattr("services.gateway.relay.HOLD_SECONDS", 60.0)
+            assert other.send_waiting() == 2
+
+    assert slept.send_waiting(beat) == 1
+    assert len(house.bus.sent) == 3

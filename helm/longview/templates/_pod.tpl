@@ -232,7 +232,7 @@ spec:
           command: [longview]
           args: {{ toJson .args }}
           {{- include "longview.containerSecurity" . | nindent 10 }}
-          env: {{ include "longview.environment" (dict "root" .root "component" .component "store" (ne .store "") "own" (merge (dict) (.own | default dict) (include "longview.operations" .root | fromJson))) | nindent 12 }}
+          env: {{ include "longview.environment" (dict "root" .root "component" .component "store" (ne .store "") "own" (merge (dict) (.own | default dict) (dict "LONGVIEW_GRACE_SECONDS" (include "longview.graceSeconds" .values)) (include "longview.operations" .root | fromJson))) | nindent 12 }}
           ports:
             - {name: operations, containerPort: 9090}
             {{- range $port, $number := .ports }}

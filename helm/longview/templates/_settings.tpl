@@ -147,6 +147,11 @@ What the processes are told. `settings` of the values, what the chart itself dec
 {{ toJson (dict "LONGVIEW_OPERATIONS_HOST" "0.0.0.0" "LONGVIEW_OPERATIONS_PORT" "9090") }}
 {{- end }}
 
+{{/* A process ends by itself before Kubernetes kills it; of the Pod's grace period up to 5 s pass before it is told. */}}
+{{- define "longview.graceSeconds" -}}
+{{ max 1 (sub (int .terminationGracePeriodSeconds) 10) }}
+{{- end }}
+
 {{/* Others than the Pod itself may reach the inbox only where people log in; without a login it stays on the Pod's loopback (kubectl port-forward). */}}
 {{- define "longview.inboxServed" -}}
 {{- eq (toString .Values.settings.inbox_login) "oidc" -}}

@@ -1,0 +1,50 @@
+"""How many dead letters are bad records, and from when on it is the topic: then intake of the topic pauses instead of emptying it. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+MINUTES = 10
+"""Over which is counted. A paused topic goes on by itself when the oldest minutes are forgotten, and pauses again if nothing is better."""
+LEAST = 50
+"""Dead letters from which their share counts: three bad records of five say nothing."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`most` dead letters of a topic in `MINUTES`, or `share` (0 to 1) of its records; 0: no limit."""
+
+    most: int = 1000
+    share: float = 0.2
+
+
+class DeadLetterCap:
+    """Counts by topic and minute; `clock` gives seconds."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._minutes: dict[str, deque[tuple[int, Counter[bool]]]] = defaultdict(deque)
+
+    def add(self, topic: str, *, dead: bool) -> None:
+        """One record was handled."""
+        minutes, now = self._minutes[topic], int(self._clock() // 60)
+        if not minutes or minutes[-1][0] != now:
+            minutes.append((now, Counter()))
+        minutes[-1][1][dead] += 1
+
+    def paused(self) -> frozenset[str]:
+        """The topics of which nothing is to be taken now."""
+        return frozenset(topic for topic in self._minutes if self._is_over(topic))
+
+    def _is_over(self, topic: str) -> bool:
+        minutes, oldest = self._minutes[topic], int(self._clock() // 60) - MINUTES
+        while minutes and minutes[0][0] <= oldest:
+            minutes.popleft()
+        dead = sum(counted[True] for _, counted in minutes)
+        total = dead + sum(counted[False] for _, counted in minutes)
+        by_number = bool(self._limits.most) and dead >= self._limits.most
+        return by_number or (bool(self._limits.share) and dead >= LEAST and dead > self._limits.share * total)
