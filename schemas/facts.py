@@ -119,6 +119,8 @@ class PatientEvent(Record):
 
     event: StudyAvailable | OrderChanged | ReportFinalised | ObservationAvailable | PatientMerged
     address: StudyAddress = StudyAddress()
+    through: list[str] = []
+    """Keys of the retired patients that have passed it on."""
 
 
 class HandedOver(Record):

@@ -221,6 +221,55 @@ async def test_a_study_that_met_the_merge_before_the_bus_told_of_it_is_read_unde
         await replayed(retired)
 
 
+async def test_an_event_that_runs_around_a_ring_of_merges_is_taken_where_it_came_in(script: Script) -> None:
+    """A into B, B into C, C into A: it went round and was dropped as known, without a workflow and without a word."""
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
+        for retired, survivor in (("a", "b"), ("b", "c"), ("c", "a")):
+            merge = merged(f"Patient/{survivor}", survivor, f"Patient/{retired}", retired)
+            entity = await tell(client, facts.PatientEvent(event=merge), key=survivor)
+            await settled(entity)
+        await settled(client.get_workflow_handle("patient-c"))
+        told = available("one").model_copy(update={"patient": "Patient/b"})
+        entity = await tell(client, about(told), key="b")
+        await called(script, "create_inbox_entry")
+        assert [study.study_key for study in await entity.query(PatientWorkflow.studies)] == ["k"]
+        await replayed(entity)
+
+
+async def test_a_survivor_whose_entity_was_ended_by_hand_begins_anew_with_what_comes(script: Script) -> None:
+    """The retired patient's entity failed over it, and with it everything it had been told."""
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
+        merge = merged("Patient/survivor", "survivor", PATIENT, "retired")
+        survivor = await tell(client, facts.PatientEvent(event=merge), key="survivor")
+        await until_there(client, "patient-retired")
+        await settled(client.get_workflow_handle("patient-retired"))
+        await survivor.terminate()
+        retired = await tell(client, about(available("one")), key="retired")
+        await called(script, "create_inbox_entry")
+        assert script.calls["gather_timeline"][0].event.patient == "Patient/survivor"
+        again = client.get_workflow_handle_for(PatientWorkflow.run, "patient-survivor")
+        assert [study.study_key for study in await again.query(PatientWorkflow.studies)] == ["k"]
+        await replayed(retired)
+
+
+async def test_studies_that_are_handed_to_a_retired_patient_go_on_to_who_is_not(script: Script) -> None:
+    """B into C first, then A into B: a laboratory value for C concerns the study that began under A."""
+    script.relevant.add("Observation/inr")
+    async with working(script, UnsandboxedWorkflowRunner()) as client:
+        await tell(client, about(available("one")), key="a")
+        await until_there(client)
+        await until(study_of(client), waits_for_review)
+        last = await tell(client, facts.PatientEvent(event=merged("Patient/c", "c", "Patient/b", "b")), key="c")
+        await until_there(client, "patient-b")
+        await tell(client, facts.PatientEvent(event=merged("Patient/b", "b", PATIENT, "a")), key="b")
+        for _ in range(LOOKS):
+            if await last.query(PatientWorkflow.studies):
+                break
+            await asyncio.sleep(PAUSE)
+        assert [study.study_key for study in await last.query(PatientWorkflow.studies)] == ["k"]
+        await replayed(last)
+
+
 async def test_a_report_that_waits_for_its_study_goes_with_the_record_to_the_survivor(script: Script) -> None:
     """It came under the retired name before its study, which is announced under the survivor's."""
     async with working(script, UnsandboxedWorkflowRunner()) as client:

@@ -33,6 +33,7 @@ with workflow.unsafe.imports_passed_through():
         StudyEvent,
     )
     from schemas.identifiers import patient_workflow_id, study_workflow_id
+    from schemas.telemetry.fields import fields
     from workflows.patient import policies
     from workflows.patient.memory import Delivery, PatientMemory
     from workflows.report_study.workflow import ReportStudyWorkflow
@@ -63,8 +64,8 @@ class PatientWorkflow:
 
     @workflow.signal
     def event_available(self, event: PatientEvent) -> None:
-        """Takes an event of the bus once."""
-        if self._memory.is_new(event.event.event_id):
+        """Takes an event of the bus once; one that comes back along a ring of merges too, since nobody else takes it."""
+        if self._memory.is_new(event.event.event_id) or self._comes_back(event):
             if isinstance(event.event, ObservationAvailable):
                 self._memory.observe([event.event])
             self._pending.append(event)
@@ -103,6 +104,9 @@ class PatientWorkflow:
 
     async def _take_pending(self) -> None:
         event = self._pending[0].event
+        if self._comes_back(self._pending[0]):
+            workflow.logger.warning("merge-ring", extra=fields(event_id=event.event_id))
+            self._memory.merged_into = None
         if self._memory.merged_into is not None and not isinstance(event, PatientMerged):
             await self._forward(self._pending.popleft(), self._memory.merged_into)
         elif isinstance(event, ObservationAvailable):
@@ -114,6 +118,10 @@ class PatientWorkflow:
             for delivery in self._memory.place(self._pending.popleft(), workflow.now().isoformat()):
                 with following(delivery.event.event_id, "tell-study"):  # one that waited has a trace of its own
                     await self._tell(delivery)
+
+    def _comes_back(self, event: PatientEvent) -> bool:
+        """Whether it was passed on by this patient before: the hospital has merged A into B, B into C and C into A."""
+        return self._args.patient_key in event.through
 
     # -- observations ----------------------------------------------------------------------------------------------------
 
@@ -193,6 +201,8 @@ class PatientWorkflow:
             self._memory.give_back(other)
         elif other.studies or other.observations:
             self._memory.take_over(other)
+            if self._memory.merged_into is not None:  # retired itself: the studies belong to whoever is not
+                await self._tell_entity(self._memory.merged_into.patient_key, other)
             changed = PatientChanged(
                 event_id=f"{other.event_id}|handed-over",
                 change="merged",
@@ -220,17 +230,33 @@ class PatientWorkflow:
     async def _forward(self, event: PatientEvent, survivor: HandedOver) -> None:
         """A late event under the retired patient's name belongs to the survivor."""
         renamed = event.event.model_copy(update={"patient": survivor.patient})
-        handle = workflow.get_external_workflow_handle(patient_workflow_id(survivor.patient_key))
-        await handle.signal("event_available", event.model_copy(update={"event": renamed}))
+        told = event.model_copy(update={"event": renamed, "through": [*event.through, self._args.patient_key]})
+        key = survivor.patient_key
+        await self._reach(key, "event_available", told, PatientInput(patient_key=key, pending=[told]))
 
     async def _tell_entity(self, patient_key: str, told: HandedOver) -> None:
-        handle = workflow.get_external_workflow_handle(patient_workflow_id(patient_key))
+        """An entity that does not exist begins with what it is told: as a retired one, or with the studies that it takes over."""
+        if told.change == "unmerged":
+            start = None
+        elif told.studies or told.observations:
+            start = PatientInput(patient_key=patient_key, handed_over=[told])
+        else:
+            start = PatientInput(patient_key=patient_key, merged_into=told)
+        await self._reach(patient_key, "handed_over", told, start)
+
+    async def _reach(self, patient_key: str, signal: str, told: Any, start: PatientInput | None) -> None:
+        """Signal another patient's entity; one that does not run, or was ended by hand, begins with `start`."""
+        workflow_id = patient_workflow_id(patient_key)
+        handle = workflow.get_external_workflow_handle(workflow_id)
         try:
-            await handle.signal("handed_over", told)
-        except ApplicationError:  # no such entity yet: it begins as a retired one
-            if told.change == "merged":
-                start = PatientInput(patient_key=patient_key, merged_into=told)
-                await _start(PatientWorkflow.run, start, patient_workflow_id(patient_key))
+            await handle.signal(signal, told)
+        except ApplicationError:
+            if start is None:
+                return
+            try:
+                await _start(PatientWorkflow.run, start, workflow_id)
+            except WorkflowAlreadyStartedError:  # another was faster
+                await handle.signal(signal, told)
 
     # -- studies ---------------------------------------------------------------------------------------------------------
 
