@@ -79,6 +79,14 @@ class Reach:
     end: int
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Of a group: the records that nobody has committed, and what was committed (topic, partition, offset)."""
+
+    unread: int
+    committed: tuple[tuple[str, int, int], ...]
+
+
 class Consumer:
     """A member of a consumer group with automatic commits off."""
 
@@ -92,9 +100,11 @@ class Consumer:
         access: KafkaAccess = IN_THE_CLEAR,
     ) -> None:
         kafka_batches.install()
+        self._topics = tuple(topics)
+        self._pausing = False
         self._consumer = _connected(
             lambda: KafkaConsumer(
-                *topics,
+                *self._topics,
                 bootstrap_servers=bootstrap.split(","),
                 group_id=group,
                 enable_auto_commit=False,
@@ -128,8 +138,11 @@ class Consumer:
 
     def _pause(self, topics: Collection[str]) -> None:
         """Before each poll: a partition that comes to us anew is not paused."""
+        if not topics and not self._pausing:
+            return
+        self._pausing = bool(topics)
         paused = self._consumer.paused()
-        wanted = {place for place in self._consumer.assignment() if place.topic in topics} if topics else set()
+        wanted = {place for place in self._consumer.assignment() if place.topic in topics}
         if wanted - paused:
             self._consumer.pause(*(wanted - paused))
         if paused - wanted:
@@ -150,6 +163,18 @@ class Consumer:
         except KafkaError as error:
             raise TransientFailure("kafka-group", "the group is being put together anew") from error
         return found
+
+    def standing(self, without: Collection[str] = ()) -> Standing:
+        """Where the whole group stands in all topics but those `without`, as the broker says. `TransientFailure` while it cannot be asked."""
+        try:
+            topics = sorted(set(self._topics) - set(without))
+            places = [TopicPartition(t, p) for t in topics for p in self._consumer.partitions_for_topic(t) or ()]
+            ends = self._consumer.end_offsets(places) if places else {}
+            committed = {place: self._consumer.committed(place) or 0 for place in places}
+        except KafkaError as error:
+            raise TransientFailure("kafka-group", "the broker does not say where the group stands") from error
+        unread = sum(max(ends[place] - committed[place], 0) for place in places)
+        return Standing(unread, tuple(sorted((p.topic, p.partition, at) for p, at in committed.items())))
 
     def commit(self, handled: Iterable[Record]) -> None:
         """Commit behind the last handled record of each partition; `TransientFailure` if the group has moved on."""

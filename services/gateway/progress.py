@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from schemas.errors import TransientFailure
-from services.clients.kafka import Consumer, Reach, Record
+from services.clients.kafka import Consumer, Reach, Record, Standing
 from services.operations.meter import clear, gauge
 
 LOOK_SECONDS = 1.0
+QUIET_SECONDS = 45.0
+"""Without a record, before the broker is asked whether there is really none."""
 
 
 class Progress:
@@ -33,6 +35,28 @@ class Progress:
         for (topic, partition), lag in lags(reach, first_unhandled).items():
             gauge("longview_gateway_lag_records", lag, topic=topic, partition=str(partition))
         gauge("longview_gateway_oldest_record_seconds", oldest_seconds(first_unhandled, time.time()))
+
+
+class Standstill:
+    """Notices a group that leaves records unread: its consumers come round, and get nothing. Asked only while nothing was polled for a while."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._polled = clock()
+        self._seen: Standing | None = None
+
+    def polled(self, count: int) -> None:
+        if count:
+            self._polled, self._seen = self._clock(), None
+
+    def is_due(self) -> bool:
+        """Whether to ask the broker now: at most once in `QUIET_SECONDS`, and only in silence."""
+        return self._clock() - self._polled >= QUIET_SECONDS
+
+    def proves(self, standing: Standing) -> bool:
+        """Whether the same records lie unread as at the last look, and nobody in the group has committed anything since."""
+        before, self._seen, self._polled = self._seen, standing, self._clock()
+        return before is not None and min(before.unread, standing.unread) > 0 and before.committed == standing.committed
 
 
 def lags(

@@ -13,7 +13,7 @@ from schemas.telemetry.fields import fields
 from services.clients.kafka import Consumer, Record
 from services.gateway.blocking import BlockingCalls
 from services.gateway.intake import Intake
-from services.gateway.progress import Progress
+from services.gateway.progress import Progress, Standstill
 from services.gateway.relay import Relay
 from services.gateway.window import Window
 from services.operations.meter import gauge
@@ -33,8 +33,11 @@ END_SECONDS = 5.0
 async def consume(
     consumer: Consumer, intake: Intake, stop: asyncio.Event, beat: Callable[[], None] = lambda: None
 ) -> None:
-    """Poll, handle, commit; in order within a key, in parallel across keys. What was not handled comes again. `beat` is called in each round."""
-    window, progress, calls = Window(intake.handle), Progress(consumer), BlockingCalls(1)
+    """Poll, handle, commit; in order within a key, in parallel across keys. What was not handled comes again. `beat` is called in each round.
+
+    `TransientFailure` (`bus-standstill`) where records lie unread and nobody of the group gets them: a new consumer is to be put in its place.
+    """
+    window, progress, calls, standstill = Window(intake.handle), Progress(consumer), BlockingCalls(1), Standstill()
     while not stop.is_set():
         beat()
         if window.failed:
@@ -44,7 +47,11 @@ async def consume(
         elif window.size >= MOST_UNDER_WAY:
             await window.progress()
         else:
-            window.add(await _poll(consumer, intake, calls, BUSY_POLL_MS if window.size else IDLE_POLL_MS))
+            polled = await _poll(consumer, intake, calls, BUSY_POLL_MS if window.size else IDLE_POLL_MS)
+            window.add(polled)
+            standstill.polled(len(polled) + window.size)
+            if standstill.is_due():
+                await _look(consumer, intake, calls, standstill)
         progress.tell(window.first_unhandled())
         if window.ready >= COMMIT_RECORDS or window.ready == window.size:
             await _commit(consumer, window, calls)
@@ -62,6 +69,16 @@ async def _poll(consumer: Consumer, intake: Intake, calls: BlockingCalls, timeou
         log.warning("bus-not-read", extra=fields(code=failure.code))
         await asyncio.sleep(RETRY_SECONDS)
         return []
+
+
+async def _look(consumer: Consumer, intake: Intake, calls: BlockingCalls, standstill: Standstill) -> None:
+    try:
+        standing = await calls.run(lambda: consumer.standing(intake.paused_topics()))
+    except TransientFailure as failure:
+        log.warning("bus-not-read", extra=fields(code=failure.code))
+        return
+    if standstill.proves(standing):
+        raise TransientFailure("bus-standstill", "records lie unread, and the group's consumers get none")
 
 
 async def _commit(consumer: Consumer, window: Window, calls: BlockingCalls) -> None:

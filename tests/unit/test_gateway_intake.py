@@ -26,10 +26,11 @@ from schemas.events import (
 )
 from schemas.facts import OrderChanged, PatientMerged
 from schemas.identifiers import Namespace, instance_set_digest
-from services.clients.kafka import Reach, Record
+from services.clients.kafka import Reach, Record, Standing
 from services.gateway.cap import DeadLetterCap, Limits
 from services.gateway.dead_letters import send_again
 from services.gateway.intake import Intake
+from services.gateway.progress import QUIET_SECONDS, Standstill
 from services.gateway.routing import patient_of, routed
 from services.gateway.service import consume
 from services.store import FolderObjectStore
@@ -227,6 +228,33 @@ async def test_an_event_of_another_tenant_is_not_ours() -> None:
     theirs = Intake(Temporal(), Namespace(SPACE.base, "clinic"), "q", "urn:longview:clinic:ai", letters)  # type: ignore[arg-type]
     await theirs.handle(announced(0))
     assert [letter.code for letter in letters.kept] == ["event-other-tenant"]
+
+
+def test_a_group_that_leaves_records_unread_is_noticed_and_a_quiet_bus_is_not() -> None:
+    """After another gateway's death a consumer came round and round, and got nothing of what lay there."""
+    now = [0.0]
+    standstill = Standstill(lambda: now[0])
+
+    def quiet_for(seconds: float) -> bool:
+        now[0] += seconds
+        return standstill.is_due()
+
+    def at(offset: int, unread: int) -> Standing:
+        return Standing(unread, ((STUDY_TOPIC, 0, offset),))
+
+    assert not quiet_for(QUIET_SECONDS / 2)
+    assert quiet_for(QUIET_SECONDS / 2)
+    assert not standstill.proves(at(7, unread=0))
+    assert not quiet_for(1)
+    assert quiet_for(QUIET_SECONDS)
+    assert not standstill.proves(at(7, unread=3)), "it may have come this moment"
+    assert quiet_for(QUIET_SECONDS)
+    assert not standstill.proves(at(8, unread=2)), "another gateway reads"
+    standstill.polled(0)
+    assert quiet_for(QUIET_SECONDS)
+    assert standstill.proves(at(8, unread=2))
+    standstill.polled(1)
+    assert not quiet_for(1)
 
 
 class Bus:
