@@ -28,8 +28,13 @@ BUSY_SECONDS = 15
 LOST_MILLISECONDS = 30_000
 """After which a connection counts as lost whose other end acknowledges nothing: without it a call into a network that swallows everything would hang
 for a quarter of an hour (RFC 5482)."""
-_PG_TIMEOUTS = f"-c lock_timeout={BUSY_SECONDS}s -c statement_timeout=60s -c idle_in_transaction_session_timeout=30s"
-"""A client that hangs inside a transaction is cut off by the server instead of holding everybody's lock."""
+PG_TIMEOUTS = {
+    "lock_timeout": f"{BUSY_SECONDS}s",
+    "statement_timeout": "60s",
+    "idle_in_transaction_session_timeout": "30s",
+}
+"""A client that hangs inside a transaction is cut off by the server instead of holding everybody's lock. Set in each transaction, not with the
+connection: a pooler (PgBouncer) refuses options of a connection, and gives the next transaction another one."""
 
 
 class Database:
@@ -72,8 +77,13 @@ def open_database(url: str) -> Database:
             pool_size=5,
             pool_timeout=BUSY_SECONDS,
             hide_parameters=True,
-            connect_args={"connect_timeout": 10, "options": _PG_TIMEOUTS, "tcp_user_timeout": LOST_MILLISECONDS},
+            connect_args={
+                "connect_timeout": 10,
+                "prepare_threshold": None,  # a prepared statement belongs to one connection, which a pooler changes
+                "tcp_user_timeout": LOST_MILLISECONDS,
+            },
         )
+        event.listen(engine, "begin", _begin_postgresql)
     else:
         engine = create_engine(parsed, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
         _prepare_file(parsed)
@@ -134,6 +144,11 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("longview_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    settings = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in PG_TIMEOUTS.items())
+    connection.exec_driver_sql(f"SELECT {settings}")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from litestar import Response, get, post
+from litestar import Response, get, head, post
 from litestar.connection import Request
 from litestar.exceptions import SerializationException
 from litestar.handlers import BaseRouteHandler
@@ -34,6 +34,12 @@ def health(deps: Deps) -> dict[str, str]:
     """200 while the database answers."""
     deps.reader.last_seq()
     return {"status": "ok"}
+
+
+@head(["/", "/health"], sync_to_thread=True)
+def is_there(deps: Deps) -> None:
+    """What a load balancer or a monitor asks: answered like `/health`, and nothing counts as seen."""
+    deps.reader.last_seq()
 
 
 @get("/api/results", sync_to_thread=True)
@@ -103,4 +109,4 @@ def sentence_of_unreadable() -> str:
     return "The decision is not a JSON object: send act_id, report_version and outcome."
 
 
-HANDLERS: list[BaseRouteHandler] = [health, api_results, api_result, api_opened, api_review, api_acknowledge]
+HANDLERS: list[BaseRouteHandler] = [health, is_there, api_results, api_result, api_opened, api_review, api_acknowledge]

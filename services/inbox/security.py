@@ -50,8 +50,9 @@ class KnownHosts(ASGIMiddleware):
         self._hosts = frozenset(host.lower() for host in hosts)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """`/health` under any name: a load balancer asks by the Pod's address, and is told nothing."""
         host = MutableScopeHeaders(scope=scope).get("host", "")
-        if _without_port(host) in self._hosts:
+        if scope["path"] == "/health" or _without_port(host) in self._hosts:
             await next_app(scope, receive, send)
             return
         await ASGIResponse(body=b"This host name is not served here.", media_type="text/plain", status_code=421)(

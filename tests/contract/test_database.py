@@ -42,6 +42,7 @@ from services.db import (
     present_revision,
     require_schema,
 )
+from services.db.engine import BUSY_SECONDS, PG_TIMEOUTS
 from services.db.models import Base, DeadLetter, InboxChange, InboxEntry, Outbox
 from tests.inbox_samples import available, failure, key, result, review, reviewed
 
@@ -789,11 +790,27 @@ def test_a_refused_row_is_a_named_failure_that_repeats_no_value(
     assert error.code in ("database-refused", "database-unavailable")
 
 
+def test_limits_hold_in_every_transaction_and_a_pooler_is_told_of_none(database: Database) -> None:
+    """PgBouncer refuses `options` at connect, and gives each transaction another connection, with what the last one left in its session."""
+    if database.engine.dialect.name == "sqlite":
+        with database.reading() as session:
+            assert session.scalar(text("PRAGMA busy_timeout")) == BUSY_SECONDS * 1000
+        return
+    asked = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+    for opened in (database.reading, database.writing):
+        with opened() as session:
+            shown = {name: session.scalar(text(f"SHOW {name}")) for name in asked}
+            assert shown == {"lock_timeout": "15s", "statement_timeout": "1min", asked[2]: "30s"}
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        given = connection.connection.dbapi_connection.info.get_parameters()  # type: ignore[union-attr]
+        assert "options" not in given
+
+
 def test_a_database_that_is_busy_for_too_long_is_a_transient_failure(
     migrated_url: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.db.engine.BUSY_SECONDS", 1)
-    monkeypatch.setattr("services.db.engine._PG_TIMEOUTS", "-c lock_timeout=1s")
+    monkeypatch.setitem(PG_TIMEOUTS, "lock_timeout", "1s")
     impatient = open_database(migrated_url)
     with database.writing() as session:
         session.execute(text("SELECT 1"))

@@ -341,6 +341,18 @@ def test_another_program_acknowledges_and_is_told_when_nobody_waits(house: House
         assert http.post(url, json=body, headers=header).json()["acknowledged_by"] == "Dr. Duty"
 
 
+def test_a_load_balancer_is_told_that_the_inbox_is_there_and_nothing_else(house: House) -> None:
+    """It asks by the Pod's address; a monitor asks with HEAD. Neither makes a result seen."""
+    by_address = {"Host": "10.42.0.17:8080"}
+    with httpx.Client() as http:
+        assert http.get(f"{house.url}/health", headers=by_address).json() == {"status": "ok"}
+        assert http.get(f"{house.url}/api/results", headers=by_address).status_code == 421
+        for path in ("/", "/health"):
+            answer = http.head(f"{house.url}{path}")
+            assert (answer.status_code, answer.content) == (200, b"")
+        assert http.head(f"{house.url}/results/x").status_code == 405
+
+
 def test_the_page_answers_only_under_its_own_name(house: House) -> None:
     with httpx.Client(trust_env=False) as http:
         assert http.get(house.url, headers={"Host": "evil.example"}).status_code == 421
