@@ -265,7 +265,7 @@ async def inbox(settings: Settings, stop: asyncio.Event, operations: Operations)
     operations.tell_state(of_inbox(StateReader(database)))
     try:
         listener = listen(settings.inbox_host, int(settings.inbox_port), "inbox", "LONGVIEW_INBOX_HOST")
-        await serve(app, listener, stop, operations.ready, app.state.feed.close)
+        await serve(app, listener, stop, operations.ready, app.state.feed.close, proxies=settings.proxies)
     finally:
         if deps.logins is not None:
             await deps.logins.close()
@@ -300,8 +300,8 @@ async def codec(settings: Settings, stop: asyncio.Event, operations: Operations)
     operations.needs("database", database.ask)
     try:
         listener = listen(settings.codec_host, int(settings.codec_port), "codec", "LONGVIEW_CODEC_HOST")
-        # forwarded addresses are not believed: whoever could write them could go around the brake on failed logins
-        await serve(create_app(deps), listener, stop, operations.ready, proxied=False)
+        # no proxy is believed: whoever could write a forwarded address could go around the brake on failed logins
+        await serve(create_app(deps), listener, stop, operations.ready)
     finally:
         database.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
@@ -42,11 +42,11 @@ async def serve(
     ready: Callable[[], None],
     before_end: Callable[[], None] = lambda: None,
     *,
-    proxied: bool = True,
+    proxies: Sequence[str] = (),
 ) -> None:
     """`ready` is called once requests are answered, `before_end` ends what would never end by itself (open streams).
 
-    `proxied`: addresses that a proxy forwards are believed.
+    `proxies` are addresses or networks whose `X-Forwarded-For` and `-Proto` are believed; from anybody else they are what a stranger has written.
     """
     logging.getLogger("uvicorn.access").disabled = True  # addresses name results, and whatever people type into them
     config = uvicorn.Config(
@@ -54,7 +54,8 @@ async def serve(
         access_log=False,
         log_config=None,
         server_header=False,
-        proxy_headers=proxied,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = _Server(config, ready)

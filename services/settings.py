@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -111,6 +112,9 @@ class Settings:
     )
     inbox_host: str = _setting("127.0.0.1", "address the inbox listens on")
     inbox_port: str = _setting("0", "port the inbox listens on (0: any free one)")
+    inbox_proxies: str = _setting(
+        "", "proxies whose forwarded addresses are believed: addresses or networks, separated by commas (empty: none)"
+    )
     inbox_url: str = _setting("", "URL under which people reach the inbox")
     codec_host: str = _setting("127.0.0.1", "address the codec server listens on")
     codec_port: str = _setting("8082", "port the codec server listens on (0: any free one)")
@@ -222,7 +226,19 @@ class Settings:
         for name in _NUMBERS:
             if not _is_number(getattr(self, name)):
                 raise PartUnavailable("setting-number", f"{PREFIX}{name.upper()} is not a whole number: set one.")
+        try:
+            _ = [ipaddress.ip_network(each, strict=False) for each in self.proxies]
+        except ValueError:
+            raise PartUnavailable(
+                "setting-inbox-proxies",
+                "LONGVIEW_INBOX_PROXIES holds what is no address and no network: write it as 10.0.0.0/8,192.168.1.7.",
+            ) from None
         check_connections(self)
+
+    @property
+    def proxies(self) -> list[str]:
+        """Addresses and networks of the proxies that are believed."""
+        return [each.strip() for each in self.inbox_proxies.split(",") if each.strip()]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:

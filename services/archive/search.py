@@ -22,6 +22,8 @@ ANSWERED: dict[Level, tuple[str, ...]] = {
 MODALITIES = "ModalitiesInStudy"
 MODALITIES_TAG = "00080061"
 RANGES = ("DA", "TM", "DT")
+MOST_CHARACTERS = 16_384
+"""Of one value: a list of two hundred UIDs is shorter."""
 KEYS_LEFT_ALONE = ("includefield", "fuzzymatching")
 """All that is known is always answered, and literal matching is a permitted answer to a wish for fuzzy matching (PS3.18 section 8.3.4)."""
 
@@ -50,6 +52,8 @@ def parse_query(items: Iterable[tuple[str, str]]) -> Query:
             keyword = keyword_for_tag(key) if re.fullmatch(r"[0-9A-Fa-f]{8}", key) else key
             if keyword != MODALITIES and keyword not in TAGS:
                 raise BadQuery("a key of the search is not supported")
+            if len(wanted) > MOST_CHARACTERS:
+                raise BadQuery("a value of the search is too long")
             if wanted:  # an empty one matches everything (PS3.4 C.2.2.2.3)
                 filters.append((keyword, wanted))
     return Query(filters, page.get("offset", 0), page.get("limit"))
@@ -95,9 +99,17 @@ def _match(vr: str, wanted: str) -> Callable[[list[str]], bool]:
     if vr in RANGES and "-" in wanted:
         low, high = wanted.split("-", 1)
         return lambda have: any(value >= low and (not high or value[: len(high)] <= high) for value in have)
-    pattern = re.escape(wanted).replace(r"\*", ".*").replace(r"\?", ".")
-    compiled = re.compile(pattern, re.DOTALL | (re.IGNORECASE if vr == "PN" else 0))
+    compiled = re.compile(_wild_card(wanted), re.DOTALL | (re.IGNORECASE if vr == "PN" else 0))
     return lambda have: any(compiled.fullmatch(value) for value in have or [""])
+
+
+def _wild_card(wanted: str) -> str:
+    """Each part between stars is found once, at its first place, and never given back: without that a name of many stars would be tried for ever."""
+    first, *rest = (re.escape(part).replace(r"\?", ".") for part in re.split(r"\*+", wanted))
+    if not rest:
+        return first
+    *middle, last = rest
+    return first + "".join(f"(?>.*?{part})" for part in middle) + ".*" + last
 
 
 def _answer(level: Level, row: Stored, study: list[Stored], modalities: list[str], base_url: str) -> Json:
