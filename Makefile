@@ -53,7 +53,7 @@ test-long: setup ## what takes minutes: the drill, releases side by side, quanti
 	@exec $(BIN)/pytest tests/integration --ignore tests/integration/faults -m long -n 2 --dist loadgroup $(OPTIONS)
 
 .PHONY: test-faults
-test-faults: setup ## 1,000 events of 50 patients while processes are killed, FHIR fails 30 % of the calls and events come twice (about 7 minutes)
+test-faults: setup ## 1,000 events of 50 patients while processes are killed, FHIR fails 30 % of the calls and events come twice; 2,000 records, 100 of them poison (about 9 minutes)
 	@export LONGVIEW_TEST_EVENTS=1000 LONGVIEW_TEST_PATIENTS=50 LONGVIEW_TEST_KILLS=3 LONGVIEW_TEST_RATE=8; \
 	exec $(BIN)/pytest tests/integration/faults -s $(OPTIONS)
 

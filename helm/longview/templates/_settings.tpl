@@ -149,7 +149,7 @@ What the processes are told. `settings` of the values, what the chart itself dec
 
 {{/* A process ends by itself before Kubernetes kills it; of the Pod's grace period up to 5 s pass before it is told. */}}
 {{- define "longview.graceSeconds" -}}
-{{ max 1 (sub (int .terminationGracePeriodSeconds) 10) }}
+{{- max 1 (sub (int .terminationGracePeriodSeconds) 10) -}}
 {{- end }}
 
 {{/* Others than the Pod itself may reach the inbox only where people log in; without a login it stays on the Pod's loopback (kubectl port-forward). */}}
