@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from schemas.errors import PartUnavailable
@@ -233,6 +234,12 @@ class Settings:
                 "setting-inbox-proxies",
                 "LONGVIEW_INBOX_PROXIES holds what is no address and no network: write it as 10.0.0.0/8,192.168.1.7.",
             ) from None
+        for each in fields(self):
+            if each.name.endswith("_url") and each.name != "database_url" and not _is_address(getattr(self, each.name)):
+                raise PartUnavailable(
+                    "setting-url",
+                    f"{PREFIX}{each.name.upper()} is no URL: write it as http(s)://host[:port][/path].",
+                )
         check_connections(self)
 
     @property
@@ -344,6 +351,15 @@ def _content(variable: str, file: Path) -> str:
         raise PartUnavailable(
             "setting-file", f"{variable} names a file that cannot be read: check its name and who may read it."
         ) from error
+
+
+def _is_address(url: str) -> bool:
+    """Of an HTTP server, or none at all."""
+    try:
+        parts = urlsplit(url)
+        return not url or (parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0)
+    except ValueError:
+        return False
 
 
 def _is_number(text: str) -> bool:
