@@ -192,7 +192,7 @@ def test_a_pod_has_more_time_to_end_than_its_process_takes() -> None:
     for name, deployment in deployments.items():
         spec = deployment["spec"]["template"]["spec"]
         waits = spec["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-        ours = 125 if name == "model" else int(environment(deployment)["LONGVIEW_GRACE_SECONDS"])
+        ours = 125 if name == "model" else int(environment(spec["containers"][0])["LONGVIEW_GRACE_SECONDS"])
         assert spec["terminationGracePeriodSeconds"] >= waits + ours + 5, name
         assert waits == (5 if name in ("inbox", "codec", "model") else 0), (
             "who has a Service answers while it is taken off"
