@@ -49,7 +49,7 @@ test: setup ## unit, contract and integration tests on the embedded parts (about
 	@exec $(BIN)/pytest tests/unit tests/contract tests/integration -m "$(EMBEDDED)" $(PARALLEL) $(OPTIONS)
 
 .PHONY: test-long
-test-long: setup ## what takes minutes: the drill, releases side by side, quantized checkpoints, a hundred attacks in pixels, every synthetic patient (about 6 minutes)
+test-long: setup ## what takes minutes: the drill, releases side by side, quantized checkpoints, the other model families, a hundred attacks in pixels, every synthetic patient (about 8 minutes)
 	@exec $(BIN)/pytest tests/integration --ignore tests/integration/faults -m long -n 2 --dist loadgroup $(OPTIONS)
 
 .PHONY: test-faults

@@ -33,6 +33,7 @@ from workflows.reading.prompt import build_request
 from workflows.reading.weigh import read_weighed
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.integration,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),

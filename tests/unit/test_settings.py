@@ -57,7 +57,9 @@ def test_only_secrets_have_files() -> None:
         Settings.from_environment({"LONGVIEW_TENANT_FILE": "/etc/tenant"})
 
 
-@pytest.mark.parametrize("url", ["http://[broken", "nonsense", "ftp://fhir.example.org", "http://host:99999/fhir", "https://"])
+@pytest.mark.parametrize(
+    "url", ["http://[broken", "nonsense", "ftp://fhir.example.org", "http://host:99999/fhir", "https://"]
+)
 def test_an_address_that_is_none_is_refused_in_one_sentence(url: str) -> None:
     """It was a traceback in the first process that asked there."""
     with pytest.raises(PartUnavailable, match="LONGVIEW_FHIR_URL is no URL"):
