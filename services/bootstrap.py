@@ -107,8 +107,9 @@ async def gateway(settings: Settings, stop: asyncio.Event, operations: Operation
     from services.gateway.intake import Intake
     from services.gateway.relay import Relay
     from services.gateway.service import consume, publish
-    from services.gateway.supervisor import Beat, keep_going
+    from services.gateway.supervisor import keep_going
     from services.operations.database_state import of_gateway
+    from services.operations.vitals import Beat
     from services.store import FolderObjectStore
 
     operations.measure_temporal()

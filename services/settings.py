@@ -20,7 +20,6 @@ from services.secret_file import read_secret
 
 PREFIX = "LONGVIEW_"
 HIDDEN = "(hidden)"
-_HTTP = re.compile(r"https?://[^/]")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
 
 
@@ -217,7 +216,7 @@ class Settings:
             raise PartUnavailable(
                 "setting-log-format", "LONGVIEW_LOG_FORMAT is neither 'text' nor 'json': set one of them."
             )
-        if self.traces_url and not _HTTP.match(self.traces_url):
+        if not _is_address(self.traces_url):
             raise PartUnavailable(
                 "setting-traces-url",
                 "LONGVIEW_TRACES_URL is no URL: write it as http(s)://host:4318/v1/traces.",

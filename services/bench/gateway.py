@@ -23,7 +23,7 @@ from temporalio.client import Client
 from schemas.errors import InvalidEvent, PartUnavailable
 from schemas.events import OBSERVATION_AVAILABLE, CloudEvent, dataschema, now_rfc3339
 from schemas.facts import PatientEvent, PatientInput
-from schemas.identifiers import patient_workflow_id
+from schemas.identifiers import Namespace, patient_workflow_id
 from services.adapters import temporal
 from services.bench import rounds
 from services.clients.kafka import Consumer, Producer, Record, ensure_topics
@@ -86,26 +86,29 @@ def _events(settings: Settings, count: int, label: str) -> list[CloudEvent]:
     made = []
     for number in range(count):
         patient = f"Patient/{label}-{chance.randrange(PATIENTS)}"
-        name, key = f"Observation/{label}-{number}", space.patient_key(patient)
-        made.append(
-            CloudEvent(
-                id=space.event_id(OBSERVATION_AVAILABLE, name),
-                source="urn:longview:bench",
-                type=OBSERVATION_AVAILABLE,
-                subject=f"patient/{key}",
-                time=now_rfc3339(),
-                dataschema=dataschema(space.base, OBSERVATION_AVAILABLE),
-                partitionkey=key,
-                tenant=settings.tenant,
-                data={
-                    "observation": name,
-                    "patient": patient,
-                    "status": "final",
-                    "source": {"kind": "poll", "messageId": name},
-                },
-            )
-        )
+        made.append(observation_event(space, f"Observation/{label}-{number}", patient))
     return made
+
+
+def observation_event(space: Namespace, name: str, patient: str) -> CloudEvent:
+    """That an observation of a patient is final (both as references), as a laboratory's system says it."""
+    key = space.patient_key(patient)
+    return CloudEvent(
+        id=space.event_id(OBSERVATION_AVAILABLE, name),
+        source="urn:longview:bench",
+        type=OBSERVATION_AVAILABLE,
+        subject=f"patient/{key}",
+        time=now_rfc3339(),
+        dataschema=dataschema(space.base, OBSERVATION_AVAILABLE),
+        partitionkey=key,
+        tenant=space.tenant,
+        data={
+            "observation": name,
+            "patient": patient,
+            "status": "final",
+            "source": {"kind": "poll", "messageId": name},
+        },
+    )
 
 
 # -- the peer ------------------------------------------------------------------------------------------------------------------

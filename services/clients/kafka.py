@@ -80,7 +80,7 @@ class Reach:
 
 
 @dataclass(frozen=True)
-class Standing:
+class GroupLag:
     """Of a group: the records that nobody has committed, and what was committed (topic, partition, offset)."""
 
     unread: int
@@ -164,7 +164,7 @@ class Consumer:
             raise TransientFailure("kafka-group", "the group is being put together anew") from error
         return found
 
-    def standing(self, without: Collection[str] = ()) -> Standing:
+    def group_lag(self, without: Collection[str] = ()) -> GroupLag:
         """Where the whole group stands in all topics but those `without`, as the broker says. `TransientFailure` while it cannot be asked."""
         try:
             topics = sorted(set(self._topics) - set(without))
@@ -174,7 +174,7 @@ class Consumer:
         except KafkaError as error:
             raise TransientFailure("kafka-group", "the broker does not say where the group stands") from error
         unread = sum(max(ends[place] - committed[place], 0) for place in places)
-        return Standing(unread, tuple(sorted((p.topic, p.partition, at) for p, at in committed.items())))
+        return GroupLag(unread, tuple(sorted((p.topic, p.partition, at) for p, at in committed.items())))
 
     def commit(self, handled: Iterable[Record]) -> None:
         """Commit behind the last handled record of each partition; `TransientFailure` if the group has moved on."""

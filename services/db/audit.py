@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -14,6 +14,7 @@ from schemas.audit import AuditEntry
 from schemas.identifiers import canonical_json, without_version
 from services.db.audit_models import AuditDelivery, AuditEvent
 from services.db.engine import Database
+from services.db.lease import let_go, take
 
 GENESIS = "0" * 64
 """Stands for the hash before the first row."""
@@ -174,19 +175,12 @@ class AuditOutbox:
 
     def hold(self, holder: str, seconds: float) -> bool:
         """Take or keep the right to deliver."""
-        now = datetime.now(UTC)
         with self._database.writing() as session:
-            state = _state(session)
-            if state.holder not in (None, holder) and state.held_until is not None and state.held_until > now:
-                return False
-            state.holder, state.held_until = holder, now + timedelta(seconds=seconds)
-            return True
+            return take(_state(session), holder, seconds)
 
     def release(self, holder: str) -> None:
         with self._database.writing() as session:
-            state = _state(session)
-            if state.holder == holder:
-                state.holder = state.held_until = None
+            let_go(_state(session), holder)
 
     def waiting(self, limit: int) -> list[AuditRow]:
         """The oldest entries after what was delivered. `seq` grows in commit order: none can appear later before one that was returned."""

@@ -163,8 +163,8 @@ class LeaseRow(Base):
     __tablename__ = "lease"
 
     name: Mapped[str] = mapped_column(primary_key=True)
-    holder: Mapped[str]
-    held_until: Mapped[datetime]
+    holder: Mapped[str | None]
+    held_until: Mapped[datetime | None]
 
 
 class Outbox(Base):

@@ -38,9 +38,10 @@ class DeadLetterCap:
 
     def paused(self) -> frozenset[str]:
         """The topics of which nothing is to be taken now."""
-        return frozenset(topic for topic in self._minutes if self._is_over(topic))
+        return frozenset(topic for topic in self._minutes if self.is_reached(topic))
 
-    def _is_over(self, topic: str) -> bool:
+    def is_reached(self, topic: str) -> bool:
+        """Whether nothing of this topic is to be taken now."""
         minutes, oldest = self._minutes[topic], int(self._clock() // 60) - MINUTES
         while minutes and minutes[0][0] <= oldest:
             minutes.popleft()

@@ -103,7 +103,7 @@ class Intake:
             )
 
     async def _keep(self, record: Record, invalid: InvalidEvent) -> str:
-        if record.topic in self._cap.paused():
+        if self._cap.is_reached(record.topic):
             raise TransientFailure("dead-letter-cap", "too many records of this topic are dead letters")
         place = fields(topic=record.topic, partition=record.partition, offset=record.offset, code=invalid.code)
         log.warning("dead-letter", extra=place)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from schemas.errors import TransientFailure
-from services.clients.kafka import Consumer, Reach, Record, Standing
+from schemas.events import INBOUND_TOPICS
+from services.clients.kafka import Consumer, GroupLag, Reach, Record
 from services.operations.meter import clear, gauge
 
 LOOK_SECONDS = 1.0
@@ -21,12 +22,19 @@ class Progress:
         self._consumer = consumer
         self._looked = 0.0
 
-    def tell(self, first_unhandled: Mapping[tuple[str, int], Record]) -> None:
+    def tell(
+        self,
+        first_unhandled: Mapping[tuple[str, int], Record],
+        paused_topics: Callable[[], Collection[str]] = frozenset,
+    ) -> None:
         """`first_unhandled`: of each partition that has any, the first record that was fetched and is not handled."""
         now = time.monotonic()
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
+        paused = paused_topics()
+        for topic in INBOUND_TOPICS:
+            gauge("longview_gateway_paused", topic in paused, topic=topic)
         try:
             reach = self._consumer.reach()
         except TransientFailure:
@@ -43,7 +51,7 @@ class Standstill:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._polled = clock()
-        self._seen: Standing | None = None
+        self._seen: GroupLag | None = None
 
     def polled(self, count: int) -> None:
         if count:
@@ -53,10 +61,10 @@ class Standstill:
         """Whether to ask the broker now: at most once in `QUIET_SECONDS`, and only in silence."""
         return self._clock() - self._polled >= QUIET_SECONDS
 
-    def proves(self, standing: Standing) -> bool:
+    def proves(self, lag: GroupLag) -> bool:
         """Whether the same records lie unread as at the last look, and nobody in the group has committed anything since."""
-        before, self._seen, self._polled = self._seen, standing, self._clock()
-        return before is not None and min(before.unread, standing.unread) > 0 and before.committed == standing.committed
+        before, self._seen, self._polled = self._seen, lag, self._clock()
+        return before is not None and min(before.unread, lag.unread) > 0 and before.committed == lag.committed
 
 
 def lags(

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from schemas.errors import TransientFailure, code_of
-from schemas.events import INBOUND_TOPICS
 from schemas.telemetry.fields import fields
 from services.clients.kafka import Consumer, Record
 from services.gateway.blocking import BlockingCalls
@@ -16,7 +15,6 @@ from services.gateway.intake import Intake
 from services.gateway.progress import Progress, Standstill
 from services.gateway.relay import Relay
 from services.gateway.window import Window
-from services.operations.meter import gauge
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +50,7 @@ async def consume(
             standstill.polled(len(polled) + window.size)
             if standstill.is_due():
                 await _look(consumer, intake, calls, standstill)
-        progress.tell(window.first_unhandled())
+        progress.tell(window.first_unhandled(), intake.paused_topics)
         if window.ready >= COMMIT_RECORDS or window.ready == window.size:
             await _commit(consumer, window, calls)
     await window.close(END_SECONDS)
@@ -61,8 +59,6 @@ async def consume(
 
 async def _poll(consumer: Consumer, intake: Intake, calls: BlockingCalls, timeout_ms: int) -> list[Record]:
     paused = intake.paused_topics()
-    for topic in INBOUND_TOPICS:
-        gauge("longview_gateway_paused", topic in paused, topic=topic)
     try:
         return await calls.run(lambda: consumer.poll(timeout_ms, paused))
     except TransientFailure as failure:
@@ -73,11 +69,11 @@ async def _poll(consumer: Consumer, intake: Intake, calls: BlockingCalls, timeou
 
 async def _look(consumer: Consumer, intake: Intake, calls: BlockingCalls, standstill: Standstill) -> None:
     try:
-        standing = await calls.run(lambda: consumer.standing(intake.paused_topics()))
+        lag = await calls.run(lambda: consumer.group_lag(intake.paused_topics()))
     except TransientFailure as failure:
         log.warning("bus-not-read", extra=fields(code=failure.code))
         return
-    if standstill.proves(standing):
+    if standstill.proves(lag):
         raise TransientFailure("bus-standstill", "records lie unread, and the group's consumers get none")
 
 

@@ -11,11 +11,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Protocol
 
 from schemas.errors import PartUnavailable, code_of
 from schemas.telemetry.fields import fields
 from services.operations.meter import count
+from services.operations.vitals import Beat, Vitals
 
 log = logging.getLogger(__name__)
 
@@ -26,18 +26,9 @@ AGAIN_SECONDS = 1.0
 MOST_STALLS = 3
 """So often in a row, and the process ends."""
 
-Beat = Callable[[], None]
-
-
-class Trouble(Protocol):
-    """Where `/ready` is answered from (`services.operations.vitals.Vitals`)."""
-
-    def trouble(self, name: str) -> None: ...
-    def well(self, name: str) -> None: ...
-
 
 async def keep_going(
-    name: str, begin: Callable[[Beat], Awaitable[None]], stop: asyncio.Event, vitals: Trouble, beat: Beat = lambda: None
+    name: str, begin: Callable[[Beat], Awaitable[None]], stop: asyncio.Event, vitals: Vitals, beat: Beat = lambda: None
 ) -> None:
     """Until `begin` returns because `stop` is set; `/ready` says no from a failure on until the loop has come round again.
 
@@ -73,7 +64,7 @@ async def keep_going(
 class _Watched:
     """A run of the loop: that it begins is no progress yet, that it comes round is."""
 
-    def __init__(self, name: str, vitals: Trouble, beat: Beat) -> None:
+    def __init__(self, name: str, vitals: Vitals, beat: Beat) -> None:
         self._name, self._vitals, self._beat = name, vitals, beat
         self._last = time.monotonic()
         self._rounds = 0

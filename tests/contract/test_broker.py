@@ -288,13 +288,13 @@ def test_a_topic_that_pauses_gives_nothing_and_then_goes_on_where_it_was(
     consumer.commit(first)
     for _ in range(4):
         assert consumer.poll(200, without=[topic]) == []
-    assert consumer.standing(without=[topic]).unread == 0
+    assert consumer.group_lag(without=[topic]).unread == 0
     if len(first) == 10:  # tansu may know the end of a partition late, never too early
-        assert consumer.standing().unread in range(1, 31)
+        assert consumer.group_lag().unread in range(1, 31)
     rest = read(consumer, 40 - len(first))
     assert sorted(int(record.value or b"") for record in first + rest) == list(range(40))
     consumer.commit(rest)
-    assert consumer.standing().unread == 0
+    assert consumer.group_lag().unread == 0
 
 
 def test_a_record_that_cannot_be_decoded_stops_nothing_behind_it(

@@ -110,19 +110,8 @@ class System:
     @contextmanager
     def another_worker(self, **changed: str) -> Iterator[None]:
         """A second worker process with some settings changed."""
-        ready = self.settings.state / "another.ready"
-        environment = child_environment(replace(self.settings, **changed), ready_file=ready)
-        with (self.logs / "another-worker.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "services.cli", "worker"], env=environment, stdout=log, stderr=log
-            )
-        try:
-            until(lambda: ready.exists() or None, "the second worker")
+        with another_process(replace(self.settings, **changed), "worker"):
             yield
-        finally:
-            process.terminate()
-            process.wait(30)
-            ready.unlink(missing_ok=True)
 
     # -- what came of it
 
@@ -196,6 +185,23 @@ class System:
                 return [tuple(row) for row in session.execute(text(sql), {"x": x})]
         finally:
             database.close()
+
+
+@contextmanager
+def another_process(settings: Settings, name: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A second worker or gateway beside the launcher's, which has ended when the block has."""
+    ready = settings.state / f"another-{name}.ready"
+    environment = child_environment(settings, ready_file=ready)
+    with (settings.state / "logs" / f"another-{name}.log").open("ab") as log:
+        command = [sys.executable, "-P", "-m", "services.cli", name]
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        until(lambda: ready.exists() or None, f"the second {name}")
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+        ready.unlink(missing_ok=True)
 
 
 def until(look: Callable[[], Found | None], what: str, patience: float = PATIENCE) -> Found:

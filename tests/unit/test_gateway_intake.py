@@ -26,7 +26,7 @@ from schemas.events import (
 )
 from schemas.facts import OrderChanged, PatientMerged
 from schemas.identifiers import Namespace, instance_set_digest
-from services.clients.kafka import Reach, Record, Standing
+from services.clients.kafka import GroupLag, Reach, Record
 from services.gateway.cap import DeadLetterCap, Limits
 from services.gateway.dead_letters import send_again
 from services.gateway.intake import Intake
@@ -239,8 +239,8 @@ def test_a_group_that_leaves_records_unread_is_noticed_and_a_quiet_bus_is_not() 
         now[0] += seconds
         return standstill.is_due()
 
-    def at(offset: int, unread: int) -> Standing:
-        return Standing(unread, ((STUDY_TOPIC, 0, offset),))
+    def at(offset: int, unread: int) -> GroupLag:
+        return GroupLag(unread, ((STUDY_TOPIC, 0, offset),))
 
     assert not quiet_for(QUIET_SECONDS / 2)
     assert quiet_for(QUIET_SECONDS / 2)

@@ -14,8 +14,8 @@ import pytest
 from schemas.errors import PartUnavailable
 from services.gateway import supervisor
 from services.gateway.blocking import BlockingCalls
-from services.gateway.supervisor import Beat, keep_going
-from services.operations.vitals import Vitals
+from services.gateway.supervisor import keep_going
+from services.operations.vitals import Beat, Vitals
 
 
 @pytest.fixture(autouse=True)

@@ -10,12 +10,9 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,18 +20,18 @@ from kafka import KafkaProducer
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from schemas.events import OBSERVATION_AVAILABLE, OBSERVATION_TOPIC, RESULT_TOPIC, CloudEvent, binary_form, dataschema
+from schemas.events import OBSERVATION_TOPIC, RESULT_TOPIC, binary_form
 from schemas.identifiers import Namespace, patient_workflow_id
 from services.adapters import GATEWAY_GROUP, temporal
+from services.bench.gateway import observation_event
 from services.clients.kafka import Consumer
 from services.db import DeadLetterRecords, open_migrated
 from services.db.outbox import write_event
-from services.parts.environment import child_environment
 from services.parts.launcher import Launcher
 from services.settings import Settings
 from services.store import FolderObjectStore
 from tests import inbox_samples as samples
-from tests.integration.system import until
+from tests.integration.system import another_process, until
 from tests.unit.test_kafka_client import Raw
 from workflows.patient.workflow import PatientWorkflow
 
@@ -78,25 +75,12 @@ def live_through(settings: Settings, chance: random.Random) -> tuple[Sent, Found
     launcher.up(("gateway",))
     try:
         given = launcher.settings
-        with another_gateway(given):
-            return asyncio.run(_live_through(launcher, given, chance))
+        with another_process(given, "gateway") as other:
+            came = asyncio.run(_live_through(launcher, given, chance))
+        assert other.returncode == 0
+        return came
     finally:
         launcher.down()
-
-
-@contextmanager
-def another_gateway(settings: Settings) -> Iterator[None]:
-    ready = settings.state / "another-gateway.ready"
-    environment = child_environment(settings, ready_file=ready)
-    with (settings.state / "logs" / "another-gateway.log").open("ab") as log:
-        command = [sys.executable, "-P", "-m", "services.cli", "gateway"]
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    try:
-        until(lambda: ready.exists() or None, "the second gateway", 60)
-        yield
-    finally:
-        process.terminate()
-        assert process.wait(30) == 0
 
 
 async def _live_through(launcher: Launcher, settings: Settings, chance: random.Random) -> tuple[Sent, Found]:
@@ -152,24 +136,7 @@ def _suffer(launcher: Launcher, settings: Settings, sent: Sent, chance: random.R
 
 def _record(space: Namespace, number: int, chance: random.Random) -> tuple[bytes, Headers, bytes]:
     """A sound observation as hospitals send them: with a charset, with headers of other systems."""
-    patient = f"Patient/campaign-{number % PATIENTS}"
-    key = space.key("patient", patient)
-    event = CloudEvent(
-        id=space.event_id(OBSERVATION_AVAILABLE, f"campaign|{number}"),
-        source="urn:hospital:lab",
-        type=OBSERVATION_AVAILABLE,
-        subject=f"patient/{key}",
-        time="2026-11-30T08:00:00Z",
-        dataschema=dataschema(space.base, OBSERVATION_AVAILABLE),
-        partitionkey=key,
-        tenant=space.tenant,
-        data={
-            "observation": f"Observation/campaign-{number}",
-            "patient": patient,
-            "status": "final",
-            "source": {"kind": "hl7v2", "messageId": f"m-{number}"},
-        },
-    )
+    event = observation_event(space, f"Observation/campaign-{number}", f"Patient/campaign-{number % PATIENTS}")
     told, headers, value = binary_form(event)
     if chance.random() < 0.2:
         headers = [(n, b"application/json; charset=utf-8" if n == "content-type" else v) for n, v in headers]
@@ -219,16 +186,12 @@ def _write_result(settings: Settings, sent: Sent, number: int) -> None:
 
 
 def _unread(settings: Settings) -> int:
-    """Between what the group has committed and the end of each partition, which tansu may know late."""
-    from kafka import KafkaConsumer, TopicPartition
-
-    asking = KafkaConsumer(bootstrap_servers=settings.kafka_bootstrap, group_id=GATEWAY_GROUP, enable_auto_commit=False)
+    """As the broker says; tansu may know the end of a partition late."""
+    asking = Consumer(settings.kafka_bootstrap, GATEWAY_GROUP, [OBSERVATION_TOPIC])
     try:
-        places = [TopicPartition(OBSERVATION_TOPIC, p) for p in asking.partitions_for_topic(OBSERVATION_TOPIC) or ()]
-        ends = asking.end_offsets(places)
-        return sum(max(ends[place] - (asking.committed(place) or 0), 0) for place in places)
+        return asking.group_lag().unread
     finally:
-        asking.close(autocommit=False)
+        asking.close()
 
 
 def _all_sent(settings: Settings) -> bool:

@@ -17,8 +17,8 @@ def upgrade() -> None:
     op.create_table(
         "lease",
         sa.Column("name", sa.Text(), primary_key=True),
-        sa.Column("holder", sa.Text(), nullable=False),
-        sa.Column("held_until", UtcDateTime(), nullable=False),
+        sa.Column("holder", sa.Text()),
+        sa.Column("held_until", UtcDateTime()),
     )
 
 
