@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from model_runtime import MEDIA_CONNECTOR
+from model_runtime.families.folder import Json, read_config
 from model_runtime.serving import SCHEDULER, Serving, largest_item
 from schemas.errors import PartUnavailable
 
@@ -34,6 +36,22 @@ def _installed(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return ""
+
+
+def require_kernels(checkpoint: Path, cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
+    """`PartUnavailable` (`model-kernels`) if the weights are in 4 bit and this processor has no AVX-512: vLLM's AVX2 build has no W4A16 product of
+    matrices (`cpu_gemm_wna16`), and says so only in the middle of the first question."""
+    if _stored_bits(read_config(checkpoint)) == 4 and " avx512f" not in cpuinfo.read_text():
+        raise PartUnavailable(
+            "model-kernels",
+            "the weights are in 4 bit, for which vLLM needs a processor with AVX-512 or a GPU: serve them in 8 bit or bf16 here.",
+        )
+
+
+def _stored_bits(config: Json) -> int:
+    """Of the narrowest weights of a checkpoint in compressed-tensors; 16 without."""
+    groups = config.get("quantization_config", {}).get("config_groups", {}).values()
+    return min((int(group["weights"]["num_bits"]) for group in groups), default=16)
 
 
 def require_promises(config: Any, serving: Serving) -> None:

@@ -31,7 +31,7 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 from model_runtime.admission import control_pattern
 from model_runtime.children import forked_children_die_with_parent
 from model_runtime.front import Front
-from model_runtime.promises import require_promises
+from model_runtime.promises import require_kernels, require_promises
 from model_runtime.serving import CPU_ARGUMENTS, Serving, arguments, family, gpu_arguments
 from model_runtime.settings import ServerSettings
 from model_runtime.tls import keep_fresh, probe_config, server_context, uvicorn_options
@@ -45,6 +45,8 @@ CLOSE_SECONDS = 5
 
 def run(serving: Serving, token: str) -> None:
     """Serve until SIGTERM or SIGINT; returns once every child has ended."""
+    if current_platform.is_cpu():
+        require_kernels(serving.checkpoint)
     extra = list(_prepare_fork() if current_platform.is_cpu() else gpu_arguments(serving))
     sending: Callable[[], AbstractContextManager[None]] = nullcontext
     if url := serving.settings.traces_url:

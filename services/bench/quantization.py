@@ -32,12 +32,13 @@ from schemas.volume import Volume, encode_volume
 from services.bench import rounds
 from services.bench.model_server import ModelServer, memory_mib, runtime, serving
 from services.clients.model import VllmModel
-from services.parts.environment import cache_folder
+from services.parts.environment import cache_folder, processor_has
 from services.store import FolderObjectStore
 from workflows.reading.check import read_answer
 from workflows.reading.prompt import build_request
 
 BITS = {"int8": "8", "int4": "4"}
+WITHOUT_INT4 = "4 bit was left out: this processor has no AVX-512, which vLLM needs for it on a CPU."
 ROUNDS = 7
 PREFILL_WORDS, DECODED_TOKENS = 1200, 48
 PROMPTS, PROMPT_WORDS, ANSWER_TOKENS, TOP = 12, 40, 16, 20
@@ -140,14 +141,19 @@ def run() -> dict[str, Any]:
     return told(space, speeds, agreement) | {"quantize_seconds": seconds}
 
 
+def served_here() -> list[str]:
+    """Kinds of BITS: vLLM's CPU build serves 4 bit with AVX-512 alone (`model_runtime.promises.require_kernels`)."""
+    return [kind for kind in BITS if kind != "int4" or processor_has("avx512f")]
+
+
 def _checkpoints(folder: Path) -> tuple[dict[str, Path], dict[str, float]]:
     """bf16 from the cache, the others made of it now; and how long that took, with the start of a process."""
     built = {"bf16": runtime("build", "--size", "bench", "--cache", str(cache_folder()))}
     seconds = {}
-    for kind, bits in BITS.items():
+    for kind in served_here():
         begun = time.perf_counter()
         out = str(folder / kind)
-        built[kind] = runtime("quantize", "--checkpoint", str(built["bf16"]), "--bits", bits, "--out", out)
+        built[kind] = runtime("quantize", "--checkpoint", str(built["bf16"]), "--bits", BITS[kind], "--out", out)
         seconds[kind] = round(time.perf_counter() - begun, 1)
     return built, seconds
 
@@ -233,7 +239,8 @@ def _mean(values: Iterable[float]) -> float:
 def told(space: dict[str, dict[str, float]], speeds: Speeds, agreement: dict[str, dict[str, float]]) -> dict[str, Any]:
     """The result: ratios to bf16, what is worse than it, and the notes that belong to the numbers. A speed's ratio is the median of its rounds'."""
     ratios, rounds = {}, {}
-    for kind in BITS:
+    kinds = [kind for kind in BITS if kind in space]
+    for kind in kinds:
         for measure in ("size", "memory"):
             ratios[f"{kind}_to_bf16_{measure}"] = space[kind][f"{measure}_mib"] / space["bf16"][f"{measure}_mib"]
         for measure in ("decode", "prefill"):
@@ -249,11 +256,12 @@ def told(space: dict[str, dict[str, float]], speeds: Speeds, agreement: dict[str
         for kind, measured in speeds.items()
     }
     notes = [
+        *([] if "int4" in kinds else [WITHOUT_INT4]),
         f"{WORST_CASE} Asked: {PROMPTS} prompts, {STUDIES * FINDINGS} findings.",
         f"Slower or larger than bf16: {'; '.join(worse) or 'nothing'}.",
     ]
     return {
-        "ratios": ratios | {f"{kind}_{name}": agreement[kind][name] for kind in BITS for name in SHARES},
+        "ratios": ratios | {f"{kind}_{name}": agreement[kind][name] for kind in kinds for name in SHARES},
         "rounds": rounds,
         "table": {kind: space[kind] | medians[kind] for kind in space},
         "agreement": agreement,

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
 
 from schemas.errors import PartUnavailable
 from services.critical_list import critical_list
 from services.escalation import escalation_policies
+from services.parts.environment import processor_has
 from services.parts.launcher import connected_settings
 from services.parts.ports import HOST
 from services.parts.probes import fhir_preflight
@@ -69,7 +69,7 @@ def _processor() -> Check:
     seen = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         return Check("machine", seen, "the model server's package is for Linux on x86-64 alone: use such a machine.")
-    if " avx2" not in Path("/proc/cpuinfo").read_text():
+    if not processor_has("avx2"):
         return Check("machine", seen, "the processor has no AVX2: set LONGVIEW_MODEL_URL to a vLLM server elsewhere.")
     return Check("machine", seen)
 

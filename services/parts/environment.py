@@ -95,3 +95,8 @@ def cache_folder(source: Mapping[str, str] = os.environ) -> Path:
     """Where checkpoints that can be built again are kept: LONGVIEW_CACHE, else the user's cache folder."""
     base = source.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(source.get("LONGVIEW_CACHE") or Path(base) / "longview").resolve()
+
+
+def processor_has(flag: str) -> bool:
+    """Whether this machine's processor knows a set of instructions, by its name in /proc/cpuinfo (Linux on x86-64): `avx2`, `avx512f`."""
+    return f" {flag}" in Path("/proc/cpuinfo").read_text()

@@ -19,7 +19,7 @@ from schemas.inference import ModelRelease, VolumeItem
 from schemas.volume import Volume, encode_volume
 from services.bench.model_server import runtime
 from services.clients.model import VllmModel
-from services.parts.environment import cache_folder
+from services.parts.environment import cache_folder, processor_has
 from services.parts.ports import free_port
 from tests.contract.test_model_tls import issue
 from tests.contract.tls import House
@@ -58,6 +58,16 @@ def reads_a_study(server: Server, model: VllmModel, name: str) -> None:
     assert "quantization=compressed-tensors" in server.log.read_text(), "vLLM served it as if nothing were quantized"
 
 
+@pytest.mark.skipif(processor_has("avx512f"), reason="this processor serves 4 bit")
+def test_a_server_without_avx_512_refuses_4_bit_in_one_sentence(tmp_path: Path) -> None:
+    with (
+        pytest.raises(AssertionError, match="in 4 bit, for which vLLM needs a processor with AVX-512 or a GPU"),
+        model_server.running(quantized("4"), tmp_path),
+    ):
+        pytest.fail("it became ready")
+
+
+@pytest.mark.skipif(not processor_has("avx512f"), reason="no AVX-512 here, which vLLM needs for 4 bit on a CPU")
 def test_a_model_in_4_bit_reads_a_study(tmp_path: Path) -> None:
     with (
         model_server.running(quantized("4"), tmp_path) as server,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import os
 import socket
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import orjson
 import pytest
 from click.testing import CliRunner
 
@@ -146,6 +148,21 @@ def test_another_minor_version_does_not_start(
 def test_the_pinned_versions_start(monkeypatch: pytest.MonkeyPatch, installed: dict[str, str]) -> None:
     monkeypatch.setattr(promises, "_installed", lambda name: installed.get(name, ""))
     promises.require_versions()
+
+
+@pytest.mark.parametrize(
+    ("bits", "flags", "starts"),
+    [(4, "avx avx2 fma", False), (4, "avx2 avx512f avx512bw", True), (8, "avx avx2 fma", True), (None, "avx2", True)],
+)
+def test_4_bit_on_a_processor_without_avx_512_is_refused_before_anything_is_loaded(
+    tmp_path: Path, bits: int | None, flags: str, starts: bool
+) -> None:
+    groups = {} if bits is None else {"group_0": {"weights": {"num_bits": bits}}}
+    config = {"architectures": ["Any"]} | ({"quantization_config": {"config_groups": groups}} if groups else {})
+    (tmp_path / "config.json").write_bytes(orjson.dumps(config))
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu {flags} rdtscp\n")
+    with nullcontext() if starts else pytest.raises(PartUnavailable, match="serve them in 8 bit or bf16 here"):
+        promises.require_kernels(tmp_path, tmp_path / "cpuinfo")
 
 
 class Tree(SimpleNamespace):
