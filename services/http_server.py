@@ -13,6 +13,7 @@ from litestar import Litestar
 
 from schemas.errors import PartUnavailable
 from schemas.telemetry.fields import fields
+from services.http_bounds import bounds
 
 GRACE_SECONDS = 3
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ async def serve(
         proxy_headers=bool(proxies),
         forwarded_allow_ips=list(proxies),
         timeout_graceful_shutdown=GRACE_SECONDS,
+        **bounds(),
     )
     server = _Server(config, ready)
     serving, told = asyncio.create_task(server.serve(sockets=[listener])), asyncio.create_task(stop.wait())

@@ -9,6 +9,8 @@ import click
 import uvicorn
 
 from services.archive.app import make_app
+from services.http_bounds import PromptUploads, bounds
+from services.parts.local_only import LocalOnly, door_options
 from services.telemetry.process import configure_logging
 
 
@@ -16,15 +18,17 @@ from services.telemetry.process import configure_logging
 @click.option(
     "--folder", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where the DICOM files are."
 )
-@click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; it asks nobody who they are."
-)
-@click.option("--port", type=int, required=True, help="Port to listen on.")
+@door_options
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="How the log is written.")
-def main(folder: Path, host: str, port: int, log_format: Literal["text", "json"]) -> None:
+def main(
+    folder: Path, host: str, port: int, reached_as: str, token_file: Path | None, log_format: Literal["text", "json"]
+) -> None:
     """Serve a folder of DICOM files as a DICOMweb archive (QIDO-RS, WADO-RS, STOW-RS) at /dicom-web."""
     configure_logging(log_format)
-    uvicorn.run(make_app(folder), host=host, port=port, log_config=None, log_level="warning", access_log=False)
+    door = LocalOnly(make_app(folder), token_file, names=(host, reached_as), open_paths=("/health",))
+    uvicorn.run(
+        door, host=host, port=port, log_config=None, log_level="warning", access_log=False, **bounds(PromptUploads)
+    )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.inbox.access import visitor_of
+from services.parts.local_only import without_port
 
 USER_HEADER = "x-longview-user"
 CSRF_COOKIE = "longview_csrf"
@@ -52,17 +53,12 @@ class KnownHosts(ASGIMiddleware):
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """`/health` under any name: a load balancer asks by the Pod's address, and is told nothing."""
         host = MutableScopeHeaders(scope=scope).get("host", "")
-        if scope["path"] == "/health" or _without_port(host) in self._hosts:
+        if scope["path"] == "/health" or without_port(host) in self._hosts:
             await next_app(scope, receive, send)
             return
         await ASGIResponse(body=b"This host name is not served here.", media_type="text/plain", status_code=421)(
             scope, receive, send
         )
-
-
-def _without_port(host: str) -> str:
-    name, colon, port = host.lower().rpartition(":")
-    return name if colon and port.isdigit() else host.lower()
 
 
 def csrf_config(secret: str, *, secure: bool) -> CSRFConfig:

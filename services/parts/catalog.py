@@ -20,6 +20,7 @@ from services.parts.environment import (
 )
 from services.parts.part import Command, Launch, Part
 from services.parts.state import write_private
+from services.secret_file import SecretFromFile
 
 PYTHON = (sys.executable, "-P", "-m")
 """`-P` keeps the working directory out of the import path: nothing there can shadow a package of ours."""
@@ -81,18 +82,28 @@ def _temporal(launch: Launch) -> Command:
 
 
 def _fhir(launch: Launch) -> Command:
-    """sekmet under uvicorn: its own `serve` logs every URL, and with it identifiers of patients."""
     write_private(launch.folder / "settings.yaml", steps.sekmet_settings(launch.address, launch.folder))
     write_private(launch.folder / "logging.json", steps.quiet_logging(launch.settings.log_format))
-    arguments = ["uvicorn", "--factory", "sekmet.main:app_factory", "--host", launch.listens_on, "--port"]
-    arguments += [str(launch.port), "--no-access-log", "--log-config", str(launch.folder / "logging.json")]
+    arguments = ["services.parts.local_fhir", "--logging", str(launch.folder / "logging.json")]
+    arguments += _door(launch, launch.settings.fhir_token)
     return Command([*PYTHON, *arguments], part_environment() | {"SEKMET_CONFIG": str(launch.folder / "settings.yaml")})
 
 
 def _archive(launch: Launch) -> Command:
-    arguments = ["services.archive", "--folder", str(launch.folder / "files"), "--host", launch.listens_on]
-    arguments += ["--port", str(launch.port), "--log-format", launch.settings.log_format]
+    arguments = ["services.archive", "--folder", str(launch.folder / "files")]
+    arguments += ["--log-format", launch.settings.log_format, *_door(launch, launch.settings.dicomweb_token)]
     return Command([*PYTHON, *arguments], part_environment())
+
+
+def _door(launch: Launch, token: str) -> list[str]:
+    """Where a part listens, under which name it is found besides, and the token that it asks for, in a file."""
+    listens = ["--host", launch.listens_on, "--port", str(launch.port), "--reached-as", launch.reached_as]
+    if not token:
+        return listens
+    if isinstance(token, SecretFromFile):
+        return [*listens, "--token-file", str(token.file)]
+    write_private(launch.folder / "token", token.encode())
+    return [*listens, "--token-file", str(launch.folder / "token")]
 
 
 DRAIN_SECONDS = 10

@@ -18,7 +18,16 @@ from services.parts.ports import choose_ports
 from services.parts.probes import NotReady
 from services.parts.process import ProcessId, is_alive, spawn, stop
 from services.parts.scrub import last_words, scrub
-from services.parts.state import PartRecord, PartsFile, launcher_lock, model_token_file, payload_key_file, secrets_in
+from services.parts.state import (
+    PartRecord,
+    PartsFile,
+    launcher_lock,
+    model_token_file,
+    parts_token_file,
+    payload_key_file,
+    secrets_in,
+)
+from services.secret_file import read_secret
 from services.settings import Settings
 
 HEALTH_POLL_SECONDS = 0.1
@@ -64,8 +73,15 @@ class Launcher:
         if self._given.inbox_url:
             provided.pop("inbox_url", None)  # the address that people use may be another than the one it listens on
         key = self._given.payload_key_file or str(payload_key_file(self._given.state))
-        secrets = {"payload_key_file": key, "model_token_file": self._model_token_file()}
+        secrets = {"payload_key_file": key, "model_token_file": self._model_token_file()} | self._parts_tokens()
         return absolute(replace(self._given, **(provided | secrets)))
+
+    def _parts_tokens(self) -> dict[str, str]:
+        """For the FHIR server and the archive, where these are started here and no other token was given."""
+        given = self._given
+        ours = [name for name in ("fhir", "dicomweb") if not getattr(given, f"{name}_url")]
+        wanted = [f"{name}_token" for name in ours if not getattr(given, f"{name}_token")]
+        return dict.fromkeys(wanted, read_secret(parts_token_file(given.state))) if wanted else {}
 
     def _model_token_file(self) -> str:
         """The one given; one of our own for a model server that is started here."""

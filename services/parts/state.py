@@ -1,4 +1,4 @@
-"""What the launcher remembers on disk: `parts.json`, the lock that keeps two launchers apart, the payload key and the model server's token."""
+"""What the launcher remembers on disk: `parts.json`, the lock that keeps two launchers apart, the payload key and the parts' tokens."""
 
 from __future__ import annotations
 
@@ -119,14 +119,25 @@ def _acquire(handle: int, wait: float) -> None:
             time.sleep(0.1)
 
 
-def secrets_in(folder: Path) -> tuple[Path, Path]:
-    """Where the payload key and the model server's token of a state folder are, or would be."""
-    return folder / "payload.key", folder / "model.token"
+def secrets_in(folder: Path) -> tuple[Path, Path, Path]:
+    """Where the payload key and the tokens of the model server and of the other parts of a state folder are, or would be."""
+    return folder / "payload.key", folder / "model.token", folder / "parts.token"
 
 
 def model_token_file(folder: Path) -> Path:
-    """The file with the token that the worker shows to the model server, created once (256 random bits, mode 0600)."""
-    _, path = secrets_in(folder)
+    """The file with the token that the worker shows to the model server."""
+    _, path, _ = secrets_in(folder)
+    return _token_file(path)
+
+
+def parts_token_file(folder: Path) -> Path:
+    """The file with the token that the FHIR server and the archive of this state folder ask for."""
+    _, _, path = secrets_in(folder)
+    return _token_file(path)
+
+
+def _token_file(path: Path) -> Path:
+    """Created once (256 random bits, mode 0600)."""
     if not path.exists():
         write_private(path, secrets.token_urlsafe(32).encode() + b"\n")
     return path
@@ -134,7 +145,7 @@ def model_token_file(folder: Path) -> Path:
 
 def payload_key_file(folder: Path) -> Path:
     """The file with the key that encrypts Temporal's payloads, created once (32 random bytes in base64, mode 0600)."""
-    path, _ = secrets_in(folder)
+    path, _, _ = secrets_in(folder)
     if not path.exists():
         write_private(path, base64.b64encode(os.urandom(32)) + b"\n")
     return path

@@ -14,8 +14,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from services.db import migrate
 from services.db.engine import database_url
-from services.parts.launcher import Launcher
-from services.settings import Settings
+from tests.fhir_alone import fhir_alone
 from tests.real import parts
 from tests.shared_services import stopped_with_the_run as stopped_with_the_run
 
@@ -28,10 +27,8 @@ def fhir_base_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         with parts.hapi(folder) as url:
             yield url
         return
-    launcher = Launcher(Settings(state_dir=str(folder)))
-    launcher.up(["fhir"])
-    yield launcher.settings.fhir_url
-    launcher.down()
+    with fhir_alone(folder) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

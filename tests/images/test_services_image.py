@@ -14,6 +14,7 @@ import pytest
 
 from scripts.images import catalog
 from services.parts.ports import free_port
+from services.parts.steps import quiet_logging
 from services.scripted_model.server import release
 from tests.images.containers import STORE, Container, Containers, Image, answer, eventually, listens
 
@@ -158,7 +159,8 @@ def settings(services: Image, trial: Image, containers: Containers) -> dict[str,
     configured = containers.file(
         "sekmet.yaml", json.dumps({**sekmet, "log_inbound": False, "simulator": {"enabled": False}}).encode()
     )
-    served = ["-P", "-m", "uvicorn", "--factory", "sekmet.main:app_factory", "--host", "127.0.0.1", "--port", str(fhir)]
+    quiet = containers.file("logging.json", quiet_logging("text"))
+    served = ["-P", "-m", "services.parts.local_fhir", "--logging", quiet, "--port", str(fhir)]
     charts = containers.start(trial, served, command=["python"], SEKMET_CONFIG=configured)
     stored = ["-P", "-m", "services.archive", "--folder", "/tmp/files", "--port", str(archive)]
     images = containers.start(services, stored, command=["python"])

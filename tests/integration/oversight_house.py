@@ -39,8 +39,6 @@ from services.db import (
     ShadowRecords,
     open_migrated,
 )
-from services.parts.launcher import Launcher
-from services.settings import Settings
 from services.store import FolderObjectStore
 from services.worker.background import run_background
 from tests.contract.archives import embedded
@@ -54,6 +52,7 @@ from tests.contract.written_bundles import (
     seed,
     series,
 )
+from tests.fhir_alone import fhir_alone
 from tests.inbox_samples import available, result
 from tests.integration.scripted import DIGEST, FETCHED, QUEUE, Script
 from tests.unit.series_samples import file_of, noise, stack
@@ -103,10 +102,8 @@ class ScriptedModel:
 
 @pytest.fixture(scope="module")
 def fhir_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    launcher = Launcher(Settings(state_dir=str(tmp_path_factory.mktemp("fhir"))))
-    launcher.up(["fhir"])
-    yield launcher.settings.fhir_url
-    launcher.down()
+    with fhir_alone(tmp_path_factory.mktemp("fhir")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

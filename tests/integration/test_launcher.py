@@ -113,9 +113,10 @@ def test_a_second_up_says_that_everything_is_running(settings: Settings, started
 def test_a_killed_fhir_server_is_noticed_and_comes_back_at_its_address_with_its_data(
     settings: Settings, started: Started
 ) -> None:
-    url = Launcher(settings).settings.fhir_url
+    given = Launcher(settings).settings
+    url, token = given.fhir_url, {"authorization": f"Bearer {given.fhir_token}"}
     patient = {"resourceType": "Patient", "id": "kept", "identifier": [{"system": "urn:mrn", "value": "KEPT-4711"}]}
-    httpx.put(f"{url}/Patient/kept", json=patient).raise_for_status()
+    httpx.put(f"{url}/Patient/kept", json=patient, headers=token).raise_for_status()
     victim = process_ids(settings)["fhir"]
     os.kill(victim.pid, signal.SIGKILL)
     while is_alive(victim):
@@ -124,7 +125,7 @@ def test_a_killed_fhir_server_is_noticed_and_comes_back_at_its_address_with_its_
     assert status.returncode == 1
     assert {part["name"]: part["state"] for part in json.loads(status.stdout)["parts"]}["fhir"] == "dead"
     assert run(settings, "restart", "fhir").returncode == 0
-    assert httpx.get(f"{url}/Patient/kept").json()["identifier"] == patient["identifier"]
+    assert httpx.get(f"{url}/Patient/kept", headers=token).json()["identifier"] == patient["identifier"]
 
 
 def test_a_restarted_broker_warns_of_what_it_loses_and_has_its_topics_again(
@@ -136,9 +137,11 @@ def test_a_restarted_broker_warns_of_what_it_loses_and_has_its_topics_again(
 
 
 def test_the_logs_of_the_parts_name_no_patient(settings: Settings, started: Started) -> None:
-    url = Launcher(settings).settings.fhir_url
-    httpx.get(f"{url}/Patient", params={"identifier": "urn:mrn|KEPT-4711"})
-    httpx.get(f"{url}/Patient/nobody-4711")
-    httpx.post(f"{url}/Patient", content=b'{"resourceType": "Patient", "birthDate": "KEPT-4711"}')
+    given = Launcher(settings).settings
+    with httpx.Client(headers={"authorization": f"Bearer {given.fhir_token}"}) as client:
+        url = given.fhir_url
+        assert client.get(f"{url}/Patient", params={"identifier": "urn:mrn|KEPT-4711"}).status_code == 200
+        assert client.get(f"{url}/Patient/nobody-4711").status_code == 404
+        client.post(f"{url}/Patient", json={"resourceType": "Patient", "birthDate": "KEPT-4711"})
     for log in (settings.state / "logs").iterdir():
         assert "4711" not in log.read_text(), log.name

@@ -66,6 +66,8 @@ What the processes are told. `settings` of the values, what the chart itself dec
   "inbox" (concat $temporal (list "database_url" "oidc_client_secret"))
   "codec" (concat $connected (list "database_url" "payload_key_file" "codec_operators_file"))
   "model" (list "model_token")
+  "trial-fhir" (list "fhir_token")
+  "trial-archive" (list "dicomweb_token")
   "migrate" (concat $connected (list "database_url"))
   "schedules" $temporal
   "promote" $temporal

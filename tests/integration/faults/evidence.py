@@ -58,7 +58,7 @@ def gather(system: System, fhir_url: str) -> Evidence:
         space=settings.namespace,
         canonical=Canonical(settings.canonical_base),
         histories=read_histories(settings),
-        fhir={kind: read_all(fhir_url, kind) for kind in FHIR_TYPES},
+        fhir={kind: read_all(fhir_url, system.settings.fhir_token, kind) for kind in FHIR_TYPES},
         inbox=system.rows("SELECT result_id, run_id, thread_id, status, adds_to FROM inbox_entry"),
         runs=system.rows("SELECT run_id, study_key, thread_id, state, code, result_id FROM run"),
         outbox=system.rows('SELECT event_id, topic, "key", sequence, published_at FROM outbox ORDER BY seq'),

@@ -16,6 +16,7 @@ from kafka import KafkaProducer
 from schemas.events import binary_form
 from services.clients.dicomweb import DicomWebArchive
 from tests.integration.faults.hospital import Fact, Hospital, Resource
+from tests.integration.faults.witness import bearer
 from tests.integration.system import System, until
 
 REPEATED = 0.1
@@ -51,8 +52,10 @@ class Storm:
         self._hospital = hospital
         self._size = size
         self._chance = random.Random(seed)
-        self._fhir = httpx.Client(base_url=fhir_url, headers=_JSON, timeout=30.0, trust_env=False)
-        self._archive = DicomWebArchive(system.settings.dicomweb_url)
+        self._fhir = httpx.Client(
+            base_url=fhir_url, headers=_JSON | bearer(system.settings.fhir_token), timeout=30.0, trust_env=False
+        )
+        self._archive = DicomWebArchive(system.settings.dicomweb_url, token=system.settings.dicomweb_token)
         self.told = Told()
 
     def prepare(self) -> None:

@@ -171,9 +171,14 @@ def dead_letter_topics() -> list[str]:
     return [dead_letter_topic(topic) for topic in INBOUND_TOPICS]
 
 
-def read_all(fhir_url: str, resource_type: str) -> list[dict[str, Any]]:
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+def read_all(fhir_url: str, token: str, resource_type: str) -> list[dict[str, Any]]:
     """Every resource of a type, from the server itself."""
-    with httpx.Client(timeout=60.0, trust_env=False, headers={"accept": "application/fhir+json"}) as client:
+    headers = {"accept": "application/fhir+json"} | bearer(token)
+    with httpx.Client(timeout=60.0, trust_env=False, headers=headers) as client:
         url: str | None = f"{fhir_url}/{resource_type}?_count=200"
         found: dict[str, dict[str, Any]] = {}
         while url:
