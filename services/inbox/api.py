@@ -67,14 +67,14 @@ def api_result(request: AnyRequest, deps: Deps, result_id: FromPath[str]) -> dic
     return entry_json(view_entry(deps, result_id, look))
 
 
-@post("/api/results/{result_id:str}/opened", guards=[require_named_user], exclude_from_csrf=True, status_code=204)
+@post("/api/results/{result_id:str}/opened", guards=[require_named_user], status_code=204)
 async def api_opened(request: AnyRequest, deps: Deps, result_id: FromPath[str]) -> None:
     """Say that a person has the result on the screen; a decision is taken only after that."""
     look = looking(request, "result-opened", request.headers.get(USER_HEADER, ""), opening=True)
     await asyncio.to_thread(view_entry, deps, result_id, look)
 
 
-@post("/api/results/{result_id:str}/review", guards=[require_named_user], exclude_from_csrf=True, status_code=200)
+@post("/api/results/{result_id:str}/review", guards=[require_named_user], status_code=200)
 async def api_review(request: AnyRequest, deps: Deps, desk: Desk, result_id: FromPath[str]) -> Response[Any]:
     """Accept or reject; the reviewer is whoever the token names, without a login the header's."""
     entry = await asyncio.to_thread(find_entry, deps, result_id)
@@ -90,7 +90,7 @@ async def api_review(request: AnyRequest, deps: Deps, desk: Desk, result_id: Fro
     return Response(entry_json(await asyncio.to_thread(find_entry, deps, result_id)))
 
 
-@post("/api/results/{result_id:str}/acknowledge", guards=[require_named_user], exclude_from_csrf=True, status_code=200)
+@post("/api/results/{result_id:str}/acknowledge", guards=[require_named_user], status_code=200)
 async def api_acknowledge(request: AnyRequest, deps: Deps, desk: Desk, result_id: FromPath[str]) -> Response[Any]:
     """Say that a person has taken notice: the escalation stops, the decision may come later."""
     entry = await asyncio.to_thread(find_entry, deps, result_id)

@@ -26,8 +26,9 @@ from services.inbox import api, audit_page, login, pages
 from services.inbox.access import KnownPeople, NotAllowed, reviewers_only
 from services.inbox.deps import InboxDeps, provide_deps, provide_desk, provide_feed
 from services.inbox.feed import ChangeFeed
+from services.inbox.limits import Rates, Streams
 from services.inbox.reviewing import ReviewDesk
-from services.inbox.security import KnownHosts, add_security_headers, csrf_config
+from services.inbox.security import KnownHosts, OwnForms, add_security_headers
 
 log = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
@@ -41,6 +42,7 @@ SENTENCES = {
     404: "There is no such result: it may belong to another installation.",
     405: "This address does not take such a request.",
     413: "What was sent is too large.",
+    429: "That was too much at once: wait a minute, then try again.",
 }
 
 
@@ -60,18 +62,27 @@ def create_app(deps: InboxDeps) -> Litestar:
             "feed": Provide(provide_feed),
             "desk": Provide(provide_desk),
         },
-        state=State({"deps": deps, "feed": feed, "desk": desk}),
+        state=State({"deps": deps, "feed": feed, "desk": desk, "streams": Streams()}),
         lifespan=[_feeding(feed)],
-        middleware=[KnownHosts(deps.allowed_hosts), *([KnownPeople(deps.logins)] if deps.logins else [])],
+        middleware=[
+            KnownHosts(deps.allowed_hosts),
+            _own_forms(deps),
+            *([KnownPeople(deps.logins)] if deps.logins else []),
+            Rates(),
+        ],
         guards=[reviewers_only] if deps.logins else [],
         before_send=[add_security_headers],
-        csrf_config=csrf_config(deps.csrf_secret, secure=deps.secure_cookies),
         template_config=TemplateConfig(directory=FOLDER / "templates", engine=JinjaTemplateEngine),
         exception_handlers={HTTPException: _on_http, LongviewError: _on_failure, Exception: _on_fault},
         request_max_body_size=MAX_BODY_BYTES,
         openapi_config=None,
         logging_config=None,
     )
+
+
+def _own_forms(deps: InboxDeps) -> OwnForms:
+    login = {"session_cookie": deps.logins.session_cookie, "public_url": deps.logins.public_url} if deps.logins else {}
+    return OwnForms(deps.csrf_secret, secure=deps.secure_cookies, **login)
 
 
 def _feeding(feed: ChangeFeed) -> Any:
