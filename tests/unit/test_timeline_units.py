@@ -13,7 +13,7 @@ from schemas.codes import LOINC, UCUM
 from workflows.timeline.analytes import ANALYTES, BY_LOINC, BY_UNIT, molar_mass
 from workflows.timeline.dates import Dates
 from workflows.timeline.entries import EntryReader
-from workflows.timeline.units import conversion, put_quantity
+from workflows.timeline.units import conversion, put_quantity, written
 
 
 def normalised(value: float, unit: str, loinc: str | None = None, **more: Any) -> dict[str, Any]:
@@ -137,3 +137,8 @@ def test_blood_pressure_is_one_entry_with_two_values() -> None:
         ("Systolic", "120", "mm[Hg]"),
         ("Diastolic", "80.26", "mm[Hg]"),
     ]
+
+
+@given(st.one_of(st.floats(allow_nan=False), st.floats(1e-5, 1e17), st.integers(), st.booleans(), st.text(max_size=8)))
+def test_a_number_is_written_as_its_source_wrote_it(number: Any) -> None:
+    assert written(number) == str(number)

@@ -53,6 +53,7 @@ from workflows.timeline.versions import Moment, newest, standing
 _PRIORITIES = ("routine", "urgent", "asap", "stat")
 
 
+@uncollected()
 def build_timeline(
     patient: str,
     resources: Sequence[Resource],
@@ -82,8 +83,7 @@ def build_timeline(
     left_out["other-type"] += counted.total()
     medicines = _medicines(beside)
     names = Names(held | medicines if medicines else held)
-    with uncollected():
-        entries, known = _entries(held, EntryReader(dates, names), dates, left_out)
+    entries, known = _entries(held, EntryReader(dates, names), dates, left_out)
     current = _current_study(known, study_instance_uid, imaging_study)
     all_studies, more = with_archive(known, studies, dates)
     current = next((s for s in all_studies if current and s.resource == current.resource), current)
@@ -144,13 +144,11 @@ def _entries(
 
 
 def _ordered(entries: list[TimelineEntry]) -> list[TimelineEntry]:
+    """By date, then by reference; what has no date stands last."""
     entries.sort(key=attrgetter("resource"))
-    entries.sort(key=_place)
-    return entries
-
-
-def _place(entry: TimelineEntry) -> Span:
-    return entry.span or NEVER
+    dated = [entry for entry in entries if entry.span]
+    dated.sort(key=attrgetter("span"))
+    return dated + [entry for entry in entries if not entry.span]
 
 
 def patient_banner(patient: str, resources: Iterable[Resource]) -> PatientBanner:
@@ -215,6 +213,8 @@ def _order(
 ) -> OrderEntry | None:
     """The order by the event's reference, the study's `basedOn`, or the accession number; none if that is not exactly one."""
     wanted = {unversioned(reference)} if reference else set(based_on)
+    if not wanted and not accession:
+        return None
     orders = {r: one for r, one in held.items() if r.startswith("ServiceRequest/") and _is_sound(one)}
     found = [resource for r, resource in orders.items() if r in wanted]
     if not found and accession:

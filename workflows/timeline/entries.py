@@ -85,7 +85,8 @@ class EntryReader:
                     element, found = _of_period(element, found, fields)
                     if not found:
                         continue
-                fields["when"], fields["when_element"] = found, element
+                fields["when"] = found
+                fields["when_element"] = element
                 fields["span"] = self._dates.span(found)
                 break
         for element in RECORDED:

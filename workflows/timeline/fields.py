@@ -107,7 +107,13 @@ def codings(concept: Resource | None) -> list[Coding]:
 
 def text_of(concept: Resource | None) -> str | None:
     """The words of a CodeableConcept: its text, else the first display, else the first code."""
-    return coded(concept)[1]
+    if not concept:
+        return None
+    words: str | None = concept.get("text")
+    for one in () if words else concept.get("coding") or ():
+        if words := one.get("display") or one.get("code"):
+            break
+    return words or None
 
 
 def said_by_ai(resource: Resource) -> bool:

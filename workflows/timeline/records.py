@@ -12,11 +12,20 @@ from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
+from pydantic import BaseModel
+
 from schemas.model import Record
 
 Made = TypeVar("Made", bound=Record)
 Fields = dict[str, Any]
-_TEXT = frozenset((str, type(None)))
+
+
+_new = object.__new__
+_put_fields, _put_named, _put_extra, _put_private = (
+    BaseModel.__dict__[slot].__set__
+    for slot in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+)
+"""What `BaseModel.model_construct` sets, without asking the frozen class first."""
 
 
 class Maker(Generic[Made]):
@@ -33,15 +42,15 @@ class Maker(Generic[Made]):
 
     def make(self, fields: Fields, codings: list[Any]) -> Made:
         """The record; `fields` is a filled copy of `defaults` and belongs to it from now on. `TypeError` where a text is none."""
-        if not _TEXT.issuperset(map(type, self._texts(fields))):
-            raise TypeError("a text is none")
+        for text in self._texts(fields):
+            if text is not None and type(text) is not str:
+                raise TypeError("a text is none")
         fields["codings"] = codings
-        made = self._kind.__new__(self._kind)
-        put = object.__setattr__
-        put(made, "__dict__", fields)
-        put(made, "__pydantic_fields_set__", self._named)
-        put(made, "__pydantic_extra__", None)
-        put(made, "__pydantic_private__", None)
+        made = _new(self._kind)
+        _put_fields(made, fields)
+        _put_named(made, self._named)
+        _put_extra(made, None)
+        _put_private(made, None)
         return made
 
 

