@@ -5,10 +5,16 @@ The trail is ours; `workflows.report.audit` says it as a FHIR AuditEvent (IHE BA
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Literal
 
+from schemas.identifiers import without_version
 from schemas.model import Record
+
+_PATIENT = re.compile(r"Patient/[A-Za-z0-9.-]{1,64}")
+"""FHIR R4 2.24.0.1, id."""
+_RESULT = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 AuditKind = Literal[
     "result-posted",
@@ -74,6 +80,30 @@ class AuditEntry(Record):
     """The filter of a list; never what a person typed."""
     result_id: str | None = None
     act_id: str | None = None
+
+
+class NotAsked(ValueError):
+    """What was typed names no patient and no result."""
+
+
+def patient_asked(typed: str) -> str | None:
+    """`Patient/<id>` for what an auditor typed, with or without the type; None for nothing. `NotAsked`: a name stays out of the trail."""
+    if not typed.strip():
+        return None
+    reference = without_version(typed.strip())
+    reference = reference if "/" in reference else f"Patient/{reference}"
+    if not _PATIENT.fullmatch(reference):
+        raise NotAsked
+    return reference
+
+
+def result_asked(typed: str) -> str | None:
+    """The id of a result; None for nothing. `NotAsked`."""
+    if not typed.strip():
+        return None
+    if not _RESULT.fullmatch(typed.strip()):
+        raise NotAsked
+    return typed.strip()
 
 
 def audit_id(kind: AuditKind, *key: str) -> str:

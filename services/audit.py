@@ -10,7 +10,15 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from schemas.audit import AuditEntry, AuditKind, AuditPerson, new_audit_id
+from schemas.audit import (
+    AuditEntry,
+    AuditKind,
+    AuditPerson,
+    NotAsked,
+    new_audit_id,
+    patient_asked,
+    result_asked,
+)
 from schemas.errors import PermanentFailure
 from schemas.identifiers import without_version
 from services.settings import Settings
@@ -24,10 +32,14 @@ _ANCHOR = re.compile(r"(\d+):([0-9a-f]{64})")
 def list_audit(
     settings: Settings, *, since: datetime | None, patient: str | None, result_id: str | None, limit: int
 ) -> list[dict[str, Any]]:
-    """Rows for `longview audit`, newest first. That somebody looked is recorded first."""
+    """Rows for `longview audit`, newest first. That somebody looked, and at whose record, is recorded before anything is shown."""
+    try:
+        about, result = patient_asked(patient or ""), result_asked(result_id or "")
+    except NotAsked as error:
+        raise PermanentFailure("audit-asked", "a patient is Patient/ID, a result its id: neither was given.") from error
     with _trail(settings) as trail:
-        trail.record(_by_operator("audit-read", patient=patient))
-        rows = trail.entries(since=since, patient=patient, result_id=result_id, limit=limit)
+        told = _by_operator("audit-read")
+        rows = trail.read(told, since=since, patient=about, result_id=result, limit=limit)
     return [{"seq": row.seq} | row.entry.model_dump(mode="json", exclude_none=True) for row in rows]
 
 

@@ -41,17 +41,13 @@ def audit(
         _show_verified(verify_audit(settings, anchor), as_json)
         return
     utc = since.replace(tzinfo=UTC) if since else None
-    rows = list_audit(settings, since=utc, patient=_reference(patient), result_id=result, limit=limit)
+    rows = list_audit(settings, since=utc, patient=patient, result_id=result, limit=limit)
     if as_json:
         click.echo(json.dumps({"audit": rows}, indent=2))
     elif not rows:
         say("no entries")
     else:
         table("audit", ["at", "what", "outcome", "who", "from", "patient", "data"], [_cells(row) for row in rows])
-
-
-def _reference(patient: str | None) -> str | None:
-    return patient if patient is None or "/" in patient else f"Patient/{patient}"
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

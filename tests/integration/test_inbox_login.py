@@ -159,6 +159,12 @@ def test_an_auditor_sees_the_trail_and_no_result(house: House, visitor: Browserl
     assert "Lindqvist" not in page
     assert visitor.http.get("/").status_code == 403
     assert ("audit-read", "success", "Ada Okonjo") in trail_of(house)
+    [looked] = [row.entry for row in house.trail.entries() if row.entry.kind == "audit-read"]
+    assert (looked.patient, looked.result_id) == (told.patient.resource.split("/_history/")[0], told.result_id)
+    visitor.page("/audit?patient=p-77")
+    newest = house.trail.entries()[0].entry
+    assert (newest.kind, newest.patient) == ("audit-read", "Patient/p-77")
+    assert visitor.http.get("/audit?patient=Lindqvist, Maren").status_code == 400
 
 
 def test_a_reviewer_does_not_see_who_else_has_looked(house: House, visitor: Browserless) -> None:

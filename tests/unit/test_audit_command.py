@@ -70,6 +70,12 @@ def test_who_has_looked_at_a_patient(settings: Settings) -> None:
     assert len(shown("--limit", "2")) == 2
 
 
+def test_what_names_no_patient_is_refused_and_not_kept(settings: Settings) -> None:
+    result = run("--patient", "Lindqvist, Maren")
+    assert (result.exit_code, "a patient is Patient/ID" in result.output) == (1, True)
+    assert "Lindqvist" not in json.dumps(shown())
+
+
 def test_whoever_looks_into_the_trail_is_in_it(settings: Settings) -> None:
     run("--patient", "p1")
     newest = shown("--patient", "p1")[1]
