@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from schemas.model import Record
-from schemas.report import Priority, RaisedPriority
+from schemas.report import Priority, RaisedPriority, ReviewerIdentity
 from schemas.runs import ResultWritten, RunState
 
 # -- the result that stands ----------------------------------------------------------------------------------------------
@@ -111,6 +111,7 @@ class AcknowledgeAct(Record):
     act_id: str
     result_id: str
     by: str
+    identity: ReviewerIdentity | None = None
     read_back: str | None = None
     """What was read back on the phone, in words of the inbox's own choice list; never chart text."""
     at: str

@@ -171,6 +171,15 @@ class AmendedValue(Record):
     """The reviewer's own words."""
 
 
+class ReviewerIdentity(Record):
+    """Who somebody is by the word of the issuer at which they logged in, never by what was typed."""
+
+    issuer: str
+    subject: str
+    practitioner: str | None = Field(None, pattern=r"^(Practitioner|PractitionerRole)/[A-Za-z0-9.-]{1,64}$")
+    """Where the issuer names the person in our FHIR server (SMART App Launch, `fhirUser`)."""
+
+
 class ReviewAct(Record):
     """A human's decision about what was on the screen: bound to the versions that were shown."""
 
@@ -178,7 +187,9 @@ class ReviewAct(Record):
     result_id: str
     outcome: ReviewOutcome
     reviewer: str
-    """Reference or name of the reviewer; a reference (`Practitioner/..`, `PractitionerRole/..`) is written as such."""
+    """The reviewer's name, as the issuer gives it; without a login as it was typed."""
+    identity: ReviewerIdentity | None = None
+    """None without a login."""
     reason_code: str | None = None
     reason_text: str | None = None
     acted_upon: bool = False

@@ -107,7 +107,13 @@ def logins(settings: Settings, database: Database) -> Logins:
         OpenIdIssuer(
             settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret, verify=trust(settings).context()
         ),
-        Groups(settings.oidc_roles_claim, settings.oidc_reviewers, settings.oidc_auditors),
+        Groups(
+            settings.oidc_roles_claim,
+            settings.oidc_reviewers,
+            settings.oidc_auditors,
+            settings.oidc_practitioner_claim,
+            settings.fhir_url,
+        ),
         SessionRecords(database),
         AuditTrail(database),
         seal=base64.urlsafe_b64encode(derived_secret(settings, b"longview inbox logins")),

@@ -160,6 +160,9 @@ class Settings:
     oidc_client_id: str = _setting("", "our client id at the issuer")
     oidc_client_secret: str = _setting("", "our client secret at the issuer", secret=True)
     oidc_roles_claim: str = _setting("groups", "claim of the ID token that names a person's groups")
+    oidc_practitioner_claim: str = _setting(
+        "fhirUser", "claim of the ID token that names a person's Practitioner in our FHIR server"
+    )
     oidc_reviewers: str = _setting("", "group whose members may review")
     oidc_auditors: str = _setting("", "group whose members may see the audit trail")
     audit_url: str = _setting("", "base URL of the FHIR audit repository (empty: the trail stays in the database)")

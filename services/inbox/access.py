@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,10 +19,12 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from schemas.audit import AuditKind, AuditPerson
 from schemas.errors import PartUnavailable
 from schemas.model import Record
+from schemas.report import ReviewerIdentity
 from services.db import Look
 from services.settings import Settings
 
 MAX_NAME = 200
+_PRACTITIONER = re.compile(r"(Practitioner|PractitionerRole)/[A-Za-z0-9.-]{1,64}")
 API = "/api/"
 _OPEN = ("/health", "/login", "/login/callback")
 _PASSIVE = ("/rows", "/events")
@@ -39,6 +42,12 @@ class Visitor(Record):
     issuer: str
     reviewer: bool
     auditor: bool
+    practitioner: str | None = None
+    """`Practitioner/<id>` in our FHIR server, where the issuer names it."""
+
+    @property
+    def identity(self) -> ReviewerIdentity:
+        return ReviewerIdentity(issuer=self.issuer, subject=self.subject, practitioner=self.practitioner)
 
     @property
     def person(self) -> AuditPerson:
@@ -51,11 +60,16 @@ class NotAllowed(PermissionDeniedException):
 
 @dataclass(frozen=True)
 class Groups:
-    """Which claim names a person's groups, and which groups have which rights. `realm_access.roles` is a claim within a claim."""
+    """Which claim names a person's groups, and which groups have which rights. `realm_access.roles` is a claim within a claim.
+
+    `practitioner_claim` names the person's Practitioner, by an address below `fhir_url` or without one.
+    """
 
     claim: str
     reviewers: str
     auditors: str
+    practitioner_claim: str = "fhirUser"
+    fhir_url: str = ""
 
     def visitor(self, claims: Mapping[str, Any]) -> Visitor:
         """Whoever is in none of the groups is a visitor without rights."""
@@ -69,7 +83,17 @@ class Groups:
             issuer=str(claims["iss"]),
             reviewer=bool(self.reviewers) and self.reviewers in groups,
             auditor=bool(self.auditors) and self.auditors in groups,
+            practitioner=self._practitioner(claims),
         )
+
+    def _practitioner(self, claims: Mapping[str, Any]) -> str | None:
+        """An address on another server is another server's person, and is not taken for one of ours."""
+        named = claims.get(self.practitioner_claim)
+        if not isinstance(named, str):
+            return None
+        base = self.fhir_url.rstrip("/") + "/"
+        named = named.removeprefix(base) if self.fhir_url else named
+        return named if _PRACTITIONER.fullmatch(named) else None
 
     def _of(self, claims: Mapping[str, Any]) -> list[str]:
         found: Any = claims.get(self.claim)

@@ -138,7 +138,8 @@ def _given(typed: dict[str, str]) -> dict[str, str]:
 
 
 def asker_of(request: AnyRequest, typed: str) -> Asker:
-    return Asker(person_of(request, typed), address_of(request))
+    visitor = visitor_of(request)
+    return Asker(person_of(request, typed), address_of(request), visitor.identity if visitor else None)
 
 
 async def _again(

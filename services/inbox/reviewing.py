@@ -15,7 +15,7 @@ from schemas.audit import AuditEntry, AuditPerson, new_audit_id
 from schemas.errors import LongviewError, PermanentFailure, StaleWrite
 from schemas.identifiers import without_version
 from schemas.lifecycle import AcknowledgeAct
-from schemas.report import ReviewAct
+from schemas.report import ReviewAct, ReviewerIdentity
 from schemas.runs import AttendStudy, ReviewWritten
 from services.db import AuditTrail, Entry
 from services.db.inbox import UNREVIEWED
@@ -71,6 +71,8 @@ class Asker:
 
     person: AuditPerson | None
     address: str | None
+    identity: ReviewerIdentity | None = None
+    """None where the inbox knows no login."""
 
 
 @contextmanager
@@ -100,7 +102,7 @@ class ReviewDesk:
             return
         async with self._told(entry, asker, decision.act_id, decision.outcome):
             self._refuse_untimely(entry, decision)
-            await self._hand_on(self._reviewer.submit(entry.result.workflow_id, self._act(entry, decision)))
+            await self._hand_on(self._reviewer.submit(entry.result.workflow_id, self._act(entry, decision, asker)))
 
     async def acknowledge(self, entry: Entry, given: Acknowledgement, asker: Asker) -> None:
         """`DecisionRefused` unless FHIR has it when this returns. Once somebody has acknowledged, another acknowledgement adds nothing."""
@@ -110,6 +112,7 @@ class ReviewDesk:
             act_id=given.act_id,
             result_id=entry.result.result_id,
             by=given.reviewer,
+            identity=asker.identity,
             read_back=given.read_back,
             at=self._now(),
         )
@@ -181,13 +184,14 @@ class ReviewDesk:
         if decision.report_version != entry.result.report:
             raise DecisionRefused("review-stale", STALE, 409)
 
-    def _act(self, entry: Entry, decision: Decision) -> ReviewAct:
+    def _act(self, entry: Entry, decision: Decision, asker: Asker) -> ReviewAct:
         rejected = decision.outcome == "rejected"
         return ReviewAct(
             act_id=decision.act_id,
             result_id=entry.result.result_id,
             outcome=decision.outcome,
             reviewer=decision.reviewer,
+            identity=asker.identity,
             reason_code=decision.reason_code if rejected else None,
             reason_text=decision.reason_text or None if rejected else None,
             acted_upon=bool(decision.acted_upon) if rejected else False,

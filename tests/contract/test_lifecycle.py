@@ -40,6 +40,7 @@ from tests.contract.written_bundles import (
     CANONICAL,
     FINAL_REPORT,
     NAMESPACE,
+    ON_CALL_IN_FHIR,
     PNEUMOTHORAX,
     act,
     answered,
@@ -372,9 +373,9 @@ def test_a_wrong_result_is_taken_back_from_whoever_accepted_it(house: House) -> 
     recalls = house.fhir.find(
         "Communication", CANONICAL.sid("notification"), NAMESPACE.key("com", house.result_id, "recall")
     )
-    assert [c["recipient"] for c in recalls] == [[{"reference": "PractitionerRole/radiologist-oncall"}]]
+    assert [c["recipient"] for c in recalls] == [[ON_CALL_IN_FHIR]]
     entry = house.entry()
-    assert (entry.row.status, entry.row.reviewer) == ("withdrawn", "PractitionerRole/radiologist-oncall")
+    assert (entry.row.status, entry.row.reviewer) == ("withdrawn", "Dr. On Call")
     assert state(house)[0] == "superseded"
 
 
@@ -503,7 +504,7 @@ def test_a_result_is_escalated_until_a_human_answers(house: House) -> None:
     assert (asked["step"], asked["exhausted"]) == (2, False)
     assert done["acknowledgedAt"] == "2026-11-23T10:23:40.000+00:00"
     row = house.entry().row
-    assert (row.escalation_step, row.acknowledged_by) == (2, "PractitionerRole/radiologist-oncall")
+    assert (row.escalation_step, row.acknowledged_by) == (2, "Dr. On Call")
 
 
 def test_after_an_answer_or_a_decision_nobody_is_told_any_more(house: House) -> None:

@@ -35,6 +35,7 @@ from schemas.report import (
     RaisedPriority,
     Reading,
     ReviewAct,
+    ReviewerIdentity,
 )
 from workflows.reading.prompt import PROMPT_TEMPLATE
 from workflows.reconcile.duplicates import supersede_older
@@ -413,12 +414,23 @@ def document_bundles() -> dict[str, dict[str, Any]]:
     }
 
 
+ON_CALL = ReviewerIdentity(
+    issuer="https://login.example.org", subject="5f1c", practitioner="PractitionerRole/radiologist-oncall"
+)
+ON_CALL_IN_FHIR = {
+    "reference": "PractitionerRole/radiologist-oncall",
+    "identifier": {"system": "https://login.example.org", "value": "5f1c"},
+    "display": "Dr. On Call",
+}
+
+
 def act(outcome: Any, report_version: str, **fields: Any) -> ReviewAct:
     return ReviewAct(
         act_id=NAMESPACE.key("act", outcome, report_version),
         result_id=context().result_id,
         outcome=outcome,
-        reviewer="PractitionerRole/radiologist-oncall",
+        reviewer="Dr. On Call",
+        identity=ON_CALL,
         at="2026-11-23T09:41:10.000+00:00",
         report_version=report_version,
         **fields,
@@ -472,7 +484,8 @@ def answered(step: int, result_id: str = "", at: str = "2026-11-23T10:23:40.000+
     act = AcknowledgeAct(
         act_id=NAMESPACE.key("ack", str(step), result_id or context().result_id),
         result_id=result_id or context().result_id,
-        by="PractitionerRole/radiologist-oncall",
+        by="Dr. On Call",
+        identity=ON_CALL,
         read_back="patient, study, finding",
         at=at,
     )

@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from joserfc import jwt
 from joserfc.jwk import OctKey
 
 from schemas.errors import PartUnavailable, StaleWrite
+from schemas.report import ReviewerIdentity
 from services.clients.oidc import OpenIdIssuer
 from services.db import AuditTrail, SessionRecords
 from services.inbox.access import Groups, refuse_open_inbox
@@ -93,7 +95,9 @@ def test_a_clinician_logs_in_reviews_under_their_own_name_and_logs_out(
     assert 'name="reviewer"' not in page
     answer = visitor.decide(told.result_id, outcome="accepted", reviewer="Somebody Else")
     assert "Accepted</b> by Dr. Ines Halloran" in answer.text
-    assert house.reviewer.acts[0].reviewer == "Dr. Ines Halloran"
+    [act] = house.reviewer.acts
+    assert act.reviewer == "Dr. Ines Halloran"
+    assert act.identity == ReviewerIdentity(issuer=provider.issuer, subject="u-17")
     left = visitor.http.post("/logout", data={"_csrf_token": hidden_fields(answer.text)["_csrf_token"]})
     assert "You are logged out here" in left.text
     assert f'content="0; url={provider.issuer}/logout?id_token_hint=' in left.text
@@ -165,6 +169,25 @@ def test_an_auditor_sees_the_trail_and_no_result(house: House, visitor: Browserl
     newest = house.trail.entries()[0].entry
     assert (newest.kind, newest.patient) == ("audit-read", "Patient/p-77")
     assert visitor.http.get("/audit?patient=Lindqvist, Maren").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("named", "known"),
+    [
+        ("Practitioner/17", "Practitioner/17"),
+        ("https://fhir.example.org/r4/Practitioner/17", "Practitioner/17"),
+        ("https://elsewhere.example.org/r4/Practitioner/17", None),
+        ("https://fhir.example.org/r4/Patient/17", None),
+        ("Practitioner/17/_history/2", None),
+        (["Practitioner/17"], None),
+        (None, None),
+    ],
+)
+def test_the_issuer_names_the_practitioner(named: Any, known: str | None) -> None:
+    """SMART App Launch, `fhirUser`; a person of another FHIR server is none of ours."""
+    claims = {"sub": "u-17", "iss": "https://idp.example", "name": "Dr. Ines Halloran", "fhirUser": named}
+    groups = replace(GROUPS, fhir_url="https://fhir.example.org/r4")
+    assert groups.visitor(claims).identity.practitioner == known
 
 
 def test_a_reviewer_does_not_see_who_else_has_looked(house: House, visitor: Browserless) -> None:

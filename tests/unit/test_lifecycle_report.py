@@ -16,6 +16,7 @@ from tests.contract.written_bundles import (
     CANONICAL,
     FINAL_REPORT,
     NAMESPACE,
+    ON_CALL_IN_FHIR,
     act,
     addendum,
     after,
@@ -143,7 +144,7 @@ def test_our_own_defect_takes_back_even_a_verified_result_and_tells_the_reviewer
         assert (resource["status"], reason_of(resource)) == ("entered-in-error", ["result-wrong"])
     assert of(bundle, "Task") == [], "the human's decision stays on record"
     [communication] = of(bundle, "Communication")
-    assert communication["recipient"] == [{"reference": "PractitionerRole/radiologist-oncall"}]
+    assert communication["recipient"] == [ON_CALL_IN_FHIR]
     assert communication["priority"] == "stat"
     assert communication["payload"][0]["contentString"].endswith("Do not rely on it.")
 
@@ -286,7 +287,7 @@ def test_an_amended_finding_is_the_clinicians_own() -> None:
     assert [label["code"] for label in own["meta"]["security"]] == ["CLINAST"]
     assert not {"device", "method"} & set(own)
     assert own["status"] == "final"
-    assert own["performer"] == [{"reference": "PractitionerRole/radiologist-oncall"}]
+    assert own["performer"] == [ON_CALL_IN_FHIR]
     links = [e["valueReference"]["reference"] for e in own["extension"] if e["url"].endswith("observation-replaces")]
     assert links == [f"Observation/{replaced['id']}"]
     assert (replaced["status"], reason_of(replaced)) == ("cancelled", ["amended-by-clinician"])
@@ -302,7 +303,7 @@ def test_the_amended_report_points_to_the_clinicians_finding_and_says_their_word
     assert report["status"] == "preliminary"
     assert "presentedForm" not in report
     assert report["conclusion"].startswith(
-        "AI-generated; amended and verified 2026-11-23 09:41Z; final report pending."
+        "AI-generated; amended and verified by Dr. On Call 2026-11-23 09:41Z; final report pending."
     )
     assert (
         "Pulmonary nodule: detected (definite), amended by the reviewer. Reviewer: 12 mm, not 14 mm."

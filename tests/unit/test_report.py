@@ -11,7 +11,7 @@ from fhir.resources.R4B import get_fhir_model_class
 from schemas.caution import Caution, PixelTextSearch
 from schemas.errors import PermanentFailure, StaleWrite
 from schemas.identifiers import canonical_json
-from schemas.report import HistoryWeighed
+from schemas.report import HistoryWeighed, ReviewerIdentity
 from tests.contract.written_bundles import (
     CANONICAL,
     NAMESPACE,
@@ -163,10 +163,35 @@ def test_codes_reach_the_problem_list_only_where_the_site_wants_them() -> None:
     assert "conclusionCode" not in of(meaningless, "DiagnosticReport")[0]
 
 
-def accepted_by(reviewer: str, at: str) -> dict[str, Any]:
+def accepted_by(reviewer: str, at: str, identity: ReviewerIdentity | None = None) -> dict[str, Any]:
     posted = as_posted(build_result(context()))
     decision = act("accepted", f"DiagnosticReport/{posted.report['id']}/_history/1")
-    return build_review(NAMESPACE, posted, decision.model_copy(update={"reviewer": reviewer, "at": at}))
+    return build_review(
+        NAMESPACE, posted, decision.model_copy(update={"reviewer": reviewer, "at": at, "identity": identity})
+    )
+
+
+@pytest.mark.parametrize("typed", ["Practitioner/1", "PractitionerRole/radiologist-oncall", "Organization/1"])
+def test_what_somebody_types_never_becomes_a_reference(typed: str) -> None:
+    """Without a login anybody may type anything; with one it is the issuer who names the person."""
+    bundle = accepted_by(typed, "2026-11-23T09:41:10Z", None)
+    [report], [provenance] = of(bundle, "DiagnosticReport"), of(bundle, "Provenance")
+    assert report["resultsInterpreter"] == [{"display": typed}]
+    assert provenance["agent"][0]["who"] == {"display": typed}
+
+
+def test_a_person_without_a_practitioner_is_who_the_issuer_means_by_the_subject() -> None:
+    bundle = accepted_by(
+        "Dr. Lee", "2026-11-23T09:41:10Z", ReviewerIdentity(issuer="https://idp.example", subject="s1")
+    )
+    named = {
+        "type": "Practitioner",
+        "identifier": {"system": "https://idp.example", "value": "s1"},
+        "display": "Dr. Lee",
+    }
+    [report], [provenance] = of(bundle, "DiagnosticReport"), of(bundle, "Provenance")
+    assert report["resultsInterpreter"] == [named]
+    assert provenance["agent"][0]["who"] == named
 
 
 def test_the_banner_names_who_verified_and_the_time_in_utc() -> None:

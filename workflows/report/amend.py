@@ -28,7 +28,7 @@ from schemas.inference import NOT_COMPARED
 from schemas.report import AmendedFinding, AmendedValue, ReviewAct
 from schemas.terms import CHANGE_FROM_PRIOR, FINDING_COMPONENT, LIKELIHOOD_BAND
 from workflows.report.amend_value import amended_value_sentence, told_quantity, value_pattern
-from workflows.report.context import by_identifier, create, who
+from workflows.report.context import by_identifier, create, person
 from workflows.report.findings import label_of, presence_of
 from workflows.report.posted import PostedResult, with_reason
 from workflows.report.text import BANNER, UNTRAINED, narrative
@@ -71,7 +71,7 @@ def clinician_observation(namespace: Namespace, old: Json, amendment: AmendedFin
         "status": "final",
         **{name: deepcopy(old[name]) for name in _KEPT if name in old},
         "issued": act.at,
-        "performer": [who(act.reviewer)],
+        "performer": [person(act.reviewer, act.identity)],
         "valueCodeableConcept": concept(PRESENCE[amendment.presence]),
         "interpretation": _interpretation(old, amendment, same),
         "note": [{"text": amendment.text}] if amendment.text else [],

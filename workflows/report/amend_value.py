@@ -10,7 +10,7 @@ from schemas.codes import CLINAST, OBSERVATION_REPLACES, Canonical, Json, concep
 from schemas.identifiers import Namespace
 from schemas.report import AmendedValue, ReviewAct
 from workflows.documents.notation import against_range, written_value
-from workflows.report.context import by_identifier, create, who
+from workflows.report.context import by_identifier, create, person
 from workflows.report.text import line_name, narrative
 from workflows.report.values import INTERPRETATION, bounds_of, json_number
 
@@ -30,7 +30,7 @@ def clinician_value(namespace: Namespace, old: Json, amendment: AmendedValue, ac
         "status": "final",
         **{name: deepcopy(old[name]) for name in _KEPT if name in old},
         "issued": act.at,
-        "performer": [who(act.reviewer)],
+        "performer": [person(act.reviewer, act.identity)],
         "valueQuantity": _quantity(old, amendment),
         "interpretation": _interpretation(old, amendment),
         "note": [{"text": amendment.text}] if amendment.text else [],

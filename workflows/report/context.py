@@ -11,7 +11,7 @@ from schemas.codes import DCM, DICOM_UID, V2_0203, Canonical, Json, coding, conc
 from schemas.identifiers import Namespace, without_version
 from schemas.imaging import SeriesSource
 from schemas.inference import ModelRelease
-from schemas.report import Priority, RaisedPriority, Reading
+from schemas.report import Priority, RaisedPriority, Reading, ReviewerIdentity
 from schemas.timeline import StudyEntry, Timeline
 from workflows.report.kept import Kept
 
@@ -129,8 +129,19 @@ def imaging_study_reference(study_instance_uid: str, timeline: Timeline) -> Json
     }
 
 
+def person(name: str, identity: ReviewerIdentity | None) -> Json:
+    """A Reference to whoever has decided: the Practitioner, or whoever the issuer means by this subject (R4 2.3.0.1, logical reference).
+
+    Without a login it is a name and nothing else: what somebody types never becomes a reference.
+    """
+    if identity is None:
+        return {"display": name}
+    known = {"reference": identity.practitioner} if identity.practitioner else {"type": "Practitioner"}
+    return known | {"identifier": {"system": identity.issuer, "value": identity.subject}, "display": name}
+
+
 def who(text: str) -> Json:
-    """A Reference to a person, role or organization: literal if it is one, else by name alone (`Smith/Jones` is a name)."""
+    """A Reference to a role or organization that a setting names: literal if it is one, else by name alone (`Smith/Jones` is a name)."""
     return {"reference": text} if _WHO.fullmatch(text) else {"display": text}
 
 

@@ -14,7 +14,7 @@ from schemas.identifiers import Namespace
 from schemas.lifecycle import AcknowledgeAct, EscalationExhausted, NotifyStep, RecordAcknowledgement
 from schemas.report import Priority, more_urgent
 from schemas.terms import ESCALATION_STEP, RESULT_STATUS_REASON, TASK_OUTPUT, escalated, escalation_level
-from workflows.report.context import by_identifier, create, who
+from workflows.report.context import by_identifier, create, person, who
 from workflows.report.posted import PostedResult, update, with_business_status
 from workflows.report.raised_task import under_order, with_policy
 
@@ -106,7 +106,7 @@ def build_acknowledgement(
         sent=act.at,
         received=act.at,
         recipient=[device],
-        sender=who(act.by),
+        sender=person(act.by, act.identity),
         text=_acknowledgement_text(act),
     )
     changed = []

@@ -20,7 +20,7 @@ from workflows.report.amend import (
     replaced_observation,
 )
 from workflows.report.amend_value import clinician_value
-from workflows.report.context import create, who
+from workflows.report.context import create, person
 from workflows.report.posted import PostedResult, revision_entity, update, with_reason
 from workflows.report.raised_task import priority_after
 from workflows.report.text import BANNER, narrative
@@ -64,7 +64,7 @@ def _accept(posted: PostedResult, act: ReviewAct) -> list[Json]:
     verified = ("amended and " if act.outcome == "amended" else "") + _verified(act)
     report = deepcopy(posted.report)
     report["status"] = "preliminary"
-    report["resultsInterpreter"] = [who(act.reviewer)]
+    report["resultsInterpreter"] = [person(act.reviewer, act.identity)]
     report["meta"]["security"] = _with_clinician(report)
     report["conclusion"] = report["conclusion"].replace(BANNER, f"AI-generated; {verified}; final report pending.")
     report["text"] = narrative(report["conclusion"])
@@ -97,10 +97,9 @@ def _amend(namespace: Namespace, posted: PostedResult, act: ReviewAct) -> tuple[
 
 
 def _verified(act: ReviewAct) -> str:
-    """By whom, where the act names a person in words, and when (UTC)."""
-    person = who(act.reviewer).get("display")
+    """By whom and when (UTC)."""
     at = datetime.fromisoformat(act.at).astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
-    return f"verified by {person} {at}" if person else f"verified {at}"
+    return f"verified by {act.reviewer} {at}"
 
 
 def _with_clinician(resource: Json) -> list[Json]:
@@ -146,7 +145,7 @@ def _provenance(canonical: Canonical, posted: PostedResult, act: ReviewAct, crea
         "reason": [concept(outcome, text=act.reason_text or act.outcome.capitalize())],
         "activity": concept(coding(THO + "v3-DataOperation", kind)),
         "agent": [
-            {"type": _agent("verifier", "Verifier"), "who": who(act.reviewer)},
+            {"type": _agent("verifier", "Verifier"), "who": person(act.reviewer, act.identity)},
             {"type": _agent("assembler", "Assembler"), "who": {"display": REVIEW_SERVICE}},
         ],
         "entity": [revision_entity(canonical, resource) for resource in touched],
