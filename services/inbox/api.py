@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from litestar import Response, get, head, post
 from litestar.connection import Request
 from litestar.exceptions import SerializationException
 from litestar.handlers import BaseRouteHandler
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, QueryParameter
 from pydantic import ValidationError
 
+from schemas.imaging import MODALITIES_READ
 from services.db import Filter
+from services.db.reading import SHOWN
 from services.inbox.access import looking, reviewer_of
 from services.inbox.deps import Deps, Desk
+from services.inbox.openapi import EITHER, NOT_DECIDED, NOT_TAKEN, TakesAcknowledgement, TakesDecision, answers
 from services.inbox.pages import asker_of, find_entry, view_entry
 from services.inbox.reviewing import DecisionRefused
-from services.inbox.schemas import Acknowledgement, Decision, entry_json, listing_json, sentence_of
+from services.inbox.schemas import (
+    Acknowledgement,
+    Decision,
+    EntryAnswer,
+    ListingAnswer,
+    entry_answer,
+    listing_answer,
+    sentence_of,
+)
 from services.inbox.security import USER_HEADER, require_named_user
-from services.inbox.view import filter_of
+from services.inbox.view import PRIORITIES, filter_of
 
 AnyRequest = Request[Any, Any, Any]
 MAX_PAGE = 500
@@ -42,40 +54,59 @@ def is_there(deps: Deps) -> None:
     deps.reader.last_seq()
 
 
-@get("/api/results", sync_to_thread=True)
+def _one_of(values: Iterable[str]) -> str:
+    return f"^({'|'.join(values)})$"
+
+
+@get("/api/results", sync_to_thread=True, include_in_schema=True, responses=answers(NOT_TAKEN))
 def api_results(
     request: AnyRequest,
     deps: Deps,
-    shown: FromQuery[str] = "open",
-    modality: FromQuery[str | None] = None,
-    priority: FromQuery[str | None] = None,
+    shown: Annotated[str, QueryParameter(pattern=_one_of(SHOWN))] = "open",
+    modality: Annotated[str | None, QueryParameter(pattern=_one_of(MODALITIES_READ))] = None,
+    priority: Annotated[str | None, QueryParameter(pattern=_one_of(PRIORITIES))] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 100,
     offset: Annotated[int, QueryParameter(ge=0, le=MAX_OFFSET)] = 0,
-) -> dict[str, Any]:
+) -> ListingAnswer:
     """The list, most urgent first."""
     chosen = filter_of(shown, modality, priority)
     deps.lists.seen(request, chosen, offset // limit + 1)
-    return listing_json(
+    return listing_answer(
         deps.reader.list_entries(Filter(chosen.shown, chosen.modality, chosen.priority, limit=limit, offset=offset))
     )
 
 
-@get("/api/results/{result_id:str}", sync_to_thread=True)
-def api_result(request: AnyRequest, deps: Deps, result_id: FromPath[str]) -> dict[str, Any]:
+@get("/api/results/{result_id:str}", sync_to_thread=True, include_in_schema=True, responses=answers(NOT_TAKEN))
+def api_result(request: AnyRequest, deps: Deps, result_id: FromPath[str]) -> EntryAnswer:
     """One result; reading it here does not mark it as opened."""
     look = looking(request, "result-read", request.headers.get(USER_HEADER, ""))
-    return entry_json(view_entry(deps, result_id, look))
+    return entry_answer(view_entry(deps, result_id, look))
 
 
-@post("/api/results/{result_id:str}/opened", guards=[require_named_user], status_code=204)
+@post(
+    "/api/results/{result_id:str}/opened",
+    guards=[require_named_user],
+    status_code=204,
+    include_in_schema=True,
+    responses=answers(NOT_TAKEN),
+    security=EITHER,
+)
 async def api_opened(request: AnyRequest, deps: Deps, result_id: FromPath[str]) -> None:
     """Say that a person has the result on the screen; a decision is taken only after that."""
     look = looking(request, "result-opened", request.headers.get(USER_HEADER, ""), opening=True)
     await asyncio.to_thread(view_entry, deps, result_id, look)
 
 
-@post("/api/results/{result_id:str}/review", guards=[require_named_user], status_code=200)
-async def api_review(request: AnyRequest, deps: Deps, desk: Desk, result_id: FromPath[str]) -> Response[Any]:
+@post(
+    "/api/results/{result_id:str}/review",
+    guards=[require_named_user],
+    status_code=200,
+    include_in_schema=True,
+    responses=answers(NOT_DECIDED),
+    security=EITHER,
+    operation_class=TakesDecision,
+)
+async def api_review(request: AnyRequest, deps: Deps, desk: Desk, result_id: FromPath[str]) -> Response[EntryAnswer]:
     """Accept or reject; the reviewer is whoever the token names, without a login the header's."""
     entry = await asyncio.to_thread(find_entry, deps, result_id)
     try:
@@ -83,15 +114,24 @@ async def api_review(request: AnyRequest, deps: Deps, desk: Desk, result_id: Fro
         body = dict(await request.json()) | {"reviewer": reviewer}
         await desk.decide(entry, Decision.model_validate(body, strict=False), asker_of(request, reviewer))
     except UNREADABLE as error:
-        sentence = sentence_of(error) if isinstance(error, ValidationError) else sentence_of_unreadable()
-        return Response({"detail": sentence}, status_code=400)
+        return _refused(sentence_of(error) if isinstance(error, ValidationError) else sentence_of_unreadable())
     except DecisionRefused as refused:
-        return Response({"detail": refused.hint, "code": refused.code}, status_code=refused.status)
-    return Response(entry_json(await asyncio.to_thread(find_entry, deps, result_id)))
+        return _refused(refused.hint or "It was not recorded.", refused.status, refused.code)
+    return Response(entry_answer(await asyncio.to_thread(find_entry, deps, result_id)))
 
 
-@post("/api/results/{result_id:str}/acknowledge", guards=[require_named_user], status_code=200)
-async def api_acknowledge(request: AnyRequest, deps: Deps, desk: Desk, result_id: FromPath[str]) -> Response[Any]:
+@post(
+    "/api/results/{result_id:str}/acknowledge",
+    guards=[require_named_user],
+    status_code=200,
+    include_in_schema=True,
+    responses=answers(NOT_DECIDED),
+    security=EITHER,
+    operation_class=TakesAcknowledgement,
+)
+async def api_acknowledge(
+    request: AnyRequest, deps: Deps, desk: Desk, result_id: FromPath[str]
+) -> Response[EntryAnswer]:
     """Say that a person has taken notice: the escalation stops, the decision may come later."""
     entry = await asyncio.to_thread(find_entry, deps, result_id)
     try:
@@ -99,10 +139,14 @@ async def api_acknowledge(request: AnyRequest, deps: Deps, desk: Desk, result_id
         body = dict(await request.json()) | {"reviewer": reviewer}
         await desk.acknowledge(entry, Acknowledgement.model_validate(body, strict=False), asker_of(request, reviewer))
     except UNREADABLE:
-        return Response({"detail": "Send a JSON object with act_id (a UUID) and read_back."}, status_code=400)
+        return _refused("Send a JSON object with act_id (a UUID) and read_back.")
     except DecisionRefused as refused:
-        return Response({"detail": refused.hint, "code": refused.code}, status_code=refused.status)
-    return Response(entry_json(await asyncio.to_thread(find_entry, deps, result_id)))
+        return _refused(refused.hint or "It was not recorded.", refused.status, refused.code)
+    return Response(entry_answer(await asyncio.to_thread(find_entry, deps, result_id)))
+
+
+def _refused(sentence: str, status: int = 400, code: str | None = None) -> Response[Any]:
+    return Response({"detail": sentence} | ({"code": code} if code else {}), status_code=status)
 
 
 def sentence_of_unreadable() -> str:

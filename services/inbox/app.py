@@ -27,6 +27,7 @@ from services.inbox.access import KnownPeople, NotAllowed, reviewers_only
 from services.inbox.deps import InboxDeps, provide_deps, provide_desk, provide_feed
 from services.inbox.feed import ChangeFeed
 from services.inbox.limits import Rates, Streams
+from services.inbox.openapi import openapi_config
 from services.inbox.reviewing import ReviewDesk
 from services.inbox.security import KnownHosts, OwnForms, add_security_headers
 
@@ -75,7 +76,8 @@ def create_app(deps: InboxDeps) -> Litestar:
         template_config=TemplateConfig(directory=FOLDER / "templates", engine=JinjaTemplateEngine),
         exception_handlers={HTTPException: _on_http, LongviewError: _on_failure, Exception: _on_fault},
         request_max_body_size=MAX_BODY_BYTES,
-        openapi_config=None,
+        openapi_config=openapi_config(login=deps.logins is not None),
+        include_in_schema=False,
         logging_config=None,
     )
 

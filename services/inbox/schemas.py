@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any, Literal, get_args
-from uuid import UUID
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from schemas.model import Record
 from schemas.report import AmendedFinding, AmendedValue, ReviewOutcome
 from schemas.terms import REJECT_REASON
-from services.db import Entry, Listing
+from services.db import Entry, EntryRow, Listing
 
 ReasonCode = Literal[
     "false-positive",
@@ -27,10 +26,18 @@ REASONS: dict[ReasonCode, str] = {code: REJECT_REASON.display(code) for code in 
 MAX_TEXT = 2000
 
 
+ActId = Annotated[
+    str,
+    Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$", json_schema_extra={"format": "uuid"}),
+    AfterValidator(str.lower),
+]
+"""Made anew for each act by whoever sends it."""
+
+
 class Decision(Record):
     """What a reviewer decides, bound to the report version that was shown. `act_id` makes sending it twice harmless."""
 
-    act_id: str
+    act_id: ActId
     report_version: str = Field(min_length=1, max_length=300)
     outcome: ReviewOutcome
     reviewer: str = Field(min_length=2, max_length=200)
@@ -43,11 +50,6 @@ class Decision(Record):
 
     amended_values: list[AmendedValue] = Field(default=[], max_length=300)
     """The same for values of a document."""
-
-    @field_validator("act_id")
-    @classmethod
-    def _uuid(cls, value: str) -> str:
-        return str(UUID(value))
 
     @field_validator("reviewer", "reason_text", mode="before")
     @classmethod
@@ -79,11 +81,10 @@ READ_BACKS = {
 class Acknowledgement(Record):
     """Somebody has taken notice of a result; nothing is decided by it. `act_id` makes sending it twice harmless."""
 
-    act_id: str
+    act_id: ActId
     reviewer: str = Field(min_length=2, max_length=200)
     read_back: Literal["patient-study-finding", "not-read-back"] = "not-read-back"
 
-    _uuid = field_validator("act_id")(lambda value: str(UUID(value)))
     _trimmed = field_validator("reviewer", mode="before")(
         lambda value: value.strip() if isinstance(value, str) else value
     )
@@ -111,14 +112,43 @@ def sentence_of(error: ValidationError) -> str:
     return "The decision cannot be read: reload the page and decide again."
 
 
-def listing_json(listing: Listing) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ListingAnswer:
     """`/api/results`: `matching` counts what the filter lets through, `unread` and `open` the whole inbox."""
-    counts = {name: getattr(listing, name) for name in ("matching", "unread", "open", "seq")}
-    return {"results": [asdict(row) for row in listing.rows]} | counts
+
+    results: list[EntryRow]
+    matching: int
+    unread: int
+    open: int
+    seq: int
+    """The last change that is part of this listing."""
 
 
-def entry_json(entry: Entry) -> dict[str, Any]:
+@dataclass(frozen=True)
+class EntryAnswer(EntryRow):
     """`/api/results/<id>`: the line, and everything the page shows."""
-    more = ("reason_text", "reviewed_report", "newer_result_id", "addenda")
-    told = {"result": entry.result.model_dump(mode="json")} | {name: getattr(entry, name) for name in more}
-    return asdict(entry.row) | told | {"series": [row.shown() for row in entry.result.reading.series]}
+
+    result: dict[str, Any]
+    reason_text: str | None
+    reviewed_report: str | None
+    newer_result_id: str | None
+    addenda: list[str]
+    series: list[dict[str, Any]]
+    """What became of each series, film and slide."""
+
+
+def listing_answer(listing: Listing) -> ListingAnswer:
+    return ListingAnswer(listing.rows, listing.matching, listing.unread, listing.open, listing.seq)
+
+
+def entry_answer(entry: Entry) -> EntryAnswer:
+    row = {each.name: getattr(entry.row, each.name) for each in fields(entry.row)}
+    return EntryAnswer(
+        **row,
+        result=entry.result.model_dump(mode="json"),
+        reason_text=entry.reason_text,
+        reviewed_report=entry.reviewed_report,
+        newer_result_id=entry.newer_result_id,
+        addenda=entry.addenda,
+        series=[one.shown() for one in entry.result.reading.series],
+    )

@@ -5,8 +5,6 @@ Its own `serve` logs every URL, and with it identifiers of patients; it answers 
 
 from __future__ import annotations
 
-import json
-import logging.config
 from pathlib import Path
 
 import click
@@ -24,8 +22,7 @@ def main(host: str, port: int, reached_as: str, token_file: Path | None, logging
     from sekmet.main import app_factory
 
     app = LocalOnly(app_factory(), token_file, names=(host, reached_as), open_paths=("/fhir/metadata",))
-    logging.config.dictConfig(json.loads(logging_file.read_bytes()))
-    uvicorn.run(app, host=host, port=port, log_config=None, access_log=False, **bounds(PromptUploads))
+    uvicorn.run(app, host=host, port=port, log_config=str(logging_file), access_log=False, **bounds(PromptUploads))
 
 
 if __name__ == "__main__":
