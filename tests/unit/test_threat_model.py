@@ -20,6 +20,7 @@ BOUNDARIES = (
     "Database and object store",
     "Audit trail",
     "Inbox",
+    "Parts of `longview up`",
     "operations ports",
     "Images and supply chain",
     "Cluster",
