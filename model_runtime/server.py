@@ -32,7 +32,7 @@ from model_runtime.admission import control_pattern
 from model_runtime.children import forked_children_die_with_parent
 from model_runtime.front import Front
 from model_runtime.promises import require_kernels, require_promises
-from model_runtime.serving import CPU_ARGUMENTS, Serving, arguments, family, gpu_arguments
+from model_runtime.serving import CPU_ARGUMENTS, Serving, arguments, family, gpu_arguments, require_room
 from model_runtime.settings import ServerSettings
 from model_runtime.tls import keep_fresh, probe_config, server_context, uvicorn_options
 from model_runtime.warm_up import say_ready, wait_until_ready
@@ -47,6 +47,8 @@ def run(serving: Serving, token: str) -> None:
     """Serve until SIGTERM or SIGINT; returns once every child has ended."""
     if current_platform.is_cpu():
         require_kernels(serving.checkpoint)
+    else:
+        require_room(serving, current_platform.get_device_total_memory())
     extra = list(_prepare_fork() if current_platform.is_cpu() else gpu_arguments(serving))
     sending: Callable[[], AbstractContextManager[None]] = nullcontext
     if url := serving.settings.traces_url:

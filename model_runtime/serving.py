@@ -12,6 +12,7 @@ import orjson
 from model_runtime import ENCODED_CACHE_GIB, MEDIA_CONNECTOR
 from model_runtime.checkpoint import chat_template
 from model_runtime.families.folder import read_config
+from model_runtime.families.memory import GIB, TWO_BYTES, tokens_that_fit
 from model_runtime.families.serve import family_arguments, longest_request, served_family
 from model_runtime.settings import ServerSettings
 from schemas.errors import PartUnavailable
@@ -65,9 +66,9 @@ def arguments(serving: Serving) -> list[str]:
         "--port", str(settings.port),
         # Never a pickle: an archive of one runs code when it is opened.
         "--load-format", "safetensors",
-        "--max-model-len", str(model_length(serving.checkpoint)),
+        "--max-model-len", str(context_length(serving)),
         # A whole item must fit into one step: a slice's tokens must not be split on CUDA, and the encoder's cache holds what a step holds.
-        "--max-num-batched-tokens", str(step_length(serving.checkpoint)),
+        "--max-num-batched-tokens", str(settings.step_tokens or step_length(serving.checkpoint)),
         "--max-num-active-seqs", str(settings.max_num_seqs),
         "--max-num-seqs", str(settings.max_num_seqs + URGENT_PLACES),
         "--scheduler-cls", SCHEDULER,
@@ -96,8 +97,50 @@ CPU_ARGUMENTS = ("--enforce-eager",)
 
 
 def gpu_arguments(serving: Serving) -> list[str]:
-    """Besides, on a GPU."""
-    return ["--gpu-memory-utilization", str(serving.settings.gpu_memory_share)]
+    """Besides, on a GPU. A step holds one item: more would take memory that keys and values need on a card of 24 GB."""
+    settings = serving.settings
+    return [
+        "--gpu-memory-utilization", str(settings.gpu_memory_share),
+        "--max-num-batched-tokens", str(gpu_step(serving)),
+        "--kv-cache-dtype", settings.kv_cache_dtype,
+        "--async-scheduling" if settings.async_scheduling else "--no-async-scheduling",
+    ]  # fmt: skip
+
+
+def gpu_step(serving: Serving) -> int:
+    """Tokens of a step on a GPU."""
+    return serving.settings.step_tokens or min(largest_item(serving), context_length(serving))
+
+
+def context_length(serving: Serving) -> int:
+    """Tokens of the longest request that is taken; `PartUnavailable` (`model-context`) for one that a study does not fit into."""
+    longest, asked = model_length(serving.checkpoint), serving.settings.context_tokens
+    least = min(longest, largest_item(serving) + TEXT_TOKENS + ANSWER_TOKENS)
+    if asked and not least <= asked <= longest:
+        raise PartUnavailable(
+            "model-context",
+            f"LONGVIEW_MODEL_SERVER_CONTEXT_TOKENS is {asked}: this model needs {least} for one item with its text, and has {longest}.",
+        )
+    return asked or longest
+
+
+def require_room(serving: Serving, card_bytes: int) -> None:
+    """`PartUnavailable` (`model-memory`) where a GPU has no room for the weights, a step and one longest request: vLLM would say so after minutes,
+    and not what to do about it."""
+    settings, config = serving.settings, read_config(serving.checkpoint)
+    stored = sum(file.stat().st_size for file in serving.checkpoint.glob("*.safetensors")) // settings.tensor_parallel
+    each = 1 if settings.kv_cache_dtype == "fp8" else TWO_BYTES
+    step = gpu_step(serving) * (2 if settings.async_scheduling else 1)
+    card = card_bytes / GIB
+    room = tokens_that_fit(card, settings.gpu_memory_share, stored, family(serving.release), config, step, each)
+    room *= settings.tensor_parallel
+    needed = context_length(serving)
+    if room < needed:
+        raise PartUnavailable(
+            "model-memory",
+            f"the GPU's {card:.0f} GiB have room for requests of {max(room, 0)} tokens beside weights of {stored / GIB:.1f} GiB and steps "
+            f"of {step}, and {needed} are asked for: set LONGVIEW_MODEL_SERVER_CONTEXT_TOKENS lower, _KV_CACHE_DTYPE=fp8, or quantize the model.",
+        )
 
 
 def model_length(checkpoint: Path) -> int:
@@ -149,6 +192,8 @@ def environment(serving: Serving, given: Mapping[str, str]) -> dict[str, str]:
         "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
         # A thread that waits must not hold its core: beside another busy process the other way is eight times slower.
         "OMP_WAIT_POLICY": "PASSIVE",
+        # FlashInfer's sampler is compiled when it is first used, and the image has no nvcc; greedy and seeded requests never use it.
+        "VLLM_USE_FLASHINFER_SAMPLER": "0",
         "VLLM_LOGGING_LEVEL": "INFO",
     }
     return {name: given.get(name) or value for name, value in tuned.items()} | {

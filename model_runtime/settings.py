@@ -71,6 +71,20 @@ class ServerSettings:
     )
     kv_cache_gib: int = field(default=1, metadata=_meaning("memory of the KV cache on a CPU"))
     gpu_memory_share: float = field(default=0.9, metadata=_meaning("share of each GPU's memory that vLLM takes"))
+    context_tokens: int = field(
+        default=0,
+        metadata=_meaning("longest request in tokens (0: a study and six priors, or all that the model knows)"),
+    )
+    step_tokens: int = field(
+        default=0,
+        metadata=_meaning("tokens of one step (0: on a GPU those of one item, on a CPU of a study and three priors)"),
+    )
+    kv_cache_dtype: str = field(
+        default="auto", metadata=_meaning("numbers of the KV cache: auto (the model's own) or fp8 (half as large)")
+    )
+    async_scheduling: bool = field(
+        default=False, metadata=_meaning("prepare a step while the one before is computed; takes memory of two steps")
+    )
     tensor_parallel: int = field(default=1, metadata=_meaning("GPUs that share one model"))
     media_cache_gib: float = field(
         default=2.0, metadata=_meaning("memory of decoded volumes and images (0: none are kept)")
@@ -96,9 +110,12 @@ class ServerSettings:
             ("tensor_parallel", 1),
             ("max_body_mib", 1),
             ("drain_seconds", 0),
+            ("context_tokens", 0),
+            ("step_tokens", 0),
         ):
             _require(getattr(self, name) >= least, name, f"must be {least} or more")
         _require(self.family in FAMILIES, "family", f"must be one of {', '.join(FAMILIES)}")
+        _require(self.kv_cache_dtype in ("auto", "fp8"), "kv_cache_dtype", "must be auto or fp8")
         _require(self.log_format in ("text", "json"), "log_format", "must be text or json")
         _require(
             not self.traces_url or self.traces_url.startswith(("http://", "https://")),

@@ -24,7 +24,16 @@ from model_runtime.families.folder import (
     weight_files,
 )
 from model_runtime.families.layout import Layout, layout_of
-from model_runtime.families.memory import WIDTHS, Memory, Width, encoder_cache, keys_values, memory_at
+from model_runtime.families.memory import (
+    CARDS,
+    WIDTHS,
+    Memory,
+    Width,
+    encoder_cache,
+    keys_values,
+    memory_at,
+    tokens_that_fit,
+)
 from model_runtime.families.serve import dtype_of
 from model_runtime.families.stored import tensor_problems
 from model_runtime.release import RELEASE_FILE, runtime_version, weights_digest
@@ -72,6 +81,8 @@ class FolderReport:
     stored_bytes: int = 0
     longest_request: int = 0
     memory: dict[str, Memory] = field(default_factory=dict)
+    cards: dict[str, dict[int, int]] = field(default_factory=dict)
+    """Tokens of the longest request that a GPU of so many GiB has room for, by width."""
     digest: str = ""
     release: str = ""
     problems: list[Problem] = field(default_factory=list)
@@ -94,6 +105,9 @@ class FolderReport:
             "memory_bytes": {
                 width: {"weights": m.weights, "keys_values": m.keys_values, "encoder": m.encoder, "total": m.total}
                 for width, m in self.memory.items()
+            },
+            "longest_request_by_gpu_gib": {
+                width: {str(card): tokens for card, tokens in fits.items()} for width, fits in self.cards.items()
             },
             "weights_sha256": self.digest or None,
             "release": self.release or None,
@@ -170,10 +184,25 @@ def _look_at_tensors(report: FolderReport, config: Json, layout: Layout, tensors
         kept = keys_values(report.family, config, report.longest_request)
         shown = encoder_cache(report.family, config, report.longest_request)
         report.memory["as stored"] = Memory(report.stored_bytes, kept, shown)
+        _look_at_cards(report, config)
         return
     first: tuple[Width, ...] = ("fp32",) if dtype_of(config) == "float32" else ()
     for width in (*first, *WIDTHS):
         report.memory[width] = _memory(width, report, config, layout)
+    _look_at_cards(report, config)
+
+
+def _look_at_cards(report: FolderReport, config: Json) -> None:
+    """With the settings that a GPU has by default: nine tenths of its memory, a step of one item."""
+    from model_runtime.serving import item_tokens
+
+    assert report.family is not None
+    step = item_tokens(report.folder) if report.family.transport == "container" else report.longest_request
+    for width, memory in report.memory.items():
+        fits = {card: tokens_that_fit(card, 0.9, memory.weights, report.family, config, step) for card in CARDS}
+        report.cards[width] = {
+            card: min(tokens, report.longest_request) for card, tokens in fits.items() if tokens >= step
+        }
 
 
 def _memory(width: Width, report: FolderReport, config: Json, layout: Layout) -> Memory:

@@ -17,6 +17,11 @@ from schemas.families import BIOMEDLM, ModelFamily
 Width = Literal["fp32", "bf16", "int8", "int4"]
 WIDTHS: tuple[Width, ...] = ("bf16", "int8", "int4")
 TWO_BYTES = 2
+GIB = 1024**3
+OF_CUDA = 3 * GIB // 2
+"""What the driver, the kernels and the vision tower's own activations take; an assumption, on the large side."""
+CARDS = (16, 24, 40, 48, 80)
+"""GiB of the GPUs that a hospital is offered."""
 INT4_GROUP = 128
 """Values that share one scale (W4A16)."""
 
@@ -76,6 +81,31 @@ def _head_width(text: Json) -> int:
     return int(
         text.get("head_dim") or (256 if text.get("model_type") == "gemma3_text" else text["hidden_size"] // heads)
     )
+
+
+def activations(config: Json, step: int) -> int:
+    """What the widest layer holds of one step's tokens: gate, up and their product beside four copies of the hidden state, in two bytes.
+
+    7.6 GiB for 99,312 tokens of MedGemma 1.5, which is what vLLM's own profile of a step takes there.
+    """
+    text = config.get("text_config", config)
+    hidden = int(text.get("hidden_size") or text["n_embd"])
+    inner = int(text.get("intermediate_size") or text.get("n_inner") or 4 * hidden)
+    return TWO_BYTES * step * (3 * inner + 4 * hidden)
+
+
+def tokens_that_fit(
+    card_gib: float, share: float, weights: int, family: ModelFamily, config: Json, step: int, each: int = TWO_BYTES
+) -> int:
+    """Keys and values that a GPU of so many GiB has room for beside the weights and one step; 0 or less: not even those fit."""
+    room = (
+        int(card_gib * share * GIB)
+        - weights
+        - activations(config, step)
+        - encoder_cache(family, config, step)
+        - OF_CUDA
+    )
+    return room // keys_values(family, config, 1, each)
 
 
 def encoder_cache(family: ModelFamily, config: Json, tokens: int, each: int = TWO_BYTES) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from model_runtime.families.check import FolderReport
+from model_runtime.families.memory import CARDS
 
 GIB = 1024**3
 
@@ -28,6 +29,13 @@ def screen(report: FolderReport) -> str:
         lines += [
             f"  {width:<10} {_size(m.weights):>10} {_size(m.keys_values):>15} {_size(m.encoder):>10} {_size(m.total):>10}"
             for width, m in report.memory.items()
+        ]
+    if report.cards:
+        lines += ["", "longest request in tokens on one GPU of so many GiB (-: not one study):"]
+        lines.append(f"  {'':<10}" + "".join(f" {card:>9}" for card in CARDS))
+        lines += [
+            f"  {width:<10}" + "".join(f" {fits.get(card, '-'):>9}" for card in CARDS)
+            for width, fits in report.cards.items()
         ]
     lines += ["", "can be served" if report.servable else "CANNOT be served:"]
     return "\n".join([*lines, *(f"  - {problem.sentence}" for problem in report.problems)])
