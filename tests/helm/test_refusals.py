@@ -11,6 +11,9 @@ import pytest
 from tests.helm.tools import CHART, Refused, helm, render
 
 REFUSED = {
+    "image.registry=": "which is Docker Hub",
+    "image.digest=": "a tag may be moved to another image",
+    "model.image.digest=": "model.image.digest is empty",
     "settings.kafka_bootstrap=": "the gateway has no bus",
     "settings.temporal_address=": "the processes have no Temporal",
     "settings.fhir_url=": "the workers have no FHIR server",
@@ -49,10 +52,10 @@ REFUSED = {
     "settings.kafka_security=sasl_plaintext": "sends the password in the clear",
     "secrets.temporal_api_key.name=temporal": "set settings.temporal_tls to on",
     "secrets.fhir_token.name=token": "set one",
-    "model.enabled=false,model.url=http://elsewhere:8000": "files.model_release is empty",
+    "model.enabled=false,model.url=http://elsewhere:8000,files.model_release.configMap=": "files.model_release is empty",
     "store.accessMode=ReadWriteOnce": "set it to ReadWriteMany",
-    "image.tag=latest": "names no version",
-    "worker.retire={0.2.0}": "which this release runs",
+    "profile=,image.digest=,image.tag=latest": "names no version",
+    "worker.retire={0.2.0-000000000000}": "which this release runs",
     "autoscaling.gateway.least=9": "raise most or lower least",
     "autoscaling.prometheusAddress=": "how many questions wait",
     "autoscaling.hpa.modelMetric=waiting": "only one of KEDA and HPA may decide",

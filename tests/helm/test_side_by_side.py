@@ -12,6 +12,10 @@ from tests.helm.tools import (
     render,
 )
 
+REGISTRY, DIGEST = "registry.general-hospital.example", f"sha256:{'0' * 64}"
+BUILD = f"0.2.0-{'0' * 12}"
+"""The profile's example."""
+
 
 def test_workers_of_two_versions_live_side_by_side() -> None:
     """Without a cluster to ask (GitOps) the earlier version is named; its Pods run its own image under its own build id."""
@@ -19,7 +23,7 @@ def test_workers_of_two_versions_live_side_by_side() -> None:
         "--set",
         "worker.previousVersions[0].buildId=0.1.9",
         "--set",
-        "worker.previousVersions[0].image=hub/longview/services:0.1.9",
+        "worker.previousVersions[0].image=hub/longview:0.1.9",
     )
     workers = {
         name: each
@@ -36,12 +40,12 @@ def test_workers_of_two_versions_live_side_by_side() -> None:
         assert worker["metadata"]["annotations"]["longview.example.org/build-id"] == told["LONGVIEW_WORKER_BUILD_ID"]
         assert worker["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep", "a rollback must not take them"
     assert running == {
-        (build, queue, f"{image}:{build}")
-        for build, image in (("0.2.0", "longview/services"), ("0.1.9", "hub/longview/services"))
+        (build, queue, image)
+        for build, image in ((BUILD, f"{REGISTRY}/longview@{DIGEST}"), ("0.1.9", "hub/longview:0.1.9"))
         for queue in ("reading", "background")
     }
     (promote,) = of_kind(render("hospital", *earlier), "Job")["promote"]["spec"]["template"]["spec"]["containers"]
-    assert environment(promote)["LONGVIEW_WORKER_BUILD_ID"] == "0.2.0"
+    assert environment(promote)["LONGVIEW_WORKER_BUILD_ID"] == BUILD
 
 
 def test_a_version_that_has_drained_is_taken_away_when_it_is_named() -> None:
@@ -65,7 +69,7 @@ def test_another_image_is_another_version_and_the_digest_wins() -> None:
         names.append(name)
     (container,) = deployments[name]["spec"]["template"]["spec"]["containers"]
     assert len(set(names)) == 3
-    assert container["image"] == f"longview/services@{digest}"
+    assert container["image"] == f"{REGISTRY}/longview@{digest}"
     assert environment(container)["LONGVIEW_WORKER_BUILD_ID"] == "0.2.1-aaaaaaaaaaaa"
 
 
@@ -88,7 +92,7 @@ def test_keda_asks_for_what_our_processes_serve() -> None:
                 trigger["workerDeploymentBuildId"] == "0.1.9"
             )
     reading, background = "longview", background_queue("longview")
-    assert queues == {("0.2.0", reading): 1, ("0.2.0", background): 1, ("0.1.9", reading): 0, ("0.1.9", background): 0}
+    assert queues == {(BUILD, reading): 1, (BUILD, background): 1, ("0.1.9", reading): 0, ("0.1.9", background): 0}
     assert "vllm:num_requests_waiting" in scaled["model"]["spec"]["triggers"][0]["metadata"]["query"]
     assert not of_kind(manifests, "HorizontalPodAutoscaler")
 

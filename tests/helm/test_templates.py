@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from model_runtime.__main__ import main as model_runtime
 from model_runtime.settings import PREFIX as MODEL_PREFIX
 from model_runtime.settings import ServerSettings, options, refuse_unknown
+from scripts.images.catalog import TAGS
 from services.cli import main as longview
 from services.settings import PREFIX, Settings
 from tests.helm.tools import (
@@ -260,3 +261,78 @@ def test_a_package_of_the_same_chart_holds_the_same_files(tmp_path: Path) -> Non
             )
     assert contents[0] == contents[1]
     assert not any(name.endswith(".gotmpl") for name in contents[0])
+
+
+def test_images_are_called_what_they_are_called_where_they_are_built() -> None:
+    """One table: a name that nobody builds is a Pod that never starts."""
+    deployments = of_kind(render("trial"), "Deployment") | of_kind(
+        render("trial", "--set", "model.device=gpu"), "Deployment"
+    )
+    used = {
+        container["image"].rpartition(":")[0]
+        for each in deployments.values()
+        for container in containers(each["spec"]["template"])
+    }
+    assert used | {TAGS["cpu"]} == set(TAGS.values())
+    (text,) = [path.read_text() for path in [CHART / "templates" / "_names.tpl"]]
+    table = json.loads(re.search(r'imageNames" -}}\n(.*)\n', text)[1])  # type: ignore[index]
+    assert table == TAGS
+
+
+def test_nothing_that_runs_before_the_release_waits_for_a_part_of_it() -> None:
+    """A file that is given in the values is a ConfigMap of the release, which is not there yet when the migration runs."""
+    inline = ("--set", "files.ca_file.configMap=", "--set", "files.ca_file.inline=PEM")
+    manifests = render("hospital", *inline)
+    early = [
+        each for each in manifests if "pre-install" in each["metadata"].get("annotations", {}).get("helm.sh/hook", "")
+    ]
+    made = {(each["kind"], each["metadata"]["name"]) for each in manifests if each not in early}
+    seen = 0
+    for name, pod in pods(early).items():
+        for volume in pod["spec"]["volumes"]:
+            for source in volume.get("projected", {}).get("sources", []):
+                for kind, described in source.items():
+                    seen += 1
+                    wanted = (kind[0].upper() + kind[1:], described["name"])
+                    assert wanted not in made, f"{name} mounts {wanted}, which is not there before it"
+    assert seen
+    weights = {each["kind"]: int(each["metadata"]["annotations"]["helm.sh/hook-weight"]) for each in early}
+    assert weights["ConfigMap"] < weights["Job"]
+
+
+MONITORED = ("--set", "monitoring.enabled=true", "--api-versions", "monitoring.coreos.com/v1/PrometheusRule")
+
+
+def _alerts(*asked: str) -> dict[str, str]:
+    """Expression of each alert."""
+    (rules,) = of_kind(render("hospital", *MONITORED, *asked), "PrometheusRule").values()
+    return {rule["alert"]: rule["expr"] for group in rules["spec"]["groups"] for rule in group["rules"]}
+
+
+def test_alarms_are_of_this_installation_and_of_what_it_runs() -> None:
+    """Of two installations in one Prometheus, one that is well must not stand in for one that is gone."""
+    alerts = _alerts()
+    assert 'absent(longview_build_info{namespace="reading", process="gateway"})' in alerts["LongviewProcessGone"]
+    assert alerts["LongviewModelGone"] == 'absent(vllm:num_requests_running{namespace="reading"})'
+    assert 'process="codec"' not in alerts["LongviewProcessGone"], "it is not run, and would be missed for ever"
+    assert 'process="codec"' in _alerts(*CODEC)["LongviewProcessGone"]
+    assert "absent" not in " ".join(expression for name, expression in alerts.items() if not name.endswith("Gone"))
+    elsewhere = (
+        "--set",
+        "networkPolicy.enabled=false,model.enabled=false,model.url=https://m.example,model.checkpoint.existingClaim=",
+        "--set",
+        "files.model_release.configMap=r",
+    )
+    assert "LongviewModelGone" not in _alerts(*elsewhere)
+
+
+def test_workers_fetch_no_weights_for_a_page_of_json() -> None:
+    def mounts(*asked: str) -> set[str]:
+        return {
+            name.partition("-")[0].partition(" ")[2]
+            for name, pod in pods(render("hospital", *asked)).items()
+            if any(volume["name"] == "checkpoint" for volume in pod["spec"]["volumes"])
+        }
+
+    assert mounts() == {"model"}
+    assert mounts("--set", "files.model_release.configMap=") == {"model", "worker", "test"}

@@ -20,19 +20,25 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{/* registry/repository@digest, or :tag where no digest is given. `image` is one of the values' images, `suffix` what an untold tag ends with. */}}
+{{/* What each image is called where it is built (scripts/images/catalog.py). */}}
+{{- define "longview.imageNames" -}}
+{"services": "longview", "trial": "longview-trial", "cpu": "longview-model-cpu", "gpu": "longview-model"}
+{{- end }}
+
+{{/* registry/repository@digest, or :tag where no digest is given. `image` is one of the values' images, `target` what it is called when it is built. */}}
 {{- define "longview.image" -}}
 {{- $registry := .image.registry | default .root.Values.image.registry -}}
-{{- $path := ternary (printf "%s/%s" $registry .image.repository) .image.repository (ne $registry "") -}}
+{{- $name := .image.repository | default (get (include "longview.imageNames" . | fromJson) .target) -}}
+{{- $path := ternary (printf "%s/%s" $registry $name) $name (ne $registry "") -}}
 {{- if .image.digest -}}
 {{ $path }}@{{ .image.digest }}
 {{- else -}}
-{{ $path }}:{{ .image.tag | default (printf "%s%s" .root.Chart.AppVersion (.suffix | default "")) }}
+{{ $path }}:{{ .image.tag | default .root.Chart.AppVersion }}
 {{- end -}}
 {{- end }}
 
 {{- define "longview.servicesImage" -}}
-{{ include "longview.image" (dict "root" . "image" .Values.image) }}
+{{ include "longview.image" (dict "root" . "image" .Values.image "target" "services") }}
 {{- end }}
 
 {{/* What Temporal knows this release's workers by: letters, digits, '.', '_' and '-' alone, since KEDA asks for it in a visibility query. */}}

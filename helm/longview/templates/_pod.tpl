@@ -135,6 +135,7 @@ livenessProbe:
           items: [{key: {{ $secret.key | quote }}, path: {{ . }}}]
 {{- end }}
 {{- end }}
+{{- $early := and (eq .component "migrate") .root.Values.migrations.hook }}
 {{- with (include "longview.filesOf" . | fromJson).names }}
 - name: files
   projected:
@@ -143,7 +144,7 @@ livenessProbe:
 {{- range $name := . }}
 {{- $file := get $.root.Values.files $name }}
       - configMap:
-          name: {{ $file.configMap | default (printf "%s-files" (include "longview.fullname" $.root)) }}
+          name: {{ $file.configMap | default (printf "%s-%sfiles" (include "longview.fullname" $.root) (ternary "migrate-" "" $early)) }}
           items: [{key: {{ ternary $file.key $name (ne $file.configMap "") | quote }}, path: {{ $name }}}]
 {{- end }}
 {{- end }}
@@ -156,9 +157,11 @@ livenessProbe:
 {{- end }}
 {{- end }}
 
-{{/* The checkpoint: an image that holds it, a claim, or (untrained) a folder of the trial's claim. "" if there is none in this release. */}}
+{{/* The checkpoint: an image that holds it, a claim, or (untrained) a folder of the trial's claim. "" for whoever needs no more of it than release.json, where
+files.model_release holds that: 8.6 GB would be fetched to every node of a worker. */}}
 {{- define "longview.hasCheckpoint" -}}
-{{- if .Values.model.enabled }}true{{ end -}}
+{{- $told := or .Values.files.model_release.configMap .Values.files.model_release.inline -}}
+{{- if and .Values.model.enabled (not $told) }}true{{ end -}}
 {{- end }}
 
 {{- define "longview.checkpointMount" -}}
