@@ -198,7 +198,6 @@ def site(settings: Settings) -> Site:
         event_source=settings.event_source,
         organization=settings.organization,
         review_role=settings.review_role,
-        acknowledge_within=timedelta(minutes=int(settings.acknowledge_minutes)),
         dicomweb_public_url=settings.dicomweb_public_url or settings.require("dicomweb_url"),
         conclusion_codes=settings.conclusion_codes == "on",
         escalation=escalation_policies(settings),

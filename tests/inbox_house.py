@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -86,6 +87,10 @@ class House:
         self.reviewer = DeskReviewer(self)
         self.url = ""
         self.logins: Logins | None = None
+        self.frozen = threading.Event()
+        """While it is set the server's loop stands still: connections stay open, and nothing is answered."""
+        self.streams: Callable[[], int] = lambda: 0
+        """How many streams of changes are open."""
         self.stop: Callable[[], None] = lambda: None
         """Ends the server, as SIGTERM would."""
 
@@ -102,7 +107,12 @@ class House:
             heartbeat_seconds=0.5,
             review_seconds=2.0,
             clock=lambda: NOW,
+            feed_beat=self._beat,
         )
+
+    def _beat(self) -> None:
+        while self.frozen.is_set():
+            time.sleep(0.02)
 
     def add(self, name: str = "first", study: str = "study-1", **changes: Any) -> InboxResult:
         """A result arrives, as the worker writes it, with a slice of its own and one of its prior."""
@@ -169,7 +179,7 @@ def open_house(folder: Path, logins: Callable[[House, str], Logins] | None = Non
             thread.join(15)
             assert not thread.is_alive(), "the inbox did not stop"
 
-    house.stop = end
+    house.stop, house.streams = end, lambda: app.state.streams.total
     try:
         assert ready.wait(20)
         yield house

@@ -51,7 +51,7 @@ class InboxDeps:
     secure_cookies: bool = False
     """True behind TLS."""
     poll_seconds: float = 0.5
-    heartbeat_seconds: float = 10.0
+    heartbeat_seconds: float = 5.0
     review_seconds: float = 45.0
     clock: Callable[[], datetime] = _now
     feed_beat: Callable[[], None] = _unwatched

@@ -84,7 +84,7 @@ class ChangeFeed:
         self._closing.set()
         for subscriber in self._subscribers:
             subscriber.cut_off = True
-            subscriber.offer(_state(up=False))
+            subscriber.offer(self._state(up=False))
 
     async def follow(self, since: int | None) -> AsyncIterator[Message]:
         """What a page is told: missed changes first, then live ones, with a heartbeat in between."""
@@ -93,7 +93,7 @@ class ChangeFeed:
         self._say_pages()
         try:
             position = since
-            yield _state(self.up)
+            yield self._state(self.up)
             async for message in self._missed(since):
                 position = message.id
                 yield message
@@ -117,7 +117,7 @@ class ChangeFeed:
         if up != self.up:
             self.up = up
             gauge("longview_inbox_feed_up", up)
-            self._tell(_state(up))
+            self._tell(self._state(up))
 
     def _say_pages(self) -> None:
         gauge("longview_inbox_live_pages", len(self._subscribers))
@@ -134,7 +134,7 @@ class ChangeFeed:
             last = await asyncio.to_thread(self._reader.last_seq)
             missed = await asyncio.to_thread(self._reader.changes_since, since, REPLAY_LIMIT + 1)
         except LongviewError:
-            yield _state(up=False)
+            yield self._state(up=False)
             return
         if len(missed) > REPLAY_LIMIT or since > last:
             yield Message("resync", "", last)
@@ -145,13 +145,13 @@ class ChangeFeed:
     async def _next(self, subscriber: Subscriber) -> Message:
         with contextlib.suppress(TimeoutError):
             return await asyncio.wait_for(subscriber.queue.get(), self._heartbeat_seconds)
-        return _state(self.up)
+        return self._state(self.up)
+
+    def _state(self, up: bool) -> Message:
+        """Also the heartbeat: whether the feed is read, the newest change that it knows, and how many seconds the next one is away at most."""
+        told = {"live": up, "seq": self._seq or 0, "beat": self._heartbeat_seconds}
+        return Message("state", json.dumps(told))
 
 
 def _message(change: Change) -> Message:
-    return Message("change", json.dumps({"result": change.result_id, "kind": change.kind}), change.seq)
-
-
-def _state(up: bool) -> Message:
-    """Also the heartbeat."""
-    return Message("state", "live" if up else "stale")
+    return Message("change", json.dumps({"result": change.result_id, "change": change.kind}), change.seq)

@@ -58,6 +58,10 @@ class Streams:
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
 
+    @property
+    def total(self) -> int:
+        return self._open.total()
+
     def require_room(self, client: str) -> None:
         """`TooManyRequestsException` where the client has as many as it may."""
         if self._open[client] >= STREAMS:

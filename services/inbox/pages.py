@@ -19,6 +19,7 @@ from litestar.response import Redirect, ServerSentEvent, ServerSentEventMessage,
 from pydantic import ValidationError
 
 from schemas.errors import PermanentFailure
+from schemas.imaging import MODALITIES_READ
 from services.db import Entry, Filter, Look
 from services.inbox.access import address_of, looking, person_of, reviewer_of, visitor_of
 from services.inbox.deps import Deps, Desk, Feed, InboxDeps
@@ -81,6 +82,7 @@ def _list(request: AnyRequest, deps: InboxDeps, wanted: Filter, page: int) -> di
         "page": page,
         "pages": pages,
         "query": request.url.query,
+        "modalities": MODALITIES_READ,
     }
 
 

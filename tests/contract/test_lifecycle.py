@@ -9,7 +9,6 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,6 @@ SITE = Site(
     event_source="urn:longview:hospital-a:ai",
     organization="Organization/org-rad",
     review_role="PractitionerRole/radiologist-oncall",
-    acknowledge_within=timedelta(minutes=60),
     dicomweb_public_url="https://dicomweb.example.org",
     conclusion_codes=False,
     escalation={},

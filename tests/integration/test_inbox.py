@@ -356,14 +356,14 @@ def test_the_feed_tells_what_was_missed_and_what_comes(house: House) -> None:
     first = house.add("first", "study-1")
     with httpx.Client(trust_env=False, timeout=10) as http, http.stream("GET", f"{house.url}/events?since=0") as stream:
         lines = stream.iter_lines()
-        assert next_change(lines) == {"result": first.result_id, "kind": "added"}
+        assert next_change(lines) == {"result": first.result_id, "change": "added"}
         second = house.add("second", "study-2")
-        assert next_change(lines) == {"result": second.result_id, "kind": "added"}
+        assert next_change(lines) == {"result": second.result_id, "change": "added"}
     with (
         httpx.Client(trust_env=False, timeout=10) as http,
         http.stream("GET", f"{house.url}/events", headers={"Last-Event-ID": "1"}) as stream,
     ):
-        assert next_change(stream.iter_lines()) == {"result": second.result_id, "kind": "added"}
+        assert next_change(stream.iter_lines()) == {"result": second.result_id, "change": "added"}
 
 
 def next_change(lines: Iterator[str]) -> dict[str, str]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas.errors import PartUnavailable
+from schemas.report import Priority
 from schemas.terms import MAX_ESCALATION_STEPS
 from services.escalation import escalation_policies
 from services.settings import Settings
+from tests.unit.injection.house import SITE
+from workflows.report_study.assembly import acknowledge_by
 
 
 def test_by_default_everything_above_routine_is_told_twice() -> None:
@@ -61,3 +66,13 @@ def test_a_file_that_cannot_be_meant_stops_the_start_with_one_sentence(tmp_path:
 def test_a_file_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(PartUnavailable):
         escalation_policies(Settings(escalation_file=str(tmp_path / "nowhere.json")))
+
+
+@pytest.mark.parametrize(("priority", "minutes"), [("stat", 15), ("asap", 60), ("urgent", 60), ("routine", None)])
+def test_a_result_is_due_when_its_policy_turns_to_the_next_step(priority: Priority, minutes: int | None) -> None:
+    """The list must not count down from an hour while the lead is told after a quarter of one; what nobody is told of has no clock."""
+    policies = escalation_policies(Settings(acknowledge_minutes="60", review_role="Duty", escalation_role="Lead"))
+    issued = "2026-11-23T09:20:31.000+00:00"
+    due = acknowledge_by(replace(SITE, escalation=policies), priority, issued)
+    waited = datetime.fromisoformat(due) - datetime.fromisoformat(issued) if due else None
+    assert waited == (timedelta(minutes=minutes) if minutes else None)

@@ -13,7 +13,7 @@ from schemas.identifiers import Namespace, without_version
 from schemas.lifecycle import HistoryAssessed
 from schemas.report import Priority
 from schemas.terms import REVIEW_STATUS, TASK_CODE, TASK_INPUT
-from workflows.report.context import by_identifier, create, versioned_reference, who
+from workflows.report.context import by_identifier, create, review_period, versioned_reference, who
 from workflows.report.posted import PostedResult, revision_entity
 from workflows.report.release import ARTIFICIAL_INTELLIGENCE, attachment
 from workflows.report.rules import RULE_BY_CODE, Rule
@@ -33,7 +33,7 @@ class AddendumContext:
     priority: Priority
     review_role: str
     organization: str
-    acknowledge_by: str
+    acknowledge_by: str | None
     escalation_policy: str = "none@v1"
 
     @property
@@ -204,6 +204,6 @@ def _task(context: AddendumContext) -> Json:
         "lastModified": context.issued,
         "requester": base["requester"],
         "owner": who(context.review_role),
-        "restriction": {"period": {"start": context.issued, "end": context.acknowledge_by}},
+        "restriction": {"period": review_period(context.issued, context.acknowledge_by)},
         "input": [{"type": policy, "valueString": context.escalation_policy}],
     }

@@ -30,7 +30,7 @@ from schemas.imaging import SeriesDocument, SeriesSource
 from schemas.inference import NOT_COMPARED
 from schemas.outcomes import SeriesOutcome
 from schemas.terms import ABSTENTION_REASON, REVIEW_STATUS, TASK_CODE
-from workflows.report.context import ResultContext, by_identifier, create, versioned_reference, who
+from workflows.report.context import ResultContext, by_identifier, create, review_period, versioned_reference, who
 from workflows.report.kept import HISTORY_WEIGHTS, MANIFEST, RENDERED_PROMPT, WEIGHTS
 from workflows.report.observation import citations, finding_urn, media, media_urn, observation
 from workflows.report.raised_task import policy_input, raised_inputs
@@ -259,7 +259,7 @@ def _task_description(context: ResultContext) -> str:
 
 def _task(context: ResultContext) -> Json:
     canonical = context.canonical
-    period = {"start": context.issued} | ({"end": context.acknowledge_by} if context.acknowledge_by else {})
+    period = review_period(context.issued, context.acknowledge_by)
     resource: Json = {
         "resourceType": "Task",
         "meta": {"tag": [context.tag]},

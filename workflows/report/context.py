@@ -145,6 +145,11 @@ def who(text: str) -> Json:
     return {"reference": text} if _WHO.fullmatch(text) else {"display": text}
 
 
+def review_period(issued: str, acknowledge_by: str | None) -> Json:
+    """`Task.restriction.period` (contract 1.5): without an end where nobody is told when it is over."""
+    return {"start": issued} | ({"end": acknowledge_by} if acknowledge_by else {})
+
+
 def versioned_reference(canonical: Canonical, reference: str) -> Json:
     """A version-specific reference, repeated as an identifier because some servers strip versions (contract 1.4)."""
     identifier = {"system": canonical.sid("resource-version"), "value": reference}

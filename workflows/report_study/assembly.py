@@ -36,7 +36,6 @@ class Site:
     event_source: str
     organization: str
     review_role: str
-    acknowledge_within: timedelta
     dicomweb_public_url: str
     conclusion_codes: bool
     escalation: Mapping[Priority, EscalationPolicy] = field(default_factory=dict)
@@ -49,8 +48,14 @@ class Site:
         return self.escalation.get(priority, NO_ESCALATION)
 
 
-def acknowledge_by(site: Site, issued: str) -> str:
-    return (datetime.fromisoformat(issued) + site.acknowledge_within).isoformat(timespec="milliseconds")
+def acknowledge_by(site: Site, priority: Priority, issued: str) -> str | None:
+    """When the policy of this priority turns to its second step, or gives up; None where it tells nobody, and so has no clock."""
+    steps = site.policy(priority).steps
+    if not steps:
+        return None
+    return (datetime.fromisoformat(issued) + timedelta(minutes=steps[0].wait_minutes)).isoformat(
+        timespec="milliseconds"
+    )
 
 
 def reading_checked(site: Site, model: ModelRelease, reading: Reading, digest: str) -> ReadingChecked:
@@ -96,7 +101,7 @@ def result_context(
         organization=site.organization,
         review_role=site.review_role,
         priority=priority,
-        acknowledge_by=acknowledge_by(site, args.issued),
+        acknowledge_by=acknowledge_by(site, priority, args.issued),
         dicomweb_public_url=site.dicomweb_public_url,
         conclusion_codes=site.conclusion_codes,
         escalation_policy=site.policy(priority).name,
@@ -118,6 +123,7 @@ def inbox_result(
 ) -> InboxResult:
     """Everything that the result's page shows; `conclusion` as it stands in FHIR."""
     raised = above_order(args.priority, args.checked.critical)
+    priority = resulting_priority(args.priority, args.checked.critical)
     return InboxResult(
         result_id=args.built.result_id,
         thread_id=args.built.thread_id,
@@ -126,11 +132,11 @@ def inbox_result(
         release_id=release_id(model),
         release_name=model.name,
         trained=model.trained,
-        priority=resulting_priority(args.priority, args.checked.critical),
+        priority=priority,
         report=args.written.report,
         task=args.written.task,
         issued=args.issued,
-        acknowledge_by=acknowledge_by(site, args.issued),
+        acknowledge_by=acknowledge_by(site, priority, args.issued),
         conclusion=conclusion,
         patient=timeline.patient,
         study=_study(timeline, series.study_instance_uid, series.modality, series.description, args),

@@ -263,7 +263,7 @@ class LifecycleActivities:
             priority=args.priority,
             review_role=self._site.review_role,
             organization=self._site.organization,
-            acknowledge_by=acknowledge_by(self._site, args.issued),
+            acknowledge_by=acknowledge_by(self._site, args.priority, args.issued),
             escalation_policy=self._site.policy(args.priority).name,
         )
         if standing is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,6 @@ SITE = Site(
     event_source="urn:test",
     organization="Organization/org-rad",
     review_role="PractitionerRole/radiologist-oncall",
-    acknowledge_within=timedelta(minutes=60),
     dicomweb_public_url="https://dicomweb.example.org",
     conclusion_codes=True,
 )
