@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests import inbox_samples as samples
+from tests.browser.axe import problems
 from tests.inbox_house import House, open_house
 
 pytestmark = pytest.mark.browser
@@ -26,7 +27,9 @@ def house(tmp_path: Path) -> Iterator[House]:
 def screen(chromium: Browser) -> Iterator[Page]:
     page = chromium.new_page(viewport={"width": 1360, "height": 850})
     yield page
+    broken = problems(page)
     page.close()
+    assert not broken, broken
 
 
 def live(page: Page) -> None:

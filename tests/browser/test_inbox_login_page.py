@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.axe import problems
 from tests.inbox_house import House, open_house
 from tests.integration.test_inbox_login import Clock, logins_at
 from tests.openid_provider import AUDITOR, PORTER, Provider, running_provider
@@ -36,7 +37,9 @@ def screen(chromium: Browser) -> Iterator[Page]:
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     yield page
+    broken = problems(page)
     context.close()
+    assert not broken, broken
     assert not [c for c in complaints if "status of 40" not in c], complaints
 
 

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from schemas.report import RaisedPriority
 from tests import inbox_samples as samples
+from tests.browser.axe import problems
 from tests.inbox_house import House, open_house
 from tests.unit.document_samples import encapsulated
 from tests.unit.injection.house import Hospital, chart, run
@@ -36,7 +37,9 @@ def screen(chromium: Browser, house: House) -> Iterator[Page]:
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     yield page
+    broken = problems(page)
     page.close()
+    assert not broken, broken
     assert not [c for c in complaints if not any(expected in c for expected in EXPECTED)], complaints
 
 
