@@ -28,10 +28,16 @@ class DeadLetterCap:
         self._limits = limits
         self._clock = clock
         self._minutes: dict[str, deque[tuple[int, Counter[bool]]]] = defaultdict(deque)
+        self._dead: dict[str, dict[tuple[int, int], int]] = defaultdict(dict)
+        """Places of dead letters, with the minute in which each was counted."""
 
-    def add(self, topic: str, *, dead: bool) -> None:
-        """One record was handled."""
+    def add(self, topic: str, place: tuple[int, int], *, dead: bool) -> None:
+        """The record at `place` (partition and offset) was handled. One that comes again, since one before it had to wait, is one dead letter."""
         minutes, now = self._minutes[topic], int(self._clock() // 60)
+        if dead:
+            if self._dead[topic].get(place, now - MINUTES) > now - MINUTES:
+                return
+            self._dead[topic][place] = now
         if not minutes or minutes[-1][0] != now:
             minutes.append((now, Counter()))
         minutes[-1][1][dead] += 1
@@ -43,8 +49,10 @@ class DeadLetterCap:
     def is_reached(self, topic: str) -> bool:
         """Whether nothing of this topic is to be taken now."""
         minutes, oldest = self._minutes[topic], int(self._clock() // 60) - MINUTES
-        while minutes and minutes[0][0] <= oldest:
-            minutes.popleft()
+        if minutes and minutes[0][0] <= oldest:
+            while minutes and minutes[0][0] <= oldest:
+                minutes.popleft()
+            self._dead[topic] = {place: minute for place, minute in self._dead[topic].items() if minute > oldest}
         dead = sum(counted[True] for _, counted in minutes)
         total = dead + sum(counted[False] for _, counted in minutes)
         by_number = bool(self._limits.most) and dead >= self._limits.most

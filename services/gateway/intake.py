@@ -79,7 +79,7 @@ class Intake:
         """`TransientFailure` if Temporal or the dead-letter topic is away, or there are too many dead letters: do not commit, try again."""
         with timed("longview_gateway_record_seconds"):
             outcome = await self._handle(record)
-        self._cap.add(record.topic, dead=outcome == "dead-letter")
+        self._cap.add(record.topic, (record.partition, record.offset), dead=outcome == "dead-letter")
         count("longview_gateway_records_total", topic=record.topic, outcome=outcome)
 
     async def _handle(self, record: Record) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from services.gateway.cap import LEAST, MINUTES, DeadLetterCap, Limits
 
 ORDERS, STUDIES = "hospital.order.v1", "hospital.imaging-study.v1"
@@ -14,12 +16,32 @@ class Clock:
         return self.seconds
 
 
+OFFSETS = itertools.count()
+
+
 def told(cap: DeadLetterCap, topic: str, dead: int, sound: int = 0) -> frozenset[str]:
     for _ in range(sound):
-        cap.add(topic, dead=False)
+        cap.add(topic, (0, next(OFFSETS)), dead=False)
     for _ in range(dead):
-        cap.add(topic, dead=True)
+        cap.add(topic, (0, next(OFFSETS)), dead=True)
     return cap.paused()
+
+
+def test_records_that_come_again_while_the_store_is_away_are_the_same_dead_letters() -> None:
+    """A window that has to wait is taken anew, again and again, with what is dead in it: that is no sign of the topic."""
+    clock = Clock()
+    cap = DeadLetterCap(Limits(), clock)
+    for _ in range(20):
+        clock.seconds += 10
+        for offset in range(LEAST - 1):
+            cap.add(ORDERS, (1, offset), dead=True)
+        assert cap.paused() == frozenset()
+    assert told(cap, ORDERS, dead=1) == {ORDERS}, "one more is one more"
+    clock.seconds += 60 * MINUTES
+    assert cap.paused() == frozenset()
+    for offset in range(LEAST):
+        cap.add(ORDERS, (1, offset), dead=True)
+    assert cap.paused() == {ORDERS}, "what comes after ten minutes counts anew"
 
 
 def test_one_record_in_twenty_is_an_everyday_matter_however_many_come() -> None:
