@@ -27,7 +27,7 @@ SLOWEST = 20
 
 @dataclass(frozen=True)
 class Tier:
-    """A command (a line of the shell), the cores that it keeps busy on the average, the minutes after which it has failed, and the tiers that it comes after."""
+    """A command (a line of the shell), the cores that it keeps busy, the minutes after which it has failed, the tiers that it comes after."""
 
     name: str
     command: str
