@@ -201,11 +201,19 @@ class ReviewAct(Record):
     """Amend only: each finding that the reviewer puts their own in place of; the rest is accepted."""
     amended_values: list[AmendedValue] = []
     """The same for values of a document."""
+    undo_seconds: int = Field(0, ge=0, le=60)
+    """For so long the decision may be taken back; FHIR hears of it afterwards."""
 
     @property
     def taken_back(self) -> list[str]:
         """Labels of findings in whose place the reviewer says anything but `detected`."""
         return [amended.label for amended in self.amendments if amended.presence != "detected"]
+
+
+class UndoReview(Record):
+    """The reviewer takes a decision back while that can be done."""
+
+    act_id: str
 
 
 def undone(finding: str, outcome: ReviewOutcome, taken_back: list[str]) -> bool:

@@ -8,8 +8,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from schemas.errors import LongviewError, StaleWrite
+from schemas.errors import LongviewError, PermanentFailure, StaleWrite
 from schemas.inbox import EntryAcknowledged, InboxResult, NoticeClosed
 from schemas.lifecycle import AcknowledgeAct
 from schemas.outcomes import SeriesOutcome
@@ -42,10 +42,18 @@ class DeskReviewer:
     house: House
     acts: list[ReviewAct] = field(default_factory=list)
     failure: LongviewError | None = None
+    waiting: dict[str, asyncio.Event] = field(default_factory=dict)
 
     async def submit(self, workflow_id: str, act: ReviewAct) -> ReviewWritten:
         if self.failure is not None:
             raise self.failure
+        if act.undo_seconds:
+            taken_back = self.waiting[act.act_id] = asyncio.Event()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(taken_back.wait(), act.undo_seconds)
+            del self.waiting[act.act_id]
+            if taken_back.is_set():
+                raise PermanentFailure("review-undone", "taken back")
         if any(done.result_id == act.result_id and done.act_id != act.act_id for done in self.acts):
             raise StaleWrite("already-reviewed", "decided")
         self.acts.append(act)
@@ -62,6 +70,12 @@ class DeskReviewer:
         return ReviewWritten(
             act_id=act.act_id, result_id=act.result_id, outcome=act.outcome, report=recorded.report, provenance="P/1"
         )
+
+    async def undo(self, workflow_id: str, act_id: str) -> bool:
+        if act_id not in self.waiting:
+            return False
+        self.waiting[act_id].set()
+        return True
 
     async def attend(self, act: AttendStudy) -> None:
         """As the workflow's step does, without FHIR."""
@@ -87,6 +101,8 @@ class House:
         self.reviewer = DeskReviewer(self)
         self.url = ""
         self.logins: Logins | None = None
+        self.let_undo: Callable[[int], None] = lambda seconds: None
+        """For how long a decision of the page can be taken back from now on."""
         self.frozen = threading.Event()
         """While it is set the server's loop stands still: connections stay open, and nothing is answered."""
         self.streams: Callable[[], int] = lambda: 0
@@ -106,6 +122,7 @@ class House:
             poll_seconds=0.05,
             heartbeat_seconds=0.5,
             review_seconds=2.0,
+            undo_seconds=1,
             clock=lambda: NOW,
             feed_beat=self._beat,
         )
@@ -179,7 +196,10 @@ def open_house(folder: Path, logins: Callable[[House, str], Logins] | None = Non
             thread.join(15)
             assert not thread.is_alive(), "the inbox did not stop"
 
-    house.stop, house.streams = end, lambda: app.state.streams.total
+    def let_undo(seconds: int) -> None:
+        app.state.deps = replace(app.state.deps, undo_seconds=seconds)
+
+    house.stop, house.streams, house.let_undo = end, lambda: app.state.streams.total, let_undo
     try:
         assert ready.wait(20)
         yield house

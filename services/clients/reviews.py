@@ -17,14 +17,14 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from schemas.errors import LongviewError, PermanentFailure, StaleWrite, TransientFailure
 from schemas.lifecycle import AcknowledgeAct
-from schemas.report import ReviewAct
+from schemas.report import ReviewAct, UndoReview
 from schemas.runs import AttendStudy, ReviewWritten
 from schemas.telemetry import traces
 from workflows.report_study.unread import AttendStudyWorkflow
 from workflows.report_study.workflow import ReportStudyWorkflow
 
 UPDATE_TIMEOUT = timedelta(seconds=60)
-STALE = ("review-stale", "already-reviewed", "acknowledgement-stale")
+STALE = ("review-stale", "already-reviewed", "acknowledgement-stale", "review-under-way")
 
 
 class TemporalReviewer:
@@ -38,6 +38,17 @@ class TemporalReviewer:
         """`StaleWrite` if the result was decided or superseded meanwhile, `TransientFailure` while Temporal is away, `PermanentFailure` otherwise."""
         written: ReviewWritten = await self._update(workflow_id, ReportStudyWorkflow.review, act)
         return written
+
+    async def undo(self, workflow_id: str, act_id: str) -> bool:
+        """Whether the decision was still to be taken back; `TransientFailure` if nobody knows."""
+        handle = self._client.get_workflow_handle_for(ReportStudyWorkflow.run, workflow_id)
+        try:
+            undo = UndoReview(act_id=act_id)
+            return await handle.execute_update(ReportStudyWorkflow.undo_review, undo, rpc_timeout=UPDATE_TIMEOUT)
+        except (WorkflowUpdateFailedError, RPCError) as error:
+            if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
+                return False  # the decision was the last thing that the study waited for
+            raise TransientFailure("temporal-unavailable", "Temporal does not answer") from error
 
     async def acknowledge(self, workflow_id: str, act: AcknowledgeAct) -> None:
         """Somebody has taken notice of the result: the same errors as `submit`."""

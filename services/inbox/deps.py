@@ -53,6 +53,8 @@ class InboxDeps:
     poll_seconds: float = 0.5
     heartbeat_seconds: float = 5.0
     review_seconds: float = 45.0
+    undo_seconds: int = 8
+    """How long a decision on the page may be taken back before FHIR hears of it."""
     clock: Callable[[], datetime] = _now
     feed_beat: Callable[[], None] = _unwatched
     """Called each time the feed has looked for changes, or failed to."""

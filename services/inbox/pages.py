@@ -25,7 +25,7 @@ from services.inbox.access import address_of, looking, person_of, reviewer_of, v
 from services.inbox.deps import Deps, Desk, Feed, InboxDeps
 from services.inbox.feed import RETRY_MS, ChangeFeed
 from services.inbox.limits import client_of
-from services.inbox.reviewing import Asker, DecisionRefused
+from services.inbox.reviewing import UNDONE, Asker, DecisionRefused
 from services.inbox.schemas import READ_BACKS, REASONS, Acknowledgement, Decision, sentence_of
 from services.inbox.view import PAGE, filter_of, result_page, rows_of, tabs_of
 
@@ -34,7 +34,16 @@ STREAM_SECONDS = 300.0
 MAX_PAGES = 1_000_000
 MAX_SEQ = 2**63 - 1
 """Of the change feed: what the database counts up to."""
-FORM_FIELDS = ("act_id", "report_version", "outcome", "reviewer", "reason_code", "reason_text", "acted_upon")
+FORM_FIELDS = (
+    "act_id",
+    "report_version",
+    "outcome",
+    "reviewer",
+    "reason_code",
+    "reason_text",
+    "acted_upon",
+    "undo_seconds",
+)
 
 
 def find_entry(deps: InboxDeps, result_id: str) -> Entry:
@@ -110,8 +119,23 @@ async def review(request: AnyRequest, deps: Deps, desk: Desk, result_id: FromPat
     except ValidationError as error:
         return await _again(request, deps, result_id, typed, sentence_of(error), 400)
     except DecisionRefused as refused:
+        if refused.code == "review-undone":  # the act is spent: what is decided next is another one
+            typed["act_id"] = ""
         return await _again(request, deps, result_id, typed, refused.hint, refused.status)
     return Redirect(f"/results/{result_id}", status_code=303)
+
+
+@post("/results/{result_id:str}/undo", status_code=200)
+async def undo(request: AnyRequest, deps: Deps, desk: Desk, result_id: FromPath[str]) -> Response[dict[str, str]]:
+    """Take a decision back that the page has just sent, and that is not written yet."""
+    entry = await asyncio.to_thread(find_entry, deps, result_id)
+    form = await request.form()
+    asker = asker_of(request, str(form.get("reviewer", "")))
+    try:
+        await desk.undo(entry, str(form.get("act_id", "")), asker)
+    except DecisionRefused as refused:
+        return Response({"detail": refused.hint or ""}, status_code=refused.status)
+    return Response({"detail": UNDONE})
 
 
 @post("/results/{result_id:str}/acknowledge", status_code=303)
@@ -135,7 +159,7 @@ async def acknowledge(request: AnyRequest, deps: Deps, desk: Desk, result_id: Fr
 def _given(typed: dict[str, str]) -> dict[str, str]:
     """What the form says; fields of a rejection count only for one."""
     rejecting = typed["outcome"] == "rejected"
-    kept = ("act_id", "report_version", "outcome", "reviewer")
+    kept = ("act_id", "report_version", "outcome", "reviewer", "undo_seconds")
     return {name: text for name, text in typed.items() if text and (rejecting or name in kept)}
 
 
@@ -159,6 +183,7 @@ def _page(deps: InboxDeps, entry: Entry, typed: dict[str, str], sentence: str, s
         "typed": typed,
         "problem": sentence,
         "act_id": typed.get("act_id") or str(uuid.uuid4()),
+        "undo_seconds": deps.undo_seconds,
         "acknowledge_id": str(uuid.uuid4()),
         "reasons": REASONS,
         "read_backs": READ_BACKS,
@@ -214,4 +239,4 @@ async def _messages(
             yield ServerSentEventMessage(event=message.event, data=message.data, id=message.id, retry=RETRY_MS)
 
 
-HANDLERS: list[BaseRouteHandler] = [list_page, show_result, review, acknowledge, evidence, events]
+HANDLERS: list[BaseRouteHandler] = [list_page, show_result, review, undo, acknowledge, evidence, events]

@@ -31,6 +31,10 @@ class Reviewer(Protocol):
         `PartUnavailable` if Temporal or FHIR is away; `PermanentFailure` if FHIR refused the change."""
         ...
 
+    async def undo(self, workflow_id: str, act_id: str) -> bool:
+        """Whether the decision was still to be taken back; `TransientFailure` if nobody knows."""
+        ...
+
     async def acknowledge(self, workflow_id: str, act: AcknowledgeAct) -> None:
         """Stops the escalation of a result; the same errors as `submit`."""
         ...
@@ -55,6 +59,8 @@ _BECAME = {409: "stale", 502: "refused", 503: "away", 504: "unknown"}
 STALE = "Someone else has decided, or newer images have replaced this result, since you opened it: reload to see how it stands now."
 NOTHING_TO_ACKNOWLEDGE = "Nobody waits for an acknowledgement of this result any more: reload to see how it stands now."
 NOTHING_TO_DECIDE = "The AI could not read this study, so there is nothing to accept or reject: say that you have looked at it yourself."
+UNDONE = "Taken back: nothing was recorded."
+TOO_LATE = "Too late to take it back: the decision is recorded. Reload to see how the result stands."
 UNKNOWN = (
     "It is not known whether your decision was recorded: reload the page, and decide again if the result still waits."
 )
@@ -102,7 +108,19 @@ class ReviewDesk:
             return
         async with self._told(entry, asker, decision.act_id, decision.outcome):
             self._refuse_untimely(entry, decision)
-            await self._hand_on(self._reviewer.submit(entry.result.workflow_id, self._act(entry, decision, asker)))
+            act = self._act(entry, decision, asker)
+            await self._hand_on(self._reviewer.submit(entry.result.workflow_id, act), act.undo_seconds)
+
+    async def undo(self, entry: Entry, act_id: str, asker: Asker) -> None:
+        """`DecisionRefused` once the decision is written."""
+        async with self._told(entry, asker, act_id, "taken-back"):
+            try:
+                taken_back = await self._reviewer.undo(entry.result.workflow_id, act_id)
+            except LongviewError as failure:
+                hint = "It is not known whether the decision was taken back: reload to see how the result stands."
+                raise DecisionRefused(failure.code, hint, 503) from failure
+            if not taken_back:
+                raise DecisionRefused("undo-too-late", TOO_LATE, HTTP_409_CONFLICT)
 
     async def acknowledge(self, entry: Entry, given: Acknowledgement, asker: Asker) -> None:
         """`DecisionRefused` unless FHIR has it when this returns. Once somebody has acknowledged, another acknowledgement adds nothing."""
@@ -159,13 +177,15 @@ class ReviewDesk:
         finally:
             await asyncio.to_thread(self._trail.record, told)
 
-    async def _hand_on(self, act: Awaitable[object]) -> None:
+    async def _hand_on(self, act: Awaitable[object], undo_seconds: float = 0.0) -> None:
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._patience + undo_seconds):
                 await act
         except StaleWrite as stale:
             raise DecisionRefused(stale.code, STALE, 409) from stale
         except PermanentFailure as failure:
+            if failure.code == "review-undone":
+                raise DecisionRefused(failure.code, UNDONE, HTTP_409_CONFLICT) from failure
             hint = "Your decision was not recorded, because the FHIR server refused it: tell whoever runs Longview."
             raise DecisionRefused(failure.code, hint, 502) from failure
         except TimeoutError as error:
@@ -199,6 +219,7 @@ class ReviewDesk:
             report_version=decision.report_version,
             amendments=decision.amendments,
             amended_values=decision.amended_values,
+            undo_seconds=decision.undo_seconds,
         )
 
     def _now(self) -> str:

@@ -51,6 +51,9 @@ class Decision(Record):
     amended_values: list[AmendedValue] = Field(default=[], max_length=300)
     """The same for values of a document."""
 
+    undo_seconds: int = Field(default=0, ge=0, le=30)
+    """For so long it may be taken back before it is written, and the answer comes afterwards."""
+
     @field_validator("reviewer", "reason_text", mode="before")
     @classmethod
     def _trimmed(cls, value: object) -> object:

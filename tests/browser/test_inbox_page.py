@@ -19,7 +19,7 @@ from tests.unit.lab_reports import CHEMISTRY, table_pdf
 from tests.unit.test_document_journey import FirstChoice
 
 pytestmark = pytest.mark.browser
-EXPECTED = ("status of 400", "ERR_CONNECTION", "ERR_INCOMPLETE_CHUNKED")
+EXPECTED = ("status of 400", "status of 409", "ERR_CONNECTION", "ERR_INCOMPLETE_CHUNKED")
 """What Chromium itself says of a form that is refused and of a server that ends."""
 
 
@@ -237,3 +237,58 @@ def test_a_page_that_is_no_longer_live_says_so(house: House, screen: Page) -> No
     house.stop()
     expect(screen.locator("#live")).to_have_attribute("data-state", "stale")
     expect(screen.locator("#live-text")).to_contain_text("May be out of date")
+
+
+def reject(screen: Page, words: str) -> None:
+    screen.get_by_label("Your name").fill("Dr. Ines Halloran")
+    screen.get_by_text("Reject …").click()
+    screen.get_by_label("Why").select_option("wrong-location")
+    screen.get_by_label("In your words").fill(words)
+    screen.get_by_label("No", exact=True).check()
+    screen.get_by_role("button", name="Reject", exact=True).click()
+
+
+def test_a_decision_is_taken_back_and_made_anew(house: House, screen: Page, tmp_path: Path) -> None:
+    house.let_undo(6)
+    told = house.add()
+    screen.goto(f"{house.url}/results/{told.result_id}")
+    reject(screen, "It is the left lower lobe.")
+    expect(screen.locator("#undo")).to_contain_text("Rejected. It takes effect in")
+    screen.screenshot(path=tmp_path / "undo.png")
+    screen.get_by_role("button", name="Undo").click()
+    expect(screen.locator(".problem")).to_have_text("Taken back: nothing was recorded.")
+    assert house.reviewer.acts == []
+    expect(screen.get_by_label("In your words")).to_have_value("It is the left lower lobe.")
+    house.let_undo(1)
+    screen.get_by_role("button", name="Accept").click()
+    expect(screen.locator(".done")).to_contain_text("Accepted by Dr. Ines Halloran", timeout=15_000)
+    [act] = house.reviewer.acts
+    assert act.outcome == "accepted"
+
+
+def test_who_closes_the_page_has_decided(house: House, screen: Page, chromium: Browser) -> None:
+    house.let_undo(2)
+    told = house.add()
+    other = chromium.new_page()
+    other.goto(f"{house.url}/results/{told.result_id}")
+    reject(other, "It is the left lower lobe.")
+    expect(other.locator("#undo")).to_be_visible()
+    other.close()
+    screen.goto(f"{house.url}/results/{told.result_id}")
+    expect(screen.locator("#changed")).to_be_visible()
+    screen.reload()
+    expect(screen.locator(".done")).to_contain_text("Rejected by Dr. Ines Halloran")
+
+
+def test_what_is_missing_is_said_at_once_and_nothing_waits(house: House, screen: Page) -> None:
+    told = house.add()
+    screen.goto(f"{house.url}/results/{told.result_id}")
+    screen.get_by_label("Your name").fill("Dr. Ines Halloran")
+    screen.get_by_text("Reject …").click()
+    screen.get_by_role("button", name="Reject", exact=True).click()
+    expect(screen.locator(".problem")).to_contain_text("Choose a reason")
+    expect(screen.locator("#undo")).to_be_hidden()
+    screen.get_by_label("Why").select_option("wrong-location")
+    screen.get_by_label("No", exact=True).check()
+    screen.get_by_role("button", name="Reject", exact=True).click()
+    expect(screen.locator(".done")).to_contain_text("Rejected by Dr. Ines Halloran")

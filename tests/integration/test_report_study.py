@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 
 import pytest
-from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
+from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError, WorkflowUpdateStage
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner
 
-from tests.integration.scripted import Script, act_on, announce, replayed, settled, until, waits_for_review, working
+from schemas.report import UndoReview
+from services.clients.reviews import TemporalReviewer
+from tests.integration.scripted import (
+    QUEUE,
+    Script,
+    act_on,
+    announce,
+    replayed,
+    settled,
+    until,
+    waits_for_review,
+    working,
+)
 from workflows.report_study import policies
 from workflows.report_study.workflow import ReportStudyWorkflow
 
@@ -166,3 +179,66 @@ async def test_a_failed_second_reading_leaves_the_first_result_up() -> None:
         assert failed.state == "awaiting-review"
         done = await handle.execute_update(ReportStudyWorkflow.review, act_on("one"))
         assert done.outcome == "accepted"
+
+
+async def test_a_decision_can_be_taken_back_until_its_time_is_over() -> None:
+    """Nothing of it reaches FHIR; the result waits on, and what is decided next counts."""
+    script = Script()
+    async with working(script) as client:
+        handle = await announce(client)
+        await until(handle, waits_for_review)
+        act = act_on("one", "rejected").model_copy(update={"undo_seconds": 60})
+        deciding = await handle.start_update(
+            ReportStudyWorkflow.review, act, id=act.act_id, wait_for_stage=WorkflowUpdateStage.ACCEPTED
+        )
+        another = act_on("one").model_copy(update={"act_id": str(uuid.uuid4())})
+        with pytest.raises(WorkflowUpdateFailedError) as second:
+            await handle.execute_update(ReportStudyWorkflow.review, another)
+        assert isinstance(second.value.cause, ApplicationError)
+        assert second.value.cause.type == "review-under-way", "who comes second is told so"
+        undo = UndoReview(act_id=act.act_id)
+        assert await handle.execute_update(ReportStudyWorkflow.undo_review, undo) is True
+        with pytest.raises(WorkflowUpdateFailedError) as undone:
+            await deciding.result()
+        assert isinstance(undone.value.cause, ApplicationError)
+        assert undone.value.cause.type == "review-undone"
+        assert not script.calls["write_review"]
+        assert (await handle.execute_update(ReportStudyWorkflow.review, another)).outcome == "accepted"
+        await handle.result()
+        assert await TemporalReviewer(client, QUEUE).undo(handle.id, another.act_id) is False, "it is too late"
+        await replayed(handle)
+
+
+async def test_a_decision_takes_effect_when_its_time_is_over_whoever_has_gone() -> None:
+    script = Script()
+    async with working(script) as client:
+        handle = await announce(client)
+        await until(handle, waits_for_review)
+        act = act_on("one").model_copy(update={"undo_seconds": 1})
+        await handle.start_update(
+            ReportStudyWorkflow.review, act, id=act.act_id, wait_for_stage=WorkflowUpdateStage.ACCEPTED
+        )
+        assert (await handle.result()).state == "reviewed"
+        [written] = script.calls["write_review"]
+        assert written.act == act
+        await replayed(handle)
+
+
+async def test_newer_images_that_come_in_the_meantime_make_the_decision_stale() -> None:
+    """It was about what was on the screen."""
+    script = Script()
+    async with working(script) as client:
+        handle = await announce(client, "one")
+        await until(handle, waits_for_review)
+        act = act_on("one", "rejected").model_copy(update={"undo_seconds": 5})
+        deciding = await handle.start_update(
+            ReportStudyWorkflow.review, act, id=act.act_id, wait_for_stage=WorkflowUpdateStage.ACCEPTED
+        )
+        await announce(client, "two")
+        await until(handle, lambda p: p.written is not None and p.written.result_id == "result-of-two")
+        with pytest.raises(WorkflowUpdateFailedError) as stale:
+            await deciding.result()
+        assert isinstance(stale.value.cause, ApplicationError)
+        assert stale.value.cause.type == "review-stale"
+        assert not script.calls["write_review"]
+        await replayed(handle)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
@@ -57,6 +59,9 @@ class Standing:
         self._up: dict[str, ResultWritten] = {}
         self._decided: set[str] = set()
         self._acts: dict[str, ReviewWritten] = {}
+        self._deciding: dict[str, str] = {}
+        """Result -> act, while the decision may be taken back."""
+        self._taken_back: set[str] = set()
         self._escalations: dict[str, Escalation] = {}
         self._priority: Priority = "routine"
         self._critical: RaisedPriority | None = None
@@ -187,9 +192,11 @@ class Standing:
     # -- a human's decision ----------------------------------------------------------------------------------------------
 
     def refuse_stale(self, act: ReviewAct) -> None:
-        """The act is bound to what was on the screen."""
+        """The act is bound to what was on the screen; while one decision may still be taken back there is no other."""
         if act.act_id in self._acts:
             return
+        if self._deciding.get(act.result_id, act.act_id) != act.act_id:
+            raise _refused("review-under-way")
         if act.result_id in self._decided:
             raise _refused("already-reviewed")
         shown = self._up.get(act.result_id)
@@ -198,6 +205,8 @@ class Standing:
 
     async def decide(self, act: ReviewAct) -> ReviewWritten:
         """Written to FHIR first, then to the inbox; the same act again gives the same answer."""
+        if act.undo_seconds and act.act_id not in self._acts:
+            await self._let_it_be_taken_back(act)
         async with self.writing:
             if act.act_id in self._acts:
                 return self._acts[act.act_id]
@@ -219,6 +228,23 @@ class Standing:
         if act.result_id in self._escalations:
             await self._escalations.pop(act.result_id).stop()
         return reviewed
+
+    async def _let_it_be_taken_back(self, act: ReviewAct) -> None:
+        """A timer of Temporal's: whoever closes the page has decided all the same."""
+        self._deciding[act.result_id] = act.act_id
+        with suppress(TimeoutError):
+            patience = timedelta(seconds=act.undo_seconds)
+            await workflow.wait_condition(lambda: act.act_id in self._taken_back, timeout=patience)
+        del self._deciding[act.result_id]
+        if act.act_id in self._taken_back:
+            raise _refused("review-undone")
+
+    def take_back(self, act_id: str) -> bool:
+        """False once the decision is being written, or where there is none of this id."""
+        if act_id not in self._deciding.values():
+            return False
+        self._taken_back.add(act_id)
+        return True
 
     # -- what comes after ---------------------------------------------------------------------------------------------------------
 

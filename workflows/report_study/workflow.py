@@ -28,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
         StudyEvent,
     )
     from schemas.lifecycle import AcknowledgeAct, StepNotified
-    from schemas.report import Priority, ReviewAct, more_urgent
+    from schemas.report import Priority, ReviewAct, UndoReview, more_urgent
     from schemas.runs import (
         AskModel,
         BuildResult,
@@ -149,6 +149,11 @@ class ReportStudyWorkflow:
     @review.validator
     def _validate_review(self, act: ReviewAct) -> None:
         self._standing.refuse_stale(act)
+
+    @workflow.update
+    async def undo_review(self, undo: UndoReview) -> bool:
+        """Whether the decision was still to be taken back."""
+        return self._standing.take_back(undo.act_id)
 
     @workflow.update
     async def acknowledge(self, act: AcknowledgeAct) -> StepNotified:

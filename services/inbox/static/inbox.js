@@ -179,9 +179,83 @@ function keepPlace() {
 // -- one result ----------------------------------------------------------------------------------------------------------------------
 
 function changed() {
+  if (document.querySelector("form[data-sent]")) return; // by ourselves, or the answer will say so
   document.getElementById("changed").hidden = false;
   // A decision about what is no longer so would be refused; what was typed stays to be read.
   for (const button of document.querySelectorAll(".decision button")) button.disabled = true;
+}
+
+// A decision takes effect after a while in which it can be taken back. The server waits, not the page: whoever leaves has decided.
+const SPOKEN = { accepted: "Accepted.", rejected: "Rejected." };
+const REFUSED_AT_ONCE = 700; // what is missing is said before anything waits
+
+async function decide(event) {
+  const form = event.currentTarget;
+  const outcome = event.submitter?.value;
+  event.preventDefault();
+  if (!outcome || form.dataset.sent) return;
+  form.dataset.sent = "yes";
+  form.elements.undo_seconds.value = form.dataset.undo;
+  const sent = new FormData(form, event.submitter);
+  for (const button of form.querySelectorAll("button")) button.disabled = true;
+  const offered = setTimeout(offerUndo, REFUSED_AT_ONCE, form, sent, performance.now());
+  try {
+    const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(sent) });
+    if (answer.redirected) location.replace(answer.url);
+    else replaceMain(await answer.text());
+  } catch {
+    replaceWith("It is not known whether your decision was recorded: reload the page, and decide again if the result still waits.");
+  } finally {
+    clearTimeout(offered);
+  }
+}
+
+function offerUndo(form, sent, began) {
+  const offer = document.getElementById("undo");
+  const left = document.getElementById("undo-left");
+  const button = document.getElementById("undo-button");
+  document.getElementById("undo-said").textContent = SPOKEN[sent.get("outcome")];
+  offer.hidden = false;
+  button.focus();
+  const count = setInterval(() => {
+    const seconds = Math.ceil(Number(form.dataset.undo) - (performance.now() - began) / 1000);
+    left.textContent = Math.max(seconds, 0);
+    if (seconds > 0) return;
+    clearInterval(count);
+    button.disabled = true;
+  }, 200);
+  button.onclick = () => {
+    button.disabled = true;
+    // The answer to the decision itself says what became of it.
+    fetch("/results/" + page.result + "/undo", { method: "POST", body: new URLSearchParams(sent) }).catch(() => {});
+  };
+}
+
+function replaceMain(html) {
+  const fresh = new DOMParser().parseFromString(html, "text/html");
+  document.getElementById("main").replaceWith(document.adoptNode(fresh.getElementById("main")));
+  bindForms();
+  tick();
+  document.querySelector(".problem")?.scrollIntoView({ block: "center" });
+}
+
+function replaceWith(sentence) {
+  const told = document.createElement("p");
+  told.className = "alarm problem";
+  told.setAttribute("role", "alert");
+  told.textContent = sentence;
+  document.querySelector(".decision").replaceChildren(told);
+}
+
+function bindForms() {
+  document.querySelector("form[data-undo]")?.addEventListener("submit", decide);
+  // A second click must not send the form twice; the act's id would make it harmless, but not quick.
+  for (const form of document.querySelectorAll(".acknowledge")) {
+    form.addEventListener("submit", (event) => {
+      if (form.dataset.sent) event.preventDefault();
+      form.dataset.sent = "yes";
+    });
+  }
 }
 
 // -- times ---------------------------------------------------------------------------------------------------------------------------
@@ -215,13 +289,7 @@ if (page.page === "list") {
 }
 if (page.page === "result") {
   follow();
-  // A second click must not send the form twice; the act's id would make it harmless, but not quick.
-  for (const form of document.querySelectorAll(".decision form")) {
-    form.addEventListener("submit", (event) => {
-      if (form.dataset.sent) event.preventDefault();
-      form.dataset.sent = "yes";
-    });
-  }
+  bindForms();
 }
 if (page.page !== "problem") {
   tick();
