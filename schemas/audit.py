@@ -55,6 +55,11 @@ class AuditPerson(Record):
     """The issuer's own id of the person (OpenID Connect `sub`), or the account of the operator."""
     issuer: str | None = None
 
+    @property
+    def key(self) -> str:
+        """The same person again: by the issuer's word, without a login by the name."""
+        return f"{self.issuer}|{self.subject}" if self.subject else self.name
+
 
 class AuditEntry(Record):
     """One fact. `event_id` keys it: recorded or sent twice, it stands once."""

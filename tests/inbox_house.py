@@ -43,6 +43,8 @@ class DeskReviewer:
     acts: list[ReviewAct] = field(default_factory=list)
     failure: LongviewError | None = None
     waiting: dict[str, asyncio.Event] = field(default_factory=dict)
+    hurry: float = 1.0
+    """What the seconds in which a decision can be taken back are multiplied by."""
 
     async def submit(self, workflow_id: str, act: ReviewAct) -> ReviewWritten:
         if self.failure is not None:
@@ -50,7 +52,7 @@ class DeskReviewer:
         if act.undo_seconds:
             taken_back = self.waiting[act.act_id] = asyncio.Event()
             with suppress(TimeoutError):
-                await asyncio.wait_for(taken_back.wait(), act.undo_seconds)
+                await asyncio.wait_for(taken_back.wait(), act.undo_seconds * self.hurry)
             del self.waiting[act.act_id]
             if taken_back.is_set():
                 raise PermanentFailure("review-undone", "taken back")

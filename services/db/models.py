@@ -145,6 +145,17 @@ class InboxEntry(Base):
     acknowledged_at: Mapped[datetime | None]
 
 
+class InboxRead(Base):
+    """A person has opened a result: what is unread is so for each person."""
+
+    __tablename__ = "inbox_read"
+
+    reader: Mapped[str] = mapped_column(primary_key=True)
+    """`schemas.audit.AuditPerson.key`"""
+    result_id: Mapped[str] = mapped_column(ForeignKey("inbox_entry.result_id"), primary_key=True)
+    at: Mapped[datetime]
+
+
 class InboxChange(Base):
     """The feed behind the live list: `seq` grows in commit order."""
 

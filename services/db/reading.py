@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from schemas.audit import AuditEntry, AuditKind, AuditPerson, new_audit_id
@@ -15,7 +15,7 @@ from schemas.inbox import InboxResult
 from services.db.audit import append, now_text
 from services.db.engine import Database
 from services.db.inbox import CLOSED, DECIDED, UNREVIEWED, write_change
-from services.db.models import InboxChange, InboxEntry
+from services.db.models import InboxChange, InboxEntry, InboxRead
 
 Shown = Literal["open", "reviewed", "superseded", "all"]
 SHOWN: tuple[Shown, ...] = get_args(Shown)
@@ -67,6 +67,8 @@ class EntryRow:
     """Set with `raised`; else `priority` is the order's."""
     raised: dict[str, str] | None
     """A `schemas.report.RaisedPriority`, while it holds the result above its order."""
+    seen: bool
+    """Whether whoever asks has opened it."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """One page of the list: `matching` counts what the filter lets through, `unread` and `open` the whole inbox."""
+    """One page of the list: `matching` counts what the filter lets through, `open` the whole inbox, `unread` what of it the reader has not opened."""
 
     rows: list[EntryRow]
     matching: int
@@ -106,6 +108,8 @@ class Filter:
     priority: str | None = None
     limit: int = 100
     offset: int = 0
+    reader: str = ""
+    """Who asks (`AuditPerson.key`); "" where nobody says."""
 
 
 @dataclass(frozen=True)
@@ -137,20 +141,24 @@ class InboxReader:
     def list_entries(self, wanted: Filter) -> Listing:
         """Unreviewed first, then by urgency, then by what is due first. The feed's position is read first: at worst a change comes twice."""
         conditions = _conditions(wanted)
-        page = _ordered(select(*_row_columns()).where(*conditions)).limit(wanted.limit).offset(wanted.offset)
+        seen = _seen_by(wanted.reader)
+        page = _ordered(select(*_row_columns(), seen.label("seen")).where(*conditions))
+        page = page.limit(wanted.limit).offset(wanted.offset)
+        unread = select(func.count()).select_from(InboxEntry).where(InboxEntry.status.in_(UNREVIEWED), ~seen)
         with self._database.reading() as session:
             seq = session.scalar(select(func.max(InboxChange.seq))) or 0
             rows = [_row(dict(row._mapping)) for row in session.execute(page)]
             matching = session.scalar(select(func.count()).select_from(InboxEntry).where(*conditions)) or 0
             counts = {row[0]: row[1] for row in session.execute(_counts())}
-        unread, opened = counts.get("unread", 0), counts.get("opened", 0)
-        return Listing(rows=rows, matching=matching, unread=unread, open=unread + opened, seq=seq)
+            mine = session.scalar(unread) or 0
+        waiting = sum(counts.get(status, 0) for status in UNREVIEWED)
+        return Listing(rows=rows, matching=matching, unread=mine, open=waiting, seq=seq)
 
     def get(self, result_id: str) -> Entry | None:
         """The entry, or None if there is none of this id; for checks of ours. What a person sees comes from `view`."""
         with self._database.reading() as session:
             entry = session.get(InboxEntry, result_id)
-            return None if entry is None else _entry(session, entry)
+            return None if entry is None else _entry(session, entry, "")
 
     def view(self, result_id: str, look: Look) -> Entry | None:
         """The entry for a person's eyes. That they looked is in the audit trail, in the same transaction: else nothing is shown."""
@@ -158,10 +166,11 @@ class InboxReader:
             entry = session.get(InboxEntry, result_id)
             if entry is None:
                 return None
+            reader = look.person.key if look.person is not None else ""
             if look.opening:
-                _open(session, entry)
+                _open(session, entry, reader)
             append(session, _seen(entry, look))
-            return _entry(session, entry)
+            return _entry(session, entry, reader)
 
     def changes_since(self, seq: int, limit: int = 500) -> list[Change]:
         """Changes after `seq`, oldest first. Since `seq` grows in commit order, none can appear later before one that was returned."""
@@ -175,7 +184,9 @@ class InboxReader:
             return session.scalar(select(func.max(InboxChange.seq))) or 0
 
 
-def _open(session: Session, entry: InboxEntry) -> None:
+def _open(session: Session, entry: InboxEntry, reader: str) -> None:
+    if session.get(InboxRead, (reader, entry.result_id)) is None:
+        session.add(InboxRead(reader=reader, result_id=entry.result_id, at=datetime.now(UTC)))
     if entry.opened_at is not None:
         return
     entry.opened_at = datetime.now(UTC)
@@ -199,9 +210,14 @@ def _seen(entry: InboxEntry, look: Look) -> AuditEntry:
     )
 
 
-def _entry(session: Session, entry: InboxEntry) -> Entry:
+def _seen_by(reader: str) -> ColumnElement[bool]:
+    return exists().where(InboxRead.reader == reader, InboxRead.result_id == InboxEntry.result_id)
+
+
+def _entry(session: Session, entry: InboxEntry, reader: str) -> Entry:
     told = {name: entry.document.get(name) for name in _FROM_DOCUMENT}
     told["cautions"] = entry.document["reading"].get("cautions")
+    told["seen"] = session.get(InboxRead, (reader, entry.result_id)) is not None
     return Entry(
         row=_row({name: getattr(entry, name) for name in _COLUMNS} | told),
         result=InboxResult.model_validate(entry.document),
@@ -214,7 +230,7 @@ def _entry(session: Session, entry: InboxEntry) -> Entry:
 
 
 _FROM_DOCUMENT = ("order_priority", "raised")
-_COLUMNS = tuple(name for name in EntryRow.__dataclass_fields__ if name not in (*_FROM_DOCUMENT, "cautions"))
+_COLUMNS = tuple(name for name in EntryRow.__dataclass_fields__ if name not in (*_FROM_DOCUMENT, "cautions", "seen"))
 
 
 def _row_columns() -> list[Any]:

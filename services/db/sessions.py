@@ -42,10 +42,11 @@ class SessionRecords:
         return secret
 
     def find(self, secret: str, now: datetime, idle: timedelta, *, active: bool) -> KeptSession | None:
-        """The login, unless it is over or was idle for too long. `active`: a person did something, so the idle time begins anew."""
+        """The login, unless it is over or was idle for too long. `active`: a person does something, so the idle time begins anew; what an open page
+        asks for by itself is answered until the login is over, since a list on the wall must not fall silent, and opens nothing."""
         with self._database.reading() as session:
             row = session.get(InboxSession, _key(secret))
-        if row is None or row.ends_at <= now or row.seen_at + idle <= now:
+        if row is None or row.ends_at <= now or (active and row.seen_at + idle <= now):
             return None
         if active and row.seen_at + TOUCH <= now:
             self._touch(row.key, now)

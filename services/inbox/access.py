@@ -28,7 +28,7 @@ _PRACTITIONER = re.compile(r"(Practitioner|PractitionerRole)/[A-Za-z0-9.-]{1,64}
 API = "/api/"
 _OPEN = ("/health", "/login", "/login/callback")
 _PASSIVE = ("/rows", "/events")
-"""What an open page asks for by itself: it does not keep a login alive."""
+"""What an open page asks for by itself: it does not keep a login alive, and is answered until that is over."""
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
 _OF_OTHERS = ("logout", "audit")
 _BEARER = {"WWW-Authenticate": "Bearer"}
@@ -202,6 +202,12 @@ def person_of(request: AnyConnection, typed: str = "") -> AuditPerson | None:
     if visitor is not None:
         return visitor.person
     return AuditPerson(name=typed.strip()[:MAX_NAME]) if typed.strip() else None
+
+
+def reader_of(request: AnyConnection, typed: str = "") -> str:
+    """For whom something is read or unread; "" where nobody says who they are."""
+    person = person_of(request, typed)
+    return person.key if person is not None else ""
 
 
 def reviewer_of(request: AnyConnection, typed: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Annotated, Any
 
 from litestar import Response, get, head, post
@@ -14,9 +15,8 @@ from litestar.params import FromPath, QueryParameter
 from pydantic import ValidationError
 
 from schemas.imaging import MODALITIES_READ
-from services.db import Filter
 from services.db.reading import SHOWN
-from services.inbox.access import looking, reviewer_of
+from services.inbox.access import looking, reader_of, reviewer_of
 from services.inbox.deps import Deps, Desk
 from services.inbox.openapi import EITHER, NOT_DECIDED, NOT_TAKEN, TakesAcknowledgement, TakesDecision, answers
 from services.inbox.pages import asker_of, find_entry, view_entry
@@ -72,7 +72,9 @@ def api_results(
     chosen = filter_of(shown, modality, priority)
     deps.lists.seen(request, chosen, offset // limit + 1)
     return listing_answer(
-        deps.reader.list_entries(Filter(chosen.shown, chosen.modality, chosen.priority, limit=limit, offset=offset))
+        deps.reader.list_entries(
+            replace(chosen, limit=limit, offset=offset, reader=reader_of(request, request.headers.get(USER_HEADER, "")))
+        )
     )
 
 

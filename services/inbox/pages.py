@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from litestar import Response, get, post
@@ -21,7 +22,7 @@ from pydantic import ValidationError
 from schemas.errors import PermanentFailure
 from schemas.imaging import MODALITIES_READ
 from services.db import Entry, Filter, Look
-from services.inbox.access import address_of, looking, person_of, reviewer_of, visitor_of
+from services.inbox.access import address_of, looking, person_of, reader_of, reviewer_of, visitor_of
 from services.inbox.deps import Deps, Desk, Feed, InboxDeps
 from services.inbox.feed import RETRY_MS, ChangeFeed
 from services.inbox.limits import client_of
@@ -79,6 +80,7 @@ async def list_page(
 
 
 def _list(request: AnyRequest, deps: InboxDeps, wanted: Filter, page: int) -> dict[str, Any]:
+    wanted = replace(wanted, reader=reader_of(request))
     listing = deps.reader.list_entries(_on_page(wanted, page))
     pages = max(1, -(-listing.matching // PAGE))
     if page > pages:  # what stood on it was decided: the last page that is left, for others wait
@@ -96,14 +98,20 @@ def _list(request: AnyRequest, deps: InboxDeps, wanted: Filter, page: int) -> di
 
 
 def _on_page(wanted: Filter, page: int) -> Filter:
-    return Filter(wanted.shown, wanted.modality, wanted.priority, limit=PAGE, offset=(page - 1) * PAGE)
+    return replace(wanted, limit=PAGE, offset=(page - 1) * PAGE)
 
 
 @get("/results/{result_id:str}", sync_to_thread=True)
 def show_result(request: AnyRequest, deps: Deps, result_id: FromPath[str]) -> Template:
     """One result; whoever asks for it has opened it."""
-    entry = view_entry(deps, result_id, looking(request, "result-opened", opening=True))
+    entry = view_entry(deps, result_id, looking(request, "result-opened", opening=is_on_a_screen(request)))
     return _page(deps, entry, {}, "", 200)
+
+
+def is_on_a_screen(request: AnyRequest) -> bool:
+    """Not a page that a browser fetches in advance, nor one that another page asks for as an image or by script (Fetch metadata)."""
+    fetched = request.headers.get("sec-purpose", request.headers.get("purpose", ""))
+    return "prefetch" not in fetched and request.headers.get("sec-fetch-dest", "document") == "document"
 
 
 @post("/results/{result_id:str}/review", status_code=303)

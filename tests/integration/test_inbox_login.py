@@ -264,7 +264,14 @@ def test_a_session_ends_when_idle_and_at_the_latest_after_a_shift(
     assert visitor.http.get("/rows").status_code == 200, "a page that is open is still served"
     clock.ahead += timedelta(minutes=3)
     assert not logged_in(), "but what it asks for by itself keeps nobody logged in"
-    visitor.page("/")
+    clock.ahead += timedelta(hours=3)
+    assert visitor.http.get("/rows").status_code == 200, (
+        "a list on the wall does not fall silent in the middle of a shift"
+    )
+    assert not logged_in()
+    clock.ahead += SESSION
+    assert visitor.http.get("/rows").status_code == 401
+    visitor.page("/")  # logs in anew
     for _ in range(int(SESSION / timedelta(minutes=25))):
         clock.ahead += timedelta(minutes=25)
         logged_in()
@@ -571,3 +578,37 @@ def test_an_inbox_that_everybody_could_use_does_not_start(settings: dict[str, st
 async def test_an_issuer_without_tls_is_refused() -> None:
     with pytest.raises(PartUnavailable):
         OpenIdIssuer("http://login.example.org", CLIENT, SECRET)
+
+
+# -- who has read what -----------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_unread_is_so_for_each_person(house: House, visitor: Browserless, provider: Provider) -> None:
+    told = house.add()
+    assert "1 unread" in visitor.page("/")
+    visitor.page(f"/results/{told.result_id}")
+    page = visitor.page("/")
+    assert ("0 unread" in page, "unseen" in page) == (True, False)
+    provider.person = dict(INES) | {"sub": "u-99", "name": "Dr. Other"}
+    other = Browserless(house)
+    try:
+        page = other.page("/")
+        assert ("1 unread" in page, "unseen" in page) == (True, True), "that a colleague has opened it is their reading"
+    finally:
+        other.close()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Sec-Purpose": "prefetch"}, {"Purpose": "prefetch"}, {"Sec-Fetch-Dest": "image"}, {"Sec-Fetch-Dest": "empty"}],
+)
+def test_what_a_browser_fetches_in_advance_or_as_an_image_is_not_read(
+    house: House, visitor: Browserless, headers: dict[str, str]
+) -> None:
+    told = house.add()
+    visitor.page("/")
+    assert visitor.http.get(f"/results/{told.result_id}", headers=headers).status_code == 200
+    entry = house.reader.get(told.result_id)
+    assert entry is not None
+    assert (entry.row.status, entry.row.opened_at) == ("unread", None)
+    assert "1 unread" in visitor.page("/")

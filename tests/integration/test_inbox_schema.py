@@ -23,6 +23,7 @@ USER = {"X-Longview-User": "Dr. Api"}
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     with open_house(tmp_path_factory.mktemp("inbox")) as house:
+        house.reviewer.hurry = 0.001
         house.add()
         house.tell_unread("The study could not be read.")
         yield house

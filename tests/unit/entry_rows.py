@@ -11,6 +11,6 @@ from services.db import EntryRow
 def row(**changes: Any) -> EntryRow:
     fields: dict[str, Any] = dict.fromkeys(EntryRow.__dataclass_fields__)
     fields |= {"status": "unread", "priority": "urgent", "modality": "CT", "trained": False, "finding_count": 0}
-    fields |= {"escalation_step": 0, "escalation_exhausted": False}
+    fields |= {"escalation_step": 0, "escalation_exhausted": False, "seen": False}
     fields["issued_at"] = datetime(2026, 11, 24, tzinfo=UTC)
     return EntryRow(**(fields | changes))
