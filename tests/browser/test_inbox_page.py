@@ -223,7 +223,7 @@ def test_without_javascript_a_decision_can_still_be_taken(house: House, chromium
     page = context.new_page()
     page.goto(house.url)
     page.locator("a.open").click()
-    page.get_by_label("Your name").fill("Dr. Plain")
+    page.get_by_label("Your name, as").fill("Dr. Plain")
     page.get_by_role("button", name="Accept").click()
     expect(page.locator(".done")).to_have_text(re.compile("Accepted by Dr. Plain"))
     context.close()

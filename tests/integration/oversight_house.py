@@ -67,9 +67,7 @@ from workflows.report_study.workflow import ReportStudyWorkflow
 from workflows.shadow.activities import ShadowActivities
 
 PASS = ReconcileInput(window_days=3, grace_minutes=0, cap=50, trigger="now")
-SITE = Site(
-    NAMESPACE, "urn:longview:test:ai", "Radiology", "Duty radiologist", timedelta(hours=1), "http://pacs", False
-)
+SITE = Site(NAMESPACE, "urn:longview:test:ai", "Radiology", "Duty radiologist", "http://pacs", False)
 SHADOW = TRAINED.model_copy(update={"name": "phantom-2", "served_model_name": "phantom-2", "weights_sha256": "7b" * 32})
 
 

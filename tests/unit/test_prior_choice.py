@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any, cast
 
 import orjson
@@ -105,7 +104,7 @@ def fetch(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     store = FolderObjectStore(tmp_path)
     fetched = StudyFetched(volume="d", sop_instance_uids="u", inventory_digest="i", slices=3)
     monkeypatch.setattr(module, "fetch_stacks", lambda *arguments: fetched)
-    site = Site(Namespace("https://b.example", "t"), "urn:x", "o", "r", timedelta(minutes=1), "http://d", False, {})
+    site = Site(Namespace("https://b.example", "t"), "urn:x", "o", "r", "http://d", False, {})
     nothing = cast(Any, None)
     steps = ReportStudyActivities(
         site,

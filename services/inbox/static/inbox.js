@@ -197,7 +197,9 @@ async function decide(event) {
   form.dataset.sent = "yes";
   form.elements.undo_seconds.value = form.dataset.undo;
   const sent = new FormData(form, event.submitter);
-  for (const button of form.querySelectorAll("button")) button.disabled = true;
+  const name = document.getElementById("reviewer");
+  if (name) sent.set("reviewer", name.value);
+  for (const button of document.querySelectorAll("form[data-undo] button")) button.disabled = true;
   const offered = setTimeout(offerUndo, REFUSED_AT_ONCE, form, sent, performance.now());
   try {
     const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(sent) });
@@ -248,7 +250,13 @@ function replaceWith(sentence) {
 }
 
 function bindForms() {
-  document.querySelector("form[data-undo]")?.addEventListener("submit", decide);
+  for (const form of document.querySelectorAll("form[data-undo]")) {
+    form.addEventListener("submit", decide);
+    // Chromium lets Enter on a radio button press the first button that is enabled.
+    form.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && event.target.matches("input, select")) event.preventDefault();
+    });
+  }
   // A second click must not send the form twice; the act's id would make it harmless, but not quick.
   for (const form of document.querySelectorAll(".acknowledge")) {
     form.addEventListener("submit", (event) => {
