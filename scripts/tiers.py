@@ -58,22 +58,23 @@ CI = (
     Tier("cluster", "scripts/cluster/build.sh", share=1.5, minutes=30, after=("setup",), skip_status=2),
     make("audit", share=0.5, minutes=5, after=("setup",)),
     make("lock-gpu-check", share=0.5, minutes=5, after=("setup",)),
-    make("test-real", share=0.5, minutes=30, after=("setup", "real-parts", "test")),
+    make("test-real", share=0.7, minutes=30, after=("setup", "real-parts", "test")),
     Tier(
         "bench",
         "LONGVIEW_BENCH_ROUNDS=1 LONGVIEW_BENCH_OPEN=1000 make bench",
-        share=1.0,
+        share=1.3,
         minutes=30,
         after=("setup", "test"),
     ),
-    make("test-long", share=0.6, minutes=30, after=("setup", "test")),
-    make("test-faults", share=0.4, minutes=30, after=("setup", "test")),
-    make("test-helm", share=0.5, minutes=30, after=("setup", "cluster", "test")),
-    make("images-check", share=0.6, minutes=20, after=("setup", "test")),
-    make("test-fuzz", share=0.6, minutes=30, after=("setup", "test")),
-    make("test-browser", share=0.5, minutes=10, after=("setup", "real-parts", "test")),
+    make("test-long", share=1.0, minutes=30, after=("setup", "test")),
+    make("test-faults", share=0.6, minutes=30, after=("setup", "test")),
+    make("test-helm", share=0.6, minutes=30, after=("setup", "cluster", "test")),
+    make("images-check", share=1.0, minutes=20, after=("setup", "test")),
+    make("test-fuzz", share=1.0, minutes=30, after=("setup", "test")),
+    make("test-browser", share=0.7, minutes=10, after=("setup", "real-parts", "test")),
 )
-"""Every tier, with the share of the cores that it was measured to keep busy: most of them wait for servers that start, time out or are killed."""
+"""Every tier. Shares are measured: those below 1 mostly wait for servers that start, time out or are killed; three of the heavy ones at once take
+longer than one after the other."""
 
 
 @dataclass

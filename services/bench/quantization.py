@@ -184,11 +184,12 @@ def _space(server: ModelServer) -> dict[str, float]:
 
 def _agreement(readers: Mapping[str, Reader]) -> dict[str, dict[str, float]]:
     """Each with bf16's answers; `bf16` with its own, given once more: what noise there is without any rounding."""
-    prompts = [words(1000 + number, PROMPT_WORDS) for number in range(PROMPTS)]
+    prompts = [words(1000 + number, PROMPT_WORDS) for number in range(rounds(PROMPTS))]
     spoken = {kind: [reader.speak(prompt) for prompt in prompts] for kind, reader in readers.items()}
-    found = {kind: [reader.findings(seed) for seed in range(STUDIES)] for kind, reader in readers.items()}
+    studies = range(rounds(STUDIES))
+    found = {kind: [reader.findings(seed) for seed in studies] for kind, reader in readers.items()}
     again = spoken | {"bf16": [readers["bf16"].speak(prompt) for prompt in prompts]}
-    refound = found | {"bf16": [readers["bf16"].findings(seed) for seed in range(STUDIES)]}
+    refound = found | {"bf16": [readers["bf16"].findings(seed) for seed in studies]}
     return {
         kind: compared(spoken["bf16"], again[kind]) | {"equal_findings": equal_findings(found["bf16"], refound[kind])}
         for kind in readers
@@ -257,7 +258,7 @@ def told(space: dict[str, dict[str, float]], speeds: Speeds, agreement: dict[str
     }
     notes = [
         *([] if "int4" in kinds else [WITHOUT_INT4]),
-        f"{WORST_CASE} Asked: {PROMPTS} prompts, {STUDIES * FINDINGS} findings.",
+        f"{WORST_CASE} Asked: {rounds(PROMPTS)} prompts, {rounds(STUDIES) * FINDINGS} findings.",
         f"Slower or larger than bf16: {'; '.join(worse) or 'nothing'}.",
     ]
     return {
