@@ -239,7 +239,7 @@ def _mean(values: Iterable[float]) -> float:
 
 def told(space: dict[str, dict[str, float]], speeds: Speeds, agreement: dict[str, dict[str, float]]) -> dict[str, Any]:
     """The result: ratios to bf16, what is worse than it, and the notes that belong to the numbers. A speed's ratio is the median of its rounds'."""
-    ratios, rounds = {}, {}
+    ratios, spread = {}, {}
     kinds = [kind for kind in BITS if kind in space]
     for kind in kinds:
         for measure in ("size", "memory"):
@@ -247,10 +247,10 @@ def told(space: dict[str, dict[str, float]], speeds: Speeds, agreement: dict[str
         for measure in ("decode", "prefill"):
             each = [a / b for a, b in zip(speeds[kind][measure], speeds["bf16"][measure], strict=True)]
             ratios[f"{kind}_to_bf16_{measure}"] = statistics.median(each)
-            rounds[f"{kind}_to_bf16_{measure}"] = [round(min(each), 3), round(max(each), 3)]
+            spread[f"{kind}_to_bf16_{measure}"] = [round(min(each), 3), round(max(each), 3)]
     ratios = {key: round(ratio, 3) for key, ratio in ratios.items()}
     worse = [
-        _sentence(key, ratio, rounds) for key, ratio in ratios.items() if (ratio < 1 if key in rounds else ratio > 1)
+        _sentence(key, ratio, spread) for key, ratio in ratios.items() if (ratio < 1 if key in spread else ratio > 1)
     ]
     medians = {
         kind: {f"{measure}_tokens_a_second": round(statistics.median(each), 1) for measure, each in measured.items()}
@@ -263,7 +263,7 @@ def told(space: dict[str, dict[str, float]], speeds: Speeds, agreement: dict[str
     ]
     return {
         "ratios": ratios | {f"{kind}_{name}": agreement[kind][name] for kind in kinds for name in SHARES},
-        "rounds": rounds,
+        "rounds": spread,
         "table": {kind: space[kind] | medians[kind] for kind in space},
         "agreement": agreement,
         "worse": worse,
