@@ -95,6 +95,13 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield made
 
 
+def _without_codec(folder: Path) -> Path:
+    """The rules of an installation that runs no codec server, as the chart renders them."""
+    rules = [line for line in RULES.read_text().splitlines() if 'process="codec"' not in line]
+    (folder / "rules.yaml").write_text("\n".join(rules))
+    return folder / "rules.yaml"
+
+
 @pytest.fixture(scope="module")
 def prometheus(watched: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
@@ -104,7 +111,7 @@ def prometheus(watched: House, tmp_path_factory: pytest.TempPathFactory) -> Iter
     ]
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(RULES)],
+        "rule_files": [str(_without_codec(folder))],
         "scrape_configs": [{"job_name": "longview", "static_configs": targets}],
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
@@ -146,8 +153,13 @@ def test_no_alert_fires_in_a_system_that_is_well_and_every_rule_is_evaluated(pro
         rules = [rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
         return rules if rules and all(rule["health"] == "ok" for rule in rules) else None
 
-    rules = until(evaluated, "every rule to be evaluated", 60)
-    assert {rule["name"] for rule in rules if rule["state"] != "inactive"} <= QUIET_WITHOUT_MODEL
+    def quiet() -> bool | None:
+        """Before the first scrape everything is missed, for a second."""
+        loud = {rule["name"] for rule in evaluated() or [] if rule["state"] != "inactive"}
+        return loud <= QUIET_WITHOUT_MODEL or None
+
+    until(evaluated, "every rule to be evaluated", 60)
+    until(quiet, "every alert but that of the model to be quiet", 30)
 
 
 def test_an_outage_is_on_its_way_to_an_alert_within_a_minute(watched: House, prometheus: Prometheus) -> None:
