@@ -48,7 +48,7 @@ class Workflow:
 
 
 def desk(workflow: Workflow, monkeypatch: pytest.MonkeyPatch) -> ReviewDesk:
-    monkeypatch.setattr(ReviewDesk, "_act", lambda *_: None)
+    monkeypatch.setattr(ReviewDesk, "_act", lambda *_: SimpleNamespace(undo_seconds=0))
     trail = SimpleNamespace(record=lambda told: None)
     return ReviewDesk(trail, workflow, 0.05, lambda: datetime.now(UTC))  # type: ignore[arg-type]
 
