@@ -47,9 +47,10 @@ def run(serving: Serving, token: str) -> None:
     """Serve until SIGTERM or SIGINT; returns once every child has ended."""
     if current_platform.is_cpu():
         require_kernels(serving.checkpoint)
+        extra = list(_prepare_fork())
     else:
         require_room(serving, current_platform.get_device_total_memory())
-    extra = list(_prepare_fork() if current_platform.is_cpu() else gpu_arguments(serving))
+        extra = gpu_arguments(serving)
     sending: Callable[[], AbstractContextManager[None]] = nullcontext
     if url := serving.settings.traces_url:
         from model_runtime.tracing import ENDPOINT, ServerTraces

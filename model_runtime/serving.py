@@ -109,7 +109,14 @@ def gpu_arguments(serving: Serving) -> list[str]:
 
 def gpu_step(serving: Serving) -> int:
     """Tokens of a step on a GPU."""
-    return serving.settings.step_tokens or min(largest_item(serving), context_length(serving))
+    return serving.settings.step_tokens or min(step_of_one_item(serving.checkpoint), context_length(serving))
+
+
+def step_of_one_item(checkpoint: Path) -> int:
+    """Tokens of the largest item; where there are no volumes, of the longest request."""
+    if "volume" not in served_family(checkpoint).takes:
+        return model_length(checkpoint)
+    return item_tokens(checkpoint)
 
 
 def context_length(serving: Serving) -> int:

@@ -171,12 +171,16 @@ class AmendedValue(Record):
     """The reviewer's own words."""
 
 
+PRACTITIONER = r"(Practitioner|PractitionerRole)/[A-Za-z0-9.-]{1,64}"
+"""Pattern of a reference to a person of our FHIR server (FHIR R4 2.24.0.1, id)."""
+
+
 class ReviewerIdentity(Record):
     """Who somebody is by the word of the issuer at which they logged in, never by what was typed."""
 
     issuer: str
     subject: str
-    practitioner: str | None = Field(None, pattern=r"^(Practitioner|PractitionerRole)/[A-Za-z0-9.-]{1,64}$")
+    practitioner: str | None = Field(None, pattern=f"^{PRACTITIONER}$")
     """Where the issuer names the person in our FHIR server (SMART App Launch, `fhirUser`)."""
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from PIL import Image
 
 from schemas.errors import LongviewError, PermanentFailure, StaleWrite
@@ -201,7 +202,7 @@ def open_house(folder: Path, logins: Callable[[House, str], Logins] | None = Non
     def let_undo(seconds: int) -> None:
         app.state.deps = replace(app.state.deps, undo_seconds=seconds)
 
-    house.stop, house.streams, house.let_undo = end, lambda: app.state.streams.total, let_undo
+    house.stop, house.streams, house.let_undo = end, app.state.feed.streams, let_undo
     try:
         assert ready.wait(20)
         yield house
@@ -243,3 +244,16 @@ def hidden_fields(page: str) -> dict[str, str]:
     inputs = re.findall(r"<input [^>]*type=\"hidden\"[^>]*>", page)
     named = ((re.search(r'name="([^"]*)"', i), re.search(r'value="([^"]*)"', i)) for i in inputs)
     return {name[1]: value[1] for name, value in named if name and value}
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    with open_house(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def visitor(house: House) -> Iterator[Browserless]:
+    opened = Browserless(house)
+    yield opened
+    opened.close()

@@ -193,13 +193,14 @@ def _look_at_tensors(report: FolderReport, config: Json, layout: Layout, tensors
 
 
 def _look_at_cards(report: FolderReport, config: Json) -> None:
-    """With the settings that a GPU has by default: nine tenths of its memory, a step of one item."""
-    from model_runtime.serving import item_tokens
+    """With the settings that a GPU has by default."""
+    from model_runtime.serving import step_of_one_item
+    from model_runtime.settings import ServerSettings
 
     assert report.family is not None
-    step = item_tokens(report.folder) if report.family.transport == "container" else report.longest_request
+    step, share = step_of_one_item(report.folder), ServerSettings().gpu_memory_share
     for width, memory in report.memory.items():
-        fits = {card: tokens_that_fit(card, 0.9, memory.weights, report.family, config, step) for card in CARDS}
+        fits = {card: tokens_that_fit(card, share, memory.weights, report.family, config, step) for card in CARDS}
         report.cards[width] = {
             card: min(tokens, report.longest_request) for card, tokens in fits.items() if tokens >= step
         }

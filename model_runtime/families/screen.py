@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from model_runtime.families.check import FolderReport
-from model_runtime.families.memory import CARDS
-
-GIB = 1024**3
+from model_runtime.families.memory import CARDS, GIB
 
 
 def screen(report: FolderReport) -> str:

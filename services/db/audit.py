@@ -104,14 +104,12 @@ class AuditTrail:
         self, told: AuditEntry, *, since: datetime | None = None, patient: str | None, result_id: str | None, limit: int
     ) -> list[AuditRow]:
         """`entries`; `told`, that somebody looks, is recorded first, with whose record was asked for."""
-        whose = without_version(patient) if patient else self._patient_of(result_id)
+        whose = without_version(patient) if patient else self._patient_of(result_id) if result_id else None
         self.record(told.model_copy(update={"patient": whose, "result_id": result_id}))
         return self.entries(since=since, patient=patient, result_id=result_id, limit=limit)
 
-    def _patient_of(self, result_id: str | None) -> str | None:
+    def _patient_of(self, result_id: str) -> str | None:
         """Whose the result is, by what the trail itself tells of it."""
-        if result_id is None:
-            return None
         named = (AuditEvent.result_id == result_id, AuditEvent.patient.is_not(None))
         with self._database.reading() as session:
             return session.scalar(select(AuditEvent.patient).where(*named).limit(1))

@@ -144,15 +144,14 @@ class InboxReader:
         seen = _seen_by(wanted.reader)
         page = _ordered(select(*_row_columns(), seen.label("seen")).where(*conditions))
         page = page.limit(wanted.limit).offset(wanted.offset)
-        unread = select(func.count()).select_from(InboxEntry).where(InboxEntry.status.in_(UNREVIEWED), ~seen)
+        waiting = select(func.count(), func.count().filter(~seen)).select_from(InboxEntry)
+        waiting = waiting.where(InboxEntry.status.in_(UNREVIEWED))
         with self._database.reading() as session:
             seq = session.scalar(select(func.max(InboxChange.seq))) or 0
             rows = [_row(dict(row._mapping)) for row in session.execute(page)]
             matching = session.scalar(select(func.count()).select_from(InboxEntry).where(*conditions)) or 0
-            counts = {row[0]: row[1] for row in session.execute(_counts())}
-            mine = session.scalar(unread) or 0
-        waiting = sum(counts.get(status, 0) for status in UNREVIEWED)
-        return Listing(rows=rows, matching=matching, unread=mine, open=waiting, seq=seq)
+            unreviewed, unread = session.execute(waiting).one()
+        return Listing(rows=rows, matching=matching, unread=unread, open=unreviewed, seq=seq)
 
     def get(self, result_id: str) -> Entry | None:
         """The entry, or None if there is none of this id; for checks of ours. What a person sees comes from `view`."""
@@ -259,10 +258,6 @@ def _ordered(rows: Select[Any]) -> Select[Any]:
     undated = InboxEntry.acknowledge_by.is_(None)
     due = (undated, InboxEntry.acknowledge_by, InboxEntry.issued_at, InboxEntry.result_id)
     return rows.order_by(reviewed, InboxEntry.priority_rank, *due)
-
-
-def _counts() -> Select[str, int]:
-    return select(InboxEntry.status, func.count()).group_by(InboxEntry.status)
 
 
 def _newer(entry: InboxEntry) -> Select[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,33 +27,37 @@ class DeadLetterCap:
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._clock = clock
-        self._minutes: dict[str, deque[tuple[int, Counter[bool]]]] = defaultdict(deque)
         self._dead: dict[str, dict[tuple[int, int], int]] = defaultdict(dict)
-        """Places of dead letters, with the minute in which each was counted."""
+        """By topic: places of dead letters, with the minute in which each was counted first, oldest first."""
+        self._sound: dict[str, Counter[int]] = defaultdict(Counter)
+        """By topic: how many others, by minute."""
 
     def add(self, topic: str, place: tuple[int, int], *, dead: bool) -> None:
         """The record at `place` (partition and offset) was handled. One that comes again, since one before it had to wait, is one dead letter."""
-        minutes, now = self._minutes[topic], int(self._clock() // 60)
+        now = self._forget(topic)
         if dead:
-            if self._dead[topic].get(place, now - MINUTES) > now - MINUTES:
-                return
-            self._dead[topic][place] = now
-        if not minutes or minutes[-1][0] != now:
-            minutes.append((now, Counter()))
-        minutes[-1][1][dead] += 1
+            self._dead[topic].setdefault(place, now)
+        else:
+            self._sound[topic][now] += 1
+
+    def _forget(self, topic: str) -> int:
+        """What is older than `MINUTES`; the minute that it is now."""
+        now = int(self._clock() // 60)
+        places, sound = self._dead[topic], self._sound[topic]
+        while places and places[oldest := next(iter(places))] <= now - MINUTES:
+            del places[oldest]
+        for minute in [minute for minute in sound if minute <= now - MINUTES]:
+            del sound[minute]
+        return now
 
     def paused(self) -> frozenset[str]:
         """The topics of which nothing is to be taken now."""
-        return frozenset(topic for topic in self._minutes if self.is_reached(topic))
+        return frozenset(topic for topic in list(self._dead) if self.is_reached(topic))
 
     def is_reached(self, topic: str) -> bool:
         """Whether nothing of this topic is to be taken now."""
-        minutes, oldest = self._minutes[topic], int(self._clock() // 60) - MINUTES
-        if minutes and minutes[0][0] <= oldest:
-            while minutes and minutes[0][0] <= oldest:
-                minutes.popleft()
-            self._dead[topic] = {place: minute for place, minute in self._dead[topic].items() if minute > oldest}
-        dead = sum(counted[True] for _, counted in minutes)
-        total = dead + sum(counted[False] for _, counted in minutes)
+        self._forget(topic)
+        dead = len(self._dead[topic])
+        total = dead + self._sound[topic].total()
         by_number = bool(self._limits.most) and dead >= self._limits.most
         return by_number or (bool(self._limits.share) and dead >= LEAST and dead > self._limits.share * total)

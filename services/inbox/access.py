@@ -19,12 +19,11 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from schemas.audit import AuditKind, AuditPerson
 from schemas.errors import PartUnavailable
 from schemas.model import Record
-from schemas.report import ReviewerIdentity
+from schemas.report import PRACTITIONER, ReviewerIdentity
 from services.db import Look
 from services.settings import Settings
 
 MAX_NAME = 200
-_PRACTITIONER = re.compile(r"(Practitioner|PractitionerRole)/[A-Za-z0-9.-]{1,64}")
 API = "/api/"
 _OPEN = ("/health", "/login", "/login/callback")
 _PASSIVE = ("/rows", "/events")
@@ -93,7 +92,7 @@ class Groups:
             return None
         base = self.fhir_url.rstrip("/") + "/"
         named = named.removeprefix(base) if self.fhir_url else named
-        return named if _PRACTITIONER.fullmatch(named) else None
+        return named if re.fullmatch(PRACTITIONER, named) else None
 
     def _of(self, claims: Mapping[str, Any]) -> list[str]:
         found: Any = claims.get(self.claim)

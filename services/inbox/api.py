@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from litestar import Response, get, head, post
 from litestar.connection import Request
@@ -15,12 +15,13 @@ from litestar.params import FromPath, QueryParameter
 from pydantic import ValidationError
 
 from schemas.imaging import MODALITIES_READ
+from services.db import Entry
 from services.db.reading import SHOWN
 from services.inbox.access import looking, reader_of, reviewer_of
-from services.inbox.deps import Deps, Desk
+from services.inbox.deps import Deps, Desk, InboxDeps
 from services.inbox.openapi import EITHER, NOT_DECIDED, NOT_TAKEN, TakesAcknowledgement, TakesDecision, answers
 from services.inbox.pages import asker_of, find_entry, view_entry
-from services.inbox.reviewing import DecisionRefused
+from services.inbox.reviewing import Asker, DecisionRefused
 from services.inbox.schemas import (
     Acknowledgement,
     Decision,
@@ -37,6 +38,7 @@ AnyRequest = Request[Any, Any, Any]
 MAX_PAGE = 500
 MAX_OFFSET = 10_000_000
 """More results than an inbox will ever hold."""
+Act = TypeVar("Act", Decision, Acknowledgement)
 UNREADABLE = (TypeError, ValueError, SerializationException, RecursionError)
 """What a body raises that is no JSON object of the right form, or a cut or a bottomless one."""
 
@@ -110,16 +112,7 @@ async def api_opened(request: AnyRequest, deps: Deps, result_id: FromPath[str]) 
 )
 async def api_review(request: AnyRequest, deps: Deps, desk: Desk, result_id: FromPath[str]) -> Response[EntryAnswer]:
     """Accept or reject; the reviewer is whoever the token names, without a login the header's."""
-    entry = await asyncio.to_thread(find_entry, deps, result_id)
-    try:
-        reviewer = reviewer_of(request, request.headers.get(USER_HEADER, ""))
-        body = dict(await request.json()) | {"reviewer": reviewer}
-        await desk.decide(entry, Decision.model_validate(body, strict=False), asker_of(request, reviewer))
-    except UNREADABLE as error:
-        return _refused(sentence_of(error) if isinstance(error, ValidationError) else sentence_of_unreadable())
-    except DecisionRefused as refused:
-        return _refused(refused.hint or "It was not recorded.", refused.status, refused.code)
-    return Response(entry_answer(await asyncio.to_thread(find_entry, deps, result_id)))
+    return await _act(request, deps, result_id, Decision, desk.decide, _no_decision)
 
 
 @post(
@@ -135,24 +128,42 @@ async def api_acknowledge(
     request: AnyRequest, deps: Deps, desk: Desk, result_id: FromPath[str]
 ) -> Response[EntryAnswer]:
     """Say that a person has taken notice: the escalation stops, the decision may come later."""
+    return await _act(request, deps, result_id, Acknowledgement, desk.acknowledge, _no_acknowledgement)
+
+
+async def _act(
+    request: AnyRequest,
+    deps: InboxDeps,
+    result_id: str,
+    kind: type[Act],
+    hand_on: Callable[[Entry, Act, Asker], Awaitable[None]],
+    unreadable: Callable[[Exception], str],
+) -> Response[Any]:
+    """The body as an act of this kind by whoever asks, handed on; and the result as it stands afterwards."""
     entry = await asyncio.to_thread(find_entry, deps, result_id)
     try:
         reviewer = reviewer_of(request, request.headers.get(USER_HEADER, ""))
         body = dict(await request.json()) | {"reviewer": reviewer}
-        await desk.acknowledge(entry, Acknowledgement.model_validate(body, strict=False), asker_of(request, reviewer))
-    except UNREADABLE:
-        return _refused("Send a JSON object with act_id (a UUID) and read_back.")
+        await hand_on(entry, kind.model_validate(body, strict=False), asker_of(request, reviewer))
+    except UNREADABLE as error:
+        return _refused(unreadable(error))
     except DecisionRefused as refused:
         return _refused(refused.hint or "It was not recorded.", refused.status, refused.code)
     return Response(entry_answer(await asyncio.to_thread(find_entry, deps, result_id)))
 
 
+def _no_decision(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return sentence_of(error)
+    return "The decision is not a JSON object: send act_id, report_version and outcome."
+
+
+def _no_acknowledgement(_: Exception) -> str:
+    return "Send a JSON object with act_id (a UUID) and read_back."
+
+
 def _refused(sentence: str, status: int = 400, code: str | None = None) -> Response[Any]:
     return Response({"detail": sentence} | ({"code": code} if code else {}), status_code=status)
-
-
-def sentence_of_unreadable() -> str:
-    return "The decision is not a JSON object: send act_id, report_version and outcome."
 
 
 HANDLERS: list[BaseRouteHandler] = [health, is_there, api_results, api_result, api_opened, api_review, api_acknowledge]

@@ -26,7 +26,7 @@ from services.inbox import api, audit_page, login, pages
 from services.inbox.access import KnownPeople, NotAllowed, reviewers_only
 from services.inbox.deps import InboxDeps, provide_deps, provide_desk, provide_feed
 from services.inbox.feed import ChangeFeed
-from services.inbox.limits import Rates, Streams
+from services.inbox.limits import Rates
 from services.inbox.openapi import openapi_config
 from services.inbox.reviewing import ReviewDesk
 from services.inbox.security import KnownHosts, OwnForms, add_security_headers
@@ -63,7 +63,7 @@ def create_app(deps: InboxDeps) -> Litestar:
             "feed": Provide(provide_feed),
             "desk": Provide(provide_desk),
         },
-        state=State({"deps": deps, "feed": feed, "desk": desk, "streams": Streams()}),
+        state=State({"deps": deps, "feed": feed, "desk": desk}),
         lifespan=[_feeding(feed)],
         middleware=[
             KnownHosts(deps.allowed_hosts),

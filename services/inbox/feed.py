@@ -35,9 +35,10 @@ class Message:
 
 
 class Subscriber:
-    """One open page: a bounded queue, and whether it overflowed."""
+    """One open stream of a client: a bounded queue, and whether it overflowed."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: str) -> None:
+        self.client = client
         self.queue: asyncio.Queue[Message] = asyncio.Queue(QUEUE_SIZE)
         self.cut_off = False
 
@@ -86,9 +87,13 @@ class ChangeFeed:
             subscriber.cut_off = True
             subscriber.offer(self._state(up=False))
 
-    async def follow(self, since: int | None) -> AsyncIterator[Message]:
+    def streams(self, client: str | None = None) -> int:
+        """How many are open, of one client or of all."""
+        return sum(client in (None, subscriber.client) for subscriber in self._subscribers)
+
+    async def follow(self, since: int | None, client: str = "") -> AsyncIterator[Message]:
         """What a page is told: missed changes first, then live ones, with a heartbeat in between."""
-        subscriber = Subscriber()
+        subscriber = Subscriber(client)
         self._subscribers.add(subscriber)
         self._say_pages()
         try:

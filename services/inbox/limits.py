@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import OrderedDict
+from collections.abc import Callable
 
 from litestar.connection import ASGIConnection
 from litestar.exceptions import TooManyRequestsException
@@ -13,6 +12,7 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from services.inbox.access import AnyConnection, address_of, visitor_of
+from services.inbox.feed import ChangeFeed
 
 REQUESTS_A_SECOND, BURST = 50.0, 500
 """Twenty open pages that refresh at each change stay below; a burst is a shift that begins."""
@@ -22,9 +22,15 @@ CLIENTS = 10_000
 """Of which the rate is remembered; those that asked longest ago are forgotten, and begin anew."""
 
 
+def require_room(feed: ChangeFeed, client: str) -> None:
+    """`TooManyRequestsException` where the client has as many streams as it may."""
+    if feed.streams(client) >= STREAMS:
+        raise TooManyRequestsException(headers={"retry-after": "60"})
+
+
 def client_of(connection: AnyConnection) -> str:
     visitor = visitor_of(connection)
-    return f"{visitor.issuer}|{visitor.subject}" if visitor is not None else address_of(connection) or ""
+    return visitor.person.key if visitor is not None else address_of(connection) or ""
 
 
 class Rates(ASGIMiddleware):
@@ -50,29 +56,3 @@ class Rates(ASGIMiddleware):
             self._left.popitem(last=False)
         if left < 1:
             raise TooManyRequestsException(headers={"retry-after": "1"})
-
-
-class Streams:
-    """Those that are open, by client."""
-
-    def __init__(self) -> None:
-        self._open: Counter[str] = Counter()
-
-    @property
-    def total(self) -> int:
-        return self._open.total()
-
-    def require_room(self, client: str) -> None:
-        """`TooManyRequestsException` where the client has as many as it may."""
-        if self._open[client] >= STREAMS:
-            raise TooManyRequestsException(headers={"retry-after": "60"})
-
-    @contextmanager
-    def one(self, client: str) -> Iterator[None]:
-        self._open[client] += 1
-        try:
-            yield
-        finally:
-            self._open[client] -= 1
-            if not self._open[client]:
-                del self._open[client]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -58,15 +57,12 @@ class Takes(Operation):
     """An operation with a body, which its handler reads itself, so that it can say in its own words what is missing."""
 
     body: type[BaseModel]
-    left_out: Sequence[str] = ("reviewer",)
-    """Who decides is never in the body."""
 
     def __init__(self, **told: Any) -> None:
         super().__init__(**told)
-        described = self.body.model_json_schema(ref_template="#/components/schemas/{model}")
-        properties = {name: each for name, each in described["properties"].items() if name not in self.left_out}
-        schema = described | {"properties": properties}
-        schema["required"] = [name for name in described["required"] if name not in self.left_out]
+        schema = self.body.model_json_schema()
+        del schema["properties"]["reviewer"]  # who decides is never in the body
+        schema["required"].remove("reviewer")
         self.request_body = RequestBody({"application/json": OpenAPIMediaType(schema=_inlined(schema))}, required=True)
 
 

@@ -7,7 +7,6 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -25,7 +24,7 @@ from services.db import Entry, Filter, Look
 from services.inbox.access import address_of, looking, person_of, reader_of, reviewer_of, visitor_of
 from services.inbox.deps import Deps, Desk, Feed, InboxDeps
 from services.inbox.feed import RETRY_MS, ChangeFeed
-from services.inbox.limits import client_of
+from services.inbox.limits import client_of, require_room
 from services.inbox.reviewing import UNDONE, Asker, DecisionRefused
 from services.inbox.schemas import READ_BACKS, REASONS, Acknowledgement, Decision, sentence_of
 from services.inbox.view import PAGE, filter_of, result_page, rows_of, tabs_of
@@ -228,23 +227,22 @@ async def events(
     request: AnyRequest, feed: Feed, since: Annotated[int | None, QueryParameter(ge=0, le=MAX_SEQ)] = None
 ) -> ServerSentEvent:
     """The change feed, from where the page has left off."""
-    streams, client = request.app.state.streams, client_of(request)
-    streams.require_room(client)
+    client = client_of(request)
+    require_room(feed, client)
     last = request.headers.get("last-event-id", "")
     known = bool(re.fullmatch("[0-9]{1,18}", last))
     until = time.monotonic() + STREAM_SECONDS if visitor_of(request) else None
-    return ServerSentEvent(_messages(feed, int(last) if known else since, until, streams.one(client)))
+    return ServerSentEvent(_messages(feed, int(last) if known else since, until, client))
 
 
 async def _messages(
-    feed: ChangeFeed, since: int | None, until: float | None, counted: AbstractContextManager[None]
+    feed: ChangeFeed, since: int | None, until: float | None, client: str
 ) -> AsyncIterator[ServerSentEventMessage]:
     """Ends at `until`: the page then asks anew, and is turned away if its login is over."""
-    with counted:
-        async for message in feed.follow(since):
-            if until is not None and time.monotonic() > until:
-                return
-            yield ServerSentEventMessage(event=message.event, data=message.data, id=message.id, retry=RETRY_MS)
+    async for message in feed.follow(since, client):
+        if until is not None and time.monotonic() > until:
+            return
+        yield ServerSentEventMessage(event=message.event, data=message.data, id=message.id, retry=RETRY_MS)
 
 
 HANDLERS: list[BaseRouteHandler] = [list_page, show_result, review, undo, acknowledge, evidence, events]

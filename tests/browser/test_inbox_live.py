@@ -12,15 +12,10 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from tests import inbox_samples as samples
 from tests.browser.axe import problems
-from tests.inbox_house import House, open_house
+from tests.inbox_house import House
+from tests.inbox_house import house as house
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    with open_house(tmp_path) as house:
-        yield house
 
 
 @pytest.fixture

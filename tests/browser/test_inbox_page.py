@@ -12,7 +12,8 @@ from playwright.sync_api import Browser, Page, expect
 from schemas.report import RaisedPriority
 from tests import inbox_samples as samples
 from tests.browser.axe import problems
-from tests.inbox_house import House, open_house
+from tests.inbox_house import House
+from tests.inbox_house import house as house
 from tests.unit.document_samples import encapsulated
 from tests.unit.injection.house import Hospital, chart, run
 from tests.unit.lab_reports import CHEMISTRY, table_pdf
@@ -21,12 +22,6 @@ from tests.unit.test_document_journey import FirstChoice
 pytestmark = pytest.mark.browser
 EXPECTED = ("status of 400", "status of 409", "ERR_CONNECTION", "ERR_INCOMPLETE_CHUNKED")
 """What Chromium itself says of a form that is refused and of a server that ends."""
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    with open_house(tmp_path) as house:
-        yield house
 
 
 @pytest.fixture

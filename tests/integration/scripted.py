@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any, get_type_hints
 
+import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from temporalio import activity
 from temporalio.api.common.v1 import FastForwardConfig, TimeSkippingConfig, WorkflowExecution
@@ -17,7 +18,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import WorkflowExecutionOptions
 from temporalio.api.workflowservice.v1 import UpdateWorkflowExecutionOptionsRequest
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer, Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
@@ -313,6 +314,15 @@ def act_on(inventory: str, outcome: str = "accepted") -> ReviewAct:
         at="2026-11-24T09:00:00Z",
         report_version=f"DiagnosticReport/result-of-{inventory}/_history/1",
     )
+
+
+@contextmanager
+def refused(code: str) -> Iterator[None]:
+    """The workflow refuses the update that is sent within, for this reason."""
+    with pytest.raises(WorkflowUpdateFailedError) as failed:
+        yield
+    assert isinstance(failed.value.cause, ApplicationError)
+    assert failed.value.cause.type == code
 
 
 async def replayed(handle: Handle) -> None:

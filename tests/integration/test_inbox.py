@@ -6,7 +6,6 @@ import json
 import logging
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -16,22 +15,11 @@ from schemas.errors import StaleWrite, TransientFailure
 from schemas.inbox import EntryAcknowledged, EntryClosed, EntryEscalated
 from schemas.report import RaisedPriority
 from tests import inbox_samples as samples
-from tests.inbox_house import Browserless, House, hidden_fields, open_house
+from tests.inbox_house import Browserless, House, hidden_fields
+from tests.inbox_house import house as house
+from tests.inbox_house import visitor as visitor
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    with open_house(tmp_path) as house:
-        yield house
-
-
-@pytest.fixture
-def visitor(house: House) -> Iterator[Browserless]:
-    opened = Browserless(house)
-    yield opened
-    opened.close()
 
 
 def status_of(house: House, result_id: str) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import httpx
 import pytest
@@ -14,22 +12,11 @@ import pytest
 from schemas.inbox import InboxResult
 from services.inbox import limits
 from services.inbox.security import origin_of
-from tests.inbox_house import Browserless, House, hidden_fields, open_house
+from tests.inbox_house import Browserless, House, hidden_fields
+from tests.inbox_house import house as house
+from tests.inbox_house import visitor as visitor
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    with open_house(tmp_path) as house:
-        yield house
-
-
-@pytest.fixture
-def visitor(house: House) -> Iterator[Browserless]:
-    opened = Browserless(house)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from services.inbox.access import Groups, refuse_open_inbox
 from services.inbox.login import IDLE, SESSION, Logins, own_path
 from services.settings import Settings
 from tests.inbox_house import Browserless, House, hidden_fields, open_house
+from tests.inbox_house import visitor as visitor
 from tests.openid_provider import AUDITOR, CLIENT, INES, PORTER, SECRET, Provider, make_key, running_provider
 
 pytestmark = pytest.mark.integration
@@ -67,13 +68,6 @@ def logins_at(provider: Provider, clock: Callable[[], datetime]) -> Callable[[Ho
 def house(tmp_path: Path, provider: Provider, clock: Clock) -> Iterator[House]:
     with open_house(tmp_path, logins_at(provider, clock)) as house:
         yield house
-
-
-@pytest.fixture
-def visitor(house: House) -> Iterator[Browserless]:
-    opened = Browserless(house)
-    yield opened
-    opened.close()
 
 
 def trail_of(house: House) -> list[tuple[str, str, str | None]]:

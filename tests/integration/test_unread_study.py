@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowFailureError
@@ -13,7 +10,9 @@ from temporalio.exceptions import ApplicationError
 
 from services.operate import list_runs
 from services.settings import Settings
-from tests.inbox_house import Browserless, House, hidden_fields, open_house
+from tests.inbox_house import Browserless, House, hidden_fields
+from tests.inbox_house import house as house
+from tests.inbox_house import visitor as visitor
 from tests.integration.scripted import DIGEST, Script, announce, replayed, until, waits_for_review, working
 
 pytestmark = pytest.mark.integration
@@ -71,18 +70,6 @@ async def test_a_result_that_stands_needs_no_notice() -> None:
 
 
 # -- the inbox ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    with open_house(tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def visitor(house: House) -> Iterator[Browserless]:
-    with closing(Browserless(house)) as opened:
-        yield opened
 
 
 def test_the_notice_stands_in_the_list_and_says_what_to_do(house: House, visitor: Browserless) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from model_runtime.families.memory import GIB, activations, keys_values
 from model_runtime.serving import Serving, context_length, gpu_arguments, gpu_step, require_room
 from model_runtime.settings import ServerSettings
 from schemas.errors import PartUnavailable
-from schemas.families import MEDGEMMA
+from schemas.families import BIOMEDLM, MEDGEMMA
 from schemas.inference import ModelRelease
 
 CONFIG = {
@@ -85,6 +86,12 @@ def test_a_step_on_a_gpu_holds_one_item_and_what_a_site_sets_counts(tmp_path: Pa
     own = gpu_arguments(serving(tmp_path, step_tokens=50_000, kv_cache_dtype="fp8", async_scheduling=True))
     assert "--async-scheduling" in own
     assert dict(pairwise(own)) | {"--max-num-batched-tokens": "50000", "--kv-cache-dtype": "fp8"} == dict(pairwise(own))
+
+
+def test_a_step_of_a_family_without_volumes_holds_its_longest_request(tmp_path: Path) -> None:
+    text = serving(tmp_path)
+    (tmp_path / "config.json").write_bytes(orjson.dumps({"architectures": ["GPT2LMHeadModel"], "n_positions": 1024}))
+    assert gpu_step(replace(text, release=ModelRelease.model_construct(family=BIOMEDLM.name))) == 1024
 
 
 @pytest.mark.parametrize("asked", [10_000, 200_000])

@@ -61,7 +61,6 @@ class Standing:
         self._acts: dict[str, ReviewWritten] = {}
         self._deciding: dict[str, str] = {}
         """Result -> act, while the decision may be taken back."""
-        self._taken_back: set[str] = set()
         self._escalations: dict[str, Escalation] = {}
         self._priority: Priority = "routine"
         self._critical: RaisedPriority | None = None
@@ -234,17 +233,19 @@ class Standing:
         self._deciding[act.result_id] = act.act_id
         with suppress(TimeoutError):
             patience = timedelta(seconds=act.undo_seconds)
-            await workflow.wait_condition(lambda: act.act_id in self._taken_back, timeout=patience)
-        del self._deciding[act.result_id]
-        if act.act_id in self._taken_back:
+            await workflow.wait_condition(lambda: not self._is_deciding(act), timeout=patience)
+        if not self._is_deciding(act):
             raise _refused("review-undone")
+        del self._deciding[act.result_id]
+
+    def _is_deciding(self, act: ReviewAct) -> bool:
+        return self._deciding.get(act.result_id) == act.act_id
 
     def take_back(self, act_id: str) -> bool:
         """False once the decision is being written, or where there is none of this id."""
-        if act_id not in self._deciding.values():
-            return False
-        self._taken_back.add(act_id)
-        return True
+        kept = {result_id: act for result_id, act in self._deciding.items() if act != act_id}
+        found, self._deciding = len(kept) < len(self._deciding), kept
+        return found
 
     # -- what comes after ---------------------------------------------------------------------------------------------------------
 

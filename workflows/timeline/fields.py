@@ -89,7 +89,7 @@ class Concepts:
 def coded(concept: Resource | None) -> Coded:
     if not concept:
         return [], None, None
-    text, analyte, found = concept.get("text"), None, []
+    analyte, found = None, []
     for one in concept.get("coding") or ():
         code, display = one.get("code"), one.get("display")
         if code:
@@ -97,8 +97,7 @@ def coded(concept: Resource | None) -> Coded:
             found.append(Coding(system=system, code=code, display=display))
             if analyte is None and system == LOINC:
                 analyte = BY_LOINC.get(code)
-        text = text or display or code
-    return found, text, analyte
+    return found, text_of(concept), analyte
 
 
 def codings(concept: Resource | None) -> list[Coding]:
